@@ -1,0 +1,1 @@
+//! vaultsync keeps native Kubernetes `Secret`s equal to what is in Azure Key Vault.

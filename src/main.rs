@@ -1,0 +1,2 @@
+//! The `vaultsync` binary.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Emulator.
+fn main() {}
