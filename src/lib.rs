@@ -1,1 +1,2 @@
 //! vaultsync keeps native Kubernetes `Secret`s equal to what is in Azure Key Vault.
+pub mod api;

@@ -1,0 +1,138 @@
+//! `KeyVault`: where to read, and as whom.
+#![expect(unreachable_pub, reason = "KubeSchema repeats each struct, pub and all, inside a private block")]
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A connection to one Azure Key Vault: its address, and the identity that reads it. Objects of the same namespace
+/// name it in `spec.vaultRef`.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "vaultsync.dev",
+    version = "v1alpha1",
+    kind = "KeyVault",
+    namespaced,
+    status = "KeyVaultStatus",
+    shortname = "kv",
+    category = "vaultsync",
+    derive = "PartialEq",
+    doc = "A connection to one Azure Key Vault: its address, and the identity that reads it. Objects of the same namespace name it in `spec.vaultRef`.",
+    selectable = ".spec.url",
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
+    printcolumn(name = "URL", type_ = "string", json_path = ".spec.url"),
+    printcolumn(
+        name = "Since",
+        type_ = "date",
+        json_path = r#".status.conditions[?(@.type=="Ready")].lastTransitionTime"#
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyVaultSpec {
+    /// The address of the vault as the Azure portal shows it: scheme and host of a public, US government or China
+    /// vault, no port, no path. Example: `https://prod.vault.azure.net`.
+    #[schemars(length(max = 64))]
+    #[x_kube(
+        validation = ("self.startsWith('https://')", "url must start with https://, as in https://prod.vault.azure.net"),
+        validation = (
+            r"!self.startsWith('https://') || self.matches('^https://[^/?#@:]+/?$')",
+            "url must be scheme and host alone, without user, port, path or query, as in https://prod.vault.azure.net"
+        ),
+        validation = (
+            r"!self.matches('^https://[^/?#@:]+/?$') || self.matches('^https://[0-9A-Za-z][0-9A-Za-z-]{1,22}[0-9A-Za-z][.](vault[.]azure[.]net|vault[.]usgovcloudapi[.]net|vault[.]azure[.]cn)/?$')",
+            "url must name a vault (3 to 24 letters, digits and hyphens) of a known cloud: https://<vault>.vault.azure.net, https://<vault>.vault.usgovcloudapi.net or https://<vault>.vault.azure.cn"
+        )
+    )]
+    pub url: String,
+
+    /// Who reads the vault. Exactly one kind of identity.
+    #[x_kube(validation = ("has(self.workloadIdentity)", "identity needs workloadIdentity with serviceAccountName and clientId"))]
+    pub identity: Identity,
+
+    /// The Key Vault REST api-version to speak. Lower it only for a cloud that lags behind. Default: `2025-07-01`.
+    #[serde(default = "default_service_version")]
+    #[schemars(extend("enum" = ["7.4", "7.5", "7.6", "2025-07-01", "2026-04-01"]))]
+    pub service_version: String,
+
+    /// The shortest time between two reads of one source through this connection, whatever its objects ask for:
+    /// a duration from 10s to 24h. Default: `30s`.
+    #[serde(default = "default_min_refresh_interval")]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = (
+        r"self.matches('^([0-9]{1,6}(h|m|s))+$') && duration(self) >= duration('10s') && duration(self) <= duration('24h')",
+        "minRefreshInterval must be a duration from 10s to 24h, as in 30s or 5m"
+    ))]
+    pub min_refresh_interval: String,
+}
+
+/// The identity that reads the vault; exactly one field is set.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// Microsoft Entra Workload ID of a ServiceAccount in this namespace: vaultsync asks the API server for a token
+    /// of it (TokenRequest) and exchanges that for one of the vault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload_identity: Option<WorkloadIdentity>,
+}
+
+/// A ServiceAccount that is federated with an application or a managed identity.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadIdentity {
+    /// The ServiceAccount of this namespace whose token is exchanged. Example: `shop`.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = (
+        r"self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",
+        "serviceAccountName must be the name of a ServiceAccount of this namespace: lower-case letters, digits, '-' and '.'"
+    ))]
+    pub service_account_name: String,
+
+    /// The client id (application id) of the managed identity or application that trusts the ServiceAccount.
+    /// Example: `11111111-2222-3333-4444-555555555555`.
+    #[schemars(length(max = 36))]
+    #[x_kube(validation = (
+        r"self.matches('^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$')",
+        "clientId must be a GUID, as `az identity show --query clientId` prints it"
+    ))]
+    pub client_id: String,
+
+    /// The Entra tenant of the identity. Default: the tenant that the vault itself names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    #[x_kube(validation = (
+        r"self.matches('^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$')",
+        "tenantId must be a GUID, as `az account show --query tenantId` prints it"
+    ))]
+    pub tenant_id: Option<String>,
+}
+
+/// What vaultsync last found out about the connection.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyVaultStatus {
+    /// The generation of the spec that this status speaks of; -1 before the first look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Ready`: the vault answered through this connection. A failure of the whole vault or identity is said here,
+    /// once, with its remedy. `Stalled`: only an edit of this spec can help.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+fn default_service_version() -> String {
+    "2025-07-01".to_owned()
+}
+
+fn default_min_refresh_interval() -> String {
+    "30s".to_owned()
+}

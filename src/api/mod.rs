@@ -1,0 +1,86 @@
+//! The Kubernetes API of vaultsync: the custom resources and every constant word that stands in one.
+//!
+//! Nothing here talks to a cluster; what a field means is written on the field, because that text is what
+//! `kubectl explain` prints.
+
+mod conditions;
+mod crds;
+mod keyvault;
+mod reason;
+mod vaultsecretsync;
+
+pub use conditions::{READY, STALLED, condition, set_condition};
+pub use crds::{crd_files, crds};
+pub use keyvault::{Identity, KeyVault, KeyVaultSpec, KeyVaultStatus, WorkloadIdentity};
+pub use reason::Reason;
+pub use vaultsecretsync::{
+    DataFrom, DataItem, Decode, Deletion, EntryKind, EntryStatus, From, ObjectSecretRef, OnMissing, SecretRef, SecretType, Target,
+    TargetStatus, VaultKind, VaultRef, VaultSecretSync, VaultSecretSyncSpec, VaultSecretSyncStatus,
+};
+
+use jiff::SignedDuration;
+use std::time::Duration;
+
+/// The API group of every kind.
+pub const GROUP: &str = "vaultsync.dev";
+/// The version of every kind.
+pub const VERSION: &str = "v1alpha1";
+/// The mark of ownership: an annotation on a Secret that names the `VaultSecretSync` it belongs to.
+pub const OWNER_ANNOTATION: &str = "vaultsync.dev/owner";
+/// Set by a user on a `VaultSecretSync` to have every source read again at once; any new value counts.
+pub const SYNC_REQUESTED_ANNOTATION: &str = "vaultsync.dev/sync-requested-at";
+/// The label on every Secret we create; it grants nothing.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// The value of [`MANAGED_BY_LABEL`], and the field manager on status.
+pub const MANAGER: &str = "vaultsync";
+/// The revision of our rendering. A release that changes the bytes of a key raises it: all is planned again.
+pub const FORMAT: i64 = 1;
+
+/// The API server refuses a field manager longer than this.
+const FIELD_MANAGER_MAX: usize = 128;
+
+/// The field manager of the Secret that `object` owns: `vaultsync:<object>`, cut to 128 bytes with a hash of the
+/// whole name, so that two long names never share one.
+#[must_use]
+pub fn field_manager(object: &str) -> String {
+    let whole = format!("{MANAGER}:{object}");
+    if whole.len() <= FIELD_MANAGER_MAX {
+        return whole;
+    }
+    let hash = format!("-{:016x}", fnv1a(object.as_bytes()));
+    let kept: String = whole.chars().take(FIELD_MANAGER_MAX - hash.len()).collect();
+    kept + &hash
+}
+
+/// FNV-1a, 64 bits: a hash that is the same in every process and release, which `std`'s hashers are not.
+#[must_use]
+pub fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// A duration as users write it (`90s`, `5m`, `1h30m`), or `None` where it is none.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    text.parse::<SignedDuration>().ok().and_then(|parsed| Duration::try_from(parsed).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_object_name_keeps_a_field_manager_of_its_own() {
+        let (one, other) = ("a".repeat(200) + "1", "a".repeat(200) + "2");
+        assert_eq!(field_manager("shop"), "vaultsync:shop");
+        assert_eq!(field_manager(&one).len(), 128);
+        assert_ne!(field_manager(&one), field_manager(&other));
+    }
+
+    #[test]
+    fn durations_read_as_kubernetes_users_write_them() {
+        assert_eq!(parse_duration("90s"), Some(Duration::from_secs(90)));
+        assert_eq!(parse_duration("1h30m"), Some(Duration::from_secs(5400)));
+        assert_eq!(parse_duration("soon"), None);
+        assert_eq!(parse_duration("-5s"), None);
+    }
+}

@@ -1,0 +1,123 @@
+//! The bounded words that conditions, entries, events and metrics use.
+
+use std::fmt;
+use strum::{EnumIter, EnumString, IntoStaticStr};
+
+/// Why a condition is as it is. `docs/troubleshooting.md` has a section for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, EnumIter, EnumString, IntoStaticStr)]
+pub enum Reason {
+    /// The Secret equals what the vault last told.
+    Synced,
+    /// `spec.suspend` is set and nothing was synced yet.
+    Suspended,
+    /// The spec holds something that the schema would refuse; only an edit helps.
+    InvalidSpec,
+    /// The namespace is one that vaultsync leaves alone.
+    NamespaceIgnored,
+    /// The connection that `vaultRef` names does not exist.
+    VaultNotFound,
+    /// The connection's spec cannot be used; it says why.
+    VaultInvalid,
+    /// Nothing was read through the connection yet.
+    NotProven,
+    /// The vault answered through the connection.
+    Connected,
+    /// The vault has not confirmed the values for longer than allowed.
+    Stale,
+    /// The Secret was edited or deleted and the vault is silent.
+    Drifted,
+    /// A Secret of the target's name exists and is not ours.
+    TargetNotOwned,
+    /// Another object owns the target.
+    TargetConflict,
+    /// The target exists with another type.
+    TypeMismatch,
+    /// The target is marked immutable.
+    TargetImmutable,
+    /// The API server does not let us set the ownerReference.
+    OwnerReferenceRefused,
+    /// The API server does not let vaultsync write the Secret.
+    WriteForbidden,
+    /// The API server refuses the Secret's content.
+    SecretRejected,
+    /// The namespace's quota has no room for another Secret.
+    QuotaExceeded,
+    /// The namespace is being deleted.
+    NamespaceTerminating,
+    /// The Secret would be larger than 1 MiB.
+    TooLarge,
+    /// A key that the Secret's type needs is not available.
+    MissingKey,
+    /// Two dataFrom sources give the same key.
+    DuplicateKey,
+    /// A member of a JSON object cannot be a key of a Secret.
+    InvalidKey,
+    /// The value is not JSON, or not a JSON object.
+    InvalidJson,
+    /// The property is not in the value.
+    PropertyNotFound,
+    /// The value is not Base64.
+    DecodeFailed,
+    /// The vault has no such secret or version.
+    SecretNotFound,
+    /// The secret is disabled in the vault.
+    SecretDisabled,
+    /// The identity has no role that lets it read.
+    MissingRole,
+    /// The vault's access policies do not let the identity read.
+    MissingAccessPolicy,
+    /// A policy of the vault refuses the read.
+    ForbiddenByPolicy,
+    /// The vault refuses the name.
+    InvalidName,
+    /// The vault's firewall refuses our address.
+    Firewall,
+    /// The vault accepts private connections only.
+    PublicAccessDisabled,
+    /// The token is of another tenant than the vault's.
+    WrongTenant,
+    /// The token is not meant for this vault.
+    WrongAudience,
+    /// Conditional access asks for more than the identity can give.
+    ClaimsChallenge,
+    /// The host behaves as no vault of this cloud does.
+    UntrustedVaultHost,
+    /// No federated credential matches the ServiceAccount's token.
+    FederationMismatch,
+    /// The client or tenant is unknown, or its credential invalid.
+    InvalidIdentity,
+    /// vaultsync may not ask for a token of the ServiceAccount.
+    TokenRequestForbidden,
+    /// The ServiceAccount does not exist.
+    ServiceAccountNotFound,
+    /// The token endpoint gives no token for now.
+    TokenUnavailable,
+    /// The vault accepts only bound tokens.
+    TokenBindingRequired,
+    /// The vault answers 429.
+    Throttled,
+    /// The vault's name does not resolve.
+    VaultHostNotFound,
+    /// TLS with the vault fails.
+    TlsFailure,
+    /// No connection to the vault.
+    NetworkUnreachable,
+    /// The vault answers 5xx.
+    ServiceUnavailable,
+    /// The answer is not one of Key Vault.
+    MalformedResponse,
+}
+
+impl Reason {
+    /// The word as it stands in a condition.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

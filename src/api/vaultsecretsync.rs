@@ -1,0 +1,482 @@
+//! `VaultSecretSync`: one target Secret, built from one vault.
+#![expect(unreachable_pub, reason = "KubeSchema repeats each struct, pub and all, inside a private block")]
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One Kubernetes Secret kept equal to what is in an Azure Key Vault.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "vaultsync.dev",
+    version = "v1alpha1",
+    kind = "VaultSecretSync",
+    namespaced,
+    status = "VaultSecretSyncStatus",
+    shortname = "vss",
+    category = "vaultsync",
+    derive = "PartialEq",
+    doc = "One Kubernetes Secret kept equal to what is in an Azure Key Vault.",
+    selectable = ".spec.vaultRef.name",
+    selectable = ".spec.target.name",
+    validation = (
+        "(has(self.spec.target.name) ? self.spec.target.name : self.metadata.name) == (has(oldSelf.spec.target.name) ? oldSelf.spec.target.name : oldSelf.metadata.name)",
+        "spec.target.name cannot change: create a second VaultSecretSync, move the consumers to its Secret, then delete this one"
+    ),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
+    printcolumn(name = "Vault", type_ = "string", json_path = ".spec.vaultRef.name"),
+    printcolumn(name = "Secret", type_ = "string", json_path = ".status.target.name"),
+    printcolumn(name = "Last Change", type_ = "date", json_path = ".status.lastChange"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = (
+        "(has(self.data) && size(self.data) > 0) || (has(self.dataFrom) && size(self.dataFrom) > 0)",
+        "spec needs at least one entry in data or dataFrom"
+    ),
+    validation = (
+        "self.target.type == oldSelf.target.type",
+        "spec.target.type cannot change, for a Secret's type cannot: create a second VaultSecretSync, move the consumers to its Secret, then delete this one"
+    ),
+    validation = (
+        "self.target.type != 'kubernetes.io/tls' || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && self.data.exists(d, d.key == 'tls.crt') && self.data.exists(d, d.key == 'tls.key'))",
+        "a target of type kubernetes.io/tls needs the keys tls.crt and tls.key in data"
+    ),
+    validation = (
+        "self.target.type != 'kubernetes.io/dockerconfigjson' || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && self.data.exists(d, d.key == '.dockerconfigjson'))",
+        "a target of type kubernetes.io/dockerconfigjson needs the key .dockerconfigjson in data"
+    ),
+    validation = (
+        "self.target.type != 'kubernetes.io/basic-auth' || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && self.data.exists(d, d.key == 'username' || d.key == 'password'))",
+        "a target of type kubernetes.io/basic-auth needs the key username or password in data"
+    ),
+    validation = (
+        "self.target.type != 'kubernetes.io/ssh-auth' || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && self.data.exists(d, d.key == 'ssh-privatekey'))",
+        "a target of type kubernetes.io/ssh-auth needs the key ssh-privatekey in data"
+    )
+)]
+pub struct VaultSecretSyncSpec {
+    /// The connection that reads the vault. Default: the KeyVault named `default` of this namespace.
+    #[serde(default)]
+    pub vault_ref: VaultRef,
+
+    /// The staleness that this object accepts: a change in the vault is in the Secret after at most this time. A
+    /// duration from 10s to 24h. Default: `5m`.
+    #[serde(default = "default_refresh_interval")]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = (
+        r"self.matches('^([0-9]{1,6}(h|m|s))+$') && duration(self) >= duration('10s') && duration(self) <= duration('24h')",
+        "refreshInterval must be a duration from 10s to 24h, as in 30s, 5m or 1h30m"
+    ))]
+    pub refresh_interval: String,
+
+    /// `true` stops reading and writing; the Secret stays as it is. Default: `false`.
+    #[serde(default)]
+    pub suspend: bool,
+
+    /// The keys of the Secret, one source each. Beats `dataFrom` where both give a key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["key"]))]
+    pub data: Vec<DataItem>,
+
+    /// Sources that give many keys at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    pub data_from: Vec<DataFrom>,
+
+    /// The Secret to write. Default: an Opaque Secret of this object's name, deleted with it.
+    #[serde(default)]
+    pub target: Target,
+}
+
+/// Names the connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VaultRef {
+    /// The kind of the connection. Default: `KeyVault`, of this object's namespace.
+    #[serde(default)]
+    pub kind: VaultKind,
+    /// The name of the connection. Default: `default`.
+    #[serde(default = "default_vault_name")]
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+impl Default for VaultRef {
+    fn default() -> Self {
+        Self { kind: VaultKind::default(), name: default_vault_name() }
+    }
+}
+
+/// The kinds of connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum VaultKind {
+    /// A `KeyVault` of the object's namespace.
+    #[default]
+    KeyVault,
+}
+
+/// One key of the Secret.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DataItem {
+    /// The key in the Secret: letters, digits, `-`, `_` and `.`. Example: `DATABASE_URL`.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = (
+        "self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && self != '..'",
+        "key must consist of letters, digits, '-', '_' and '.', as in DATABASE_URL or tls.crt"
+    ))]
+    pub key: String,
+    /// Where its value comes from.
+    pub from: From,
+    /// What happens to the key while its source, or the property in it, does not exist: `Keep` (default) keeps the
+    /// last value and reports it, `Remove` removes the key.
+    #[serde(default)]
+    pub on_missing: OnMissing,
+}
+
+/// A source of one value; exactly one field is set.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct From {
+    /// A secret of the vault.
+    pub secret: SecretRef,
+}
+
+/// A secret of the vault, or a part of it.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretRef {
+    /// The name of the secret in the vault. Example: `shop-db-url`.
+    #[schemars(length(min = 1, max = 127))]
+    #[x_kube(validation = (
+        "self.matches('^[0-9a-zA-Z-]+$')",
+        "name must be the name of a secret in the vault: letters, digits and '-', as in shop-db-url"
+    ))]
+    pub name: String,
+    /// One version of it, 32 hexadecimal digits; it is read once. Default: the current version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = (
+        "self.matches('^[0-9a-f]{32}$')",
+        "version must be the 32 hexadecimal digits that end the secret's id; leave it out for the current version"
+    ))]
+    pub version: Option<String>,
+    /// A part of a value that is JSON, as a singular JSONPath (RFC 9535): names and indexes, no `..`, filter or
+    /// wildcard. A string is taken raw, anything else as compact JSON, `null` counts as absent. Default: the whole
+    /// value. Example: `$.connection.password` or `$['user-name']`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    #[x_kube(validation = (
+        r#"self.matches('^[$]([.][A-Za-z_][A-Za-z0-9_]*|\\[-?[0-9]{1,6}\\]|\\[\'[^\'\\\\]+\'\\]|\\["[^"\\\\]+"\\])+$')"#,
+        r#"property must be a singular JSONPath of names and indexes, as in $.token, $.hosts[0] or $["user-name"]"#
+    ))]
+    pub property: Option<String>,
+    /// How the value is decoded, after `property`: `None` (default), `Base64`, `Base64Url`, or `Auto` (Base64, else
+    /// Base64Url, else unchanged).
+    #[serde(default)]
+    pub decode: Decode,
+}
+
+/// How a value is decoded before it is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Decode {
+    /// Written as it is.
+    #[default]
+    None,
+    /// Standard Base64, with or without padding.
+    Base64,
+    /// URL-safe Base64, with or without padding.
+    Base64Url,
+    /// Base64, else Base64Url, else unchanged.
+    Auto,
+}
+
+/// What happens to a key whose source is missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnMissing {
+    /// The key keeps its last value and the object says what is missing.
+    #[default]
+    Keep,
+    /// The key is removed.
+    Remove,
+}
+
+/// A source that gives many keys.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DataFrom {
+    /// A secret whose value is a JSON object: each member becomes a key; a string is taken raw, anything else as
+    /// compact JSON, `null` counts as absent.
+    pub secret: ObjectSecretRef,
+    /// What happens to its keys while the secret does not exist: `Keep` (default) or `Remove`.
+    #[serde(default)]
+    pub on_missing: OnMissing,
+}
+
+/// A secret of the vault whose value is a JSON object.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectSecretRef {
+    /// The name of the secret in the vault. Example: `shop-config`.
+    #[schemars(length(min = 1, max = 127))]
+    #[x_kube(validation = (
+        "self.matches('^[0-9a-zA-Z-]+$')",
+        "name must be the name of a secret in the vault: letters, digits and '-', as in shop-config"
+    ))]
+    pub name: String,
+    /// One version of it, 32 hexadecimal digits; it is read once. Default: the current version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = (
+        "self.matches('^[0-9a-f]{32}$')",
+        "version must be the 32 hexadecimal digits that end the secret's id; leave it out for the current version"
+    ))]
+    pub version: Option<String>,
+}
+
+/// The Secret that is written.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    /// The name of the Secret; cannot change. Default: the name of this object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = (
+        "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",
+        "target.name must be a name for a Secret: lower-case letters, digits, '-' and '.'"
+    ))]
+    pub name: Option<String>,
+    /// The type of the Secret; cannot change. Default: `Opaque`.
+    #[serde(default, rename = "type")]
+    pub type_: SecretType,
+    /// Labels for the Secret. Default: none. Nothing is ever copied from this object's own labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 63}))]
+    #[x_kube(
+        validation = (
+            "self.all(k, k.size() <= 253 && k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$') && self[k].matches('^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$'))",
+            "target.labels must be valid labels, as in app.kubernetes.io/part-of: shop"
+        ),
+        validation = (
+            "self.all(k, !k.startsWith('vaultsync.dev/') && k != 'app.kubernetes.io/managed-by')",
+            "target.labels cannot set vaultsync.dev/* or app.kubernetes.io/managed-by, which vaultsync sets itself"
+        )
+    )]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations for the Secret. Default: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 4096}))]
+    #[x_kube(
+        validation = (
+            "self.all(k, k.size() <= 253 && k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",
+            "target.annotations must have valid keys, as in reloader.stakater.com/match"
+        ),
+        validation = (
+            "self.all(k, !k.startsWith('vaultsync.dev/'))",
+            "target.annotations cannot set vaultsync.dev/*, which vaultsync sets itself"
+        )
+    )]
+    pub annotations: BTreeMap<String, String>,
+    /// What happens to the Secret when this object is deleted: `Delete` (default, by an ownerReference) or `Retain`.
+    #[serde(default)]
+    pub deletion: Deletion,
+}
+
+/// The types of Secret that may be written; a token type is not among them, for Kubernetes fills those itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SecretType {
+    /// Any keys.
+    #[default]
+    Opaque,
+    /// `tls.crt` and `tls.key`.
+    #[serde(rename = "kubernetes.io/tls")]
+    Tls,
+    /// `.dockerconfigjson`, for `imagePullSecrets`.
+    #[serde(rename = "kubernetes.io/dockerconfigjson")]
+    DockerConfigJson,
+    /// `username` and `password`.
+    #[serde(rename = "kubernetes.io/basic-auth")]
+    BasicAuth,
+    /// `ssh-privatekey`.
+    #[serde(rename = "kubernetes.io/ssh-auth")]
+    SshAuth,
+}
+
+impl SecretType {
+    /// Every type that may be written; the fence policy lists the same.
+    pub const ALL: [Self; 5] =
+        [Self::Opaque, Self::Tls, Self::DockerConfigJson, Self::BasicAuth, Self::SshAuth];
+
+    /// The word of the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Opaque => "Opaque",
+            Self::Tls => "kubernetes.io/tls",
+            Self::DockerConfigJson => "kubernetes.io/dockerconfigjson",
+            Self::BasicAuth => "kubernetes.io/basic-auth",
+            Self::SshAuth => "kubernetes.io/ssh-auth",
+        }
+    }
+
+    /// The keys without which the API server refuses a Secret of this type.
+    #[must_use]
+    pub const fn required_keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Opaque | Self::BasicAuth => &[],
+            Self::Tls => &["tls.crt", "tls.key"],
+            Self::DockerConfigJson => &[".dockerconfigjson"],
+            Self::SshAuth => &["ssh-privatekey"],
+        }
+    }
+}
+
+/// What happens to the Secret when its object is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Deletion {
+    /// The garbage collector deletes it with the object.
+    #[default]
+    Delete,
+    /// It stays, mark and all.
+    Retain,
+}
+
+/// What vaultsync last did. A cache, never an authority: nothing in it grants a write.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VaultSecretSyncStatus {
+    /// The generation of the spec that this status speaks of; -1 before the first look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Ready`: the spec is applied and the Secret equals what the vault last told us. `Stalled`: only an edit of
+    /// the spec can help.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// The vault in which the entries were read; another vault means that all is read again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub vault: Option<String>,
+    /// The revision of vaultsync's rendering with which the Secret was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<i64>,
+    /// What was read, one entry a source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "atomic"))]
+    pub entries: Vec<EntryStatus>,
+    /// The Secret that was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetStatus>,
+    /// When the Secret last moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_change: Option<Time>,
+    /// The value of the annotation `vaultsync.dev/sync-requested-at` that was last answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub last_handled_sync: Option<String>,
+}
+
+/// One source as it was last read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EntryStatus {
+    /// The kind of object in the vault.
+    pub kind: EntryKind,
+    /// Its name.
+    #[schemars(length(max = 127))]
+    pub name: String,
+    /// Whether the spec pins this version.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub pinned: bool,
+    /// The version whose value is in the Secret; absent while there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub version: Option<String>,
+    /// When the vault says that this version was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Time>,
+    /// When the vault says that this version was last changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated: Option<Time>,
+    /// From when on the vault calls it valid; informational there, delivered here all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Time>,
+    /// Until when the vault calls it valid; informational there, delivered here all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Time>,
+    /// `Synced`, `Expired` or `NotYetValid` (delivered), `Missing` (removed as asked), or the reason why its keys
+    /// keep their last value.
+    #[schemars(length(max = 64))]
+    pub state: String,
+}
+
+/// The kinds of source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum EntryKind {
+    /// A secret of the vault.
+    #[default]
+    Secret,
+}
+
+/// The Secret as vaultsync last wrote or verified it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetStatus {
+    /// Its name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// Its uid; a Secret of that name with another uid was swapped.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+    /// Its resourceVersion after our last write.
+    #[schemars(length(max = 64))]
+    pub resource_version: String,
+    /// The deletion policy in force on it.
+    #[serde(default)]
+    pub deletion: Deletion,
+    /// The generation of the spec from which it was last rendered.
+    #[serde(default)]
+    pub generation: i64,
+    /// The keys that vaultsync manages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4096), extend("x-kubernetes-list-type" = "atomic"))]
+    pub keys: Vec<String>,
+}
+
+impl VaultSecretSync {
+    /// The name of the Secret this object writes.
+    #[must_use]
+    pub fn target_name(&self) -> &str {
+        self.spec.target.name.as_deref().or(self.metadata.name.as_deref()).unwrap_or_default()
+    }
+
+    /// The value of the annotation that asks for a sync, if any.
+    #[must_use]
+    pub fn sync_requested(&self) -> Option<&str> {
+        self.metadata.annotations.as_ref()?.get(super::SYNC_REQUESTED_ANNOTATION).map(String::as_str)
+    }
+}
+
+fn default_refresh_interval() -> String {
+    "5m".to_owned()
+}
+
+fn default_vault_name() -> String {
+    "default".to_owned()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
