@@ -1,0 +1,138 @@
+{{/* Base name of the objects: at most 63 characters, the limit of a label's value. */}}
+{{- define "vaultsync.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "vaultsync.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- $name := include "vaultsync.name" . }}
+{{- if contains $name .Release.Name }}
+{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The full name with a suffix, the whole within 63 characters: list . "tokens" */}}
+{{- define "vaultsync.suffixed" -}}
+{{- $suffix := index . 1 }}
+{{- $room := int (sub 62 (len $suffix)) }}
+{{- printf "%s-%s" (include "vaultsync.fullname" (index . 0) | trunc $room | trimSuffix "-") $suffix }}
+{{- end }}
+
+{{- define "vaultsync.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "vaultsync.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- required "serviceAccount.name is needed with serviceAccount.create=false" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{/* The name under which the API server knows the operator. */}}
+{{- define "vaultsync.username" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "vaultsync.serviceAccountName" . }}
+{{- end }}
+
+{{- define "vaultsync.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "vaultsync.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* Labels of every object. The chart's own win over commonLabels: no key is ever rendered twice. */}}
+{{- define "vaultsync.labels" -}}
+{{- $own := include "vaultsync.selectorLabels" . | fromYaml }}
+{{- $_ := set $own "app.kubernetes.io/version" (.Chart.AppVersion | toString) }}
+{{- $_ := set $own "app.kubernetes.io/managed-by" .Release.Service }}
+{{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") }}
+{{- merge $own .Values.commonLabels | toYaml }}
+{{- end }}
+
+{{- define "vaultsync.podLabels" -}}
+{{- $own := include "vaultsync.selectorLabels" . | fromYaml }}
+{{- merge $own .Values.podLabels .Values.commonLabels | toYaml }}
+{{- end }}
+
+{{- define "vaultsync.image" -}}
+{{- $name := .Values.image.repository }}
+{{- if .Values.image.registry }}
+{{- $name = printf "%s/%s" .Values.image.registry $name }}
+{{- end }}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" $name .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" $name (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+{{- end }}
+
+{{- define "vaultsync.port" -}}
+{{- regexFind "[0-9]+$" .Values.settings.listen }}
+{{- end }}
+
+{{/*
+The container's environment, each name once: server-side apply refuses a list with two equal keys.
+*/}}
+{{- define "vaultsync.env" -}}
+{{- $s := .Values.settings }}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: POD_NAMESPACE
+  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+- name: VAULTSYNC_LISTEN
+  value: {{ $s.listen | quote }}
+- name: VAULTSYNC_LOG_FORMAT
+  value: {{ $s.logFormat | quote }}
+- name: VAULTSYNC_LOG_LEVEL
+  value: {{ $s.logLevel | quote }}
+{{- with $s.watchNamespaces }}
+- name: VAULTSYNC_WATCH_NAMESPACES
+  value: {{ join "," . | quote }}
+{{- end }}
+- name: VAULTSYNC_DRIFT_INTERVAL
+  value: {{ $s.driftInterval | quote }}
+- name: VAULTSYNC_DRIFT_PROBES_PER_SECOND
+  value: {{ $s.driftProbesPerSecond | int | quote }}
+{{- with $s.staleAfter }}
+- name: VAULTSYNC_STALE_AFTER
+  value: {{ . | quote }}
+{{- end }}
+- name: VAULTSYNC_MAX_REQUESTS_PER_SECOND
+  value: {{ $s.maxRequestsPerSecond | int | quote }}
+- name: VAULTSYNC_MIN_REFRESH_INTERVAL
+  value: {{ $s.minRefreshInterval | quote }}
+{{- with .Values.proxy.https }}
+- name: HTTPS_PROXY
+  value: {{ . | quote }}
+{{- end }}
+{{- with .Values.proxy.http }}
+- name: HTTP_PROXY
+  value: {{ . | quote }}
+{{- end }}
+{{- if or .Values.proxy.https .Values.proxy.http .Values.proxy.noProxy }}
+- name: NO_PROXY
+  # The kubelet fills in the API server's address.
+  value: {{ list "$(KUBERNETES_SERVICE_HOST)" "kubernetes.default.svc" .Values.proxy.noProxy | compact | join "," | quote }}
+{{- end }}
+{{- if .Values.caBundle.configMap }}
+- name: SSL_CERT_FILE
+  value: {{ printf "/etc/vaultsync/ca/%s" .Values.caBundle.key | quote }}
+{{- end }}
+{{- end }}
+
+{{- define "vaultsync.allEnv" -}}
+{{- $own := include "vaultsync.env" . }}
+{{- $names := list }}
+{{- range $own | fromYamlArray }}{{ $names = append $names .name }}{{ end }}
+{{- range .Values.extraEnv }}
+{{- if has .name $names }}
+{{- fail (printf "extraEnv: %s is set twice; the chart's own variables have values of their own, see values.yaml" .name) }}
+{{- end }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- trim $own }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
