@@ -1,0 +1,126 @@
+//! What users ask of the plane and what they get.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{
+    connection::{Connection, Source},
+    failure::Failure,
+    value::SecretValue,
+};
+
+/// Who asks: an object, by namespace and name.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct User {
+    /// The namespace; requests are shared out fairly among namespaces.
+    pub namespace: Arc<str>,
+    /// The name.
+    pub name: Arc<str>,
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What the vault says about a version of a secret. Any inequality is a change, an older time too: after a
+/// fail-over of the region a version may go backwards.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Attributes {
+    /// The version.
+    pub version: String,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// When it or its attributes last changed.
+    pub updated: Option<Timestamp>,
+    /// When it expires; the value is delivered all the same.
+    pub expires: Option<Timestamp>,
+    /// From when on it is meant to be used; the value is delivered all the same.
+    pub not_before: Option<Timestamp>,
+}
+
+/// One answer of the vault: a version and its value.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// What the vault says about the version.
+    pub attributes: Attributes,
+    /// The value.
+    pub value: SecretValue,
+}
+
+/// One source that a user wants, and what it has of it already.
+#[derive(Clone, Debug)]
+pub struct Want {
+    /// What to read.
+    pub source: Source,
+    /// How stale it may be.
+    pub interval: Duration,
+    /// What the user has written; `None`: nothing.
+    pub known: Option<Attributes>,
+    /// The value is needed even if the vault's is the known one.
+    pub value: bool,
+}
+
+/// What is to be said about one [`Want`] now.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// As far as we know the vault still has what is known.
+    Unchanged,
+    /// The vault has this, and it is needed.
+    Read(Arc<Reading>),
+    /// The vault does not give this source; the reason is its own.
+    Failed(Arc<Failure>),
+    /// A read is on its way, or waits for the vault to answer again; [`Wake::User`] follows.
+    Pending,
+}
+
+/// How a handle fares.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// Whether the vault answers through it.
+    pub state: HealthState,
+    /// How many users it has.
+    pub users: usize,
+}
+
+/// Whether the vault answers.
+#[derive(Clone, Debug)]
+pub enum HealthState {
+    /// Nothing was read yet, and nothing failed.
+    Unproven,
+    /// The vault answers.
+    Working,
+    /// The whole vault, or the identity, fails.
+    Failing {
+        /// Why.
+        failure: Arc<Failure>,
+        /// For how long already.
+        lasting: Duration,
+        /// When the next try is allowed; zero if one is under way.
+        retry_in: Duration,
+    },
+}
+
+/// The answer to one [`Plane::ask`](super::Plane::ask).
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// One answer a want, in the order of the wants.
+    pub answers: Vec<Answer>,
+    /// How the handle fares.
+    pub health: Health,
+    /// The longest time since one of these sources was last confirmed by the service (a value, or a failure of
+    /// its own such as a 404), counted from the first ask if it never was. `None` while the handle works and
+    /// every source was confirmed within its interval.
+    pub unconfirmed_for: Option<Duration>,
+}
+
+/// Who should ask again.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Wake {
+    /// One of the user's answers changed.
+    User(User),
+    /// The health of the handle changed.
+    Connection(Connection),
+}

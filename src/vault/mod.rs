@@ -1,0 +1,39 @@
+//! The fetch plane: what is in Azure Key Vault, as fresh as its users ask, at the least load.
+//!
+//! The unit of the schedule is the *source* (handle, name, version), never the Kubernetes object: a thousand
+//! users of one secret cost one GET per interval. A user [asks](Plane::ask), gets an [`Answer`] at once and is
+//! [woken](Wake) when another answer is there; it never waits for a vault.
+//!
+//! ```text
+//!  ask ──> Host (pure): schedule ─ lanes ─ budget ─ gate ──> poller ──> reader: token, GET ──> vault
+//!           ^                                                  │
+//!           └────────── outcome <──────────────────────────────┘──> Wake
+//! ```
+//!
+//! One host holds everything that shares a vault's limits: its handles (one per [`Connection`], with
+//! a client, a pool and a token of their own) and the budget. Hosts share nothing, so a slow vault delays only
+//! its own users. This layer knows no Kubernetes.
+
+mod answer;
+mod assertion;
+mod connection;
+mod failure;
+mod host;
+mod metrics;
+mod names;
+mod plane;
+mod transport;
+mod url;
+mod value;
+
+pub use answer::{Answer, Attributes, Health, HealthState, Reading, Reply, User, Wake, Want};
+pub use assertion::{Assertion, AssertionError, Assertions};
+pub use connection::{Connection, Identity, ServiceVersion, Source, UnknownServiceVersion};
+pub use failure::{Failure, Peer, Principal};
+pub use host::Limits;
+pub use metrics::VaultMetrics;
+pub use names::{InvalidName, SecretName, SecretVersion};
+pub use plane::Plane;
+pub use transport::Transport;
+pub use url::{Cloud, InvalidUrl, VaultUrl};
+pub use value::SecretValue;

@@ -1,0 +1,63 @@
+//! How HTTP clients are made: one per handle, so that identities share no connection.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use reqwest::{Client, ClientBuilder, redirect::Policy};
+
+use super::failure::{Failure, Peer};
+
+/// Long enough for a vault in another region under load; a reconcile never waits for it.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Steady state needs one connection to the vault; the second spares a handshake when two reads overlap.
+const IDLE_CONNECTIONS: usize = 2;
+/// Longer than the default refresh interval's gaps between slots, shorter than usual idle limits of load balancers.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+type Make = dyn Fn() -> ClientBuilder + Send + Sync;
+
+/// Makes the HTTP client of a handle.
+#[derive(Clone)]
+pub struct Transport(Arc<Make>);
+
+impl Transport {
+    /// Starts from what `make` returns; timeouts, redirects, pool, user agent and https are set on top of it.
+    #[must_use]
+    pub fn new(make: Arc<dyn Fn() -> ClientBuilder + Send + Sync>) -> Self {
+        Self(make)
+    }
+
+    /// Proxies and certificates as the process's environment says (`HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`).
+    #[must_use]
+    pub fn from_environment() -> Self {
+        Self(Arc::new(Client::builder))
+    }
+
+    /// A client of its own.
+    ///
+    /// # Errors
+    /// [`Failure::TlsFailure`] if TLS cannot be set up, for example without any trusted certificate.
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        // Without a provider reqwest panics; `main` installs it.
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            return Err(Failure::TlsFailure(Peer::Vault));
+        }
+        (self.0)()
+            .user_agent(concat!("vaultsync/", env!("CARGO_PKG_VERSION")))
+            .https_only(true)
+            .redirect(Policy::none())
+            .referer(false)
+            .timeout(REQUEST_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .build()
+            .map_err(|_| Failure::TlsFailure(Peer::Vault))
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Transport")
+    }
+}
