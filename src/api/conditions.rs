@@ -54,7 +54,15 @@ mod tests {
         let at = |second| Timestamp::from_second(second).unwrap();
         let mut conditions = Vec::new();
         let mut set = |status: &str, message: &str, second| {
-            set_condition(&mut conditions, READY, status, Reason::Synced, message.to_owned(), Some(1), at(second));
+            set_condition(
+                &mut conditions,
+                READY,
+                status,
+                Reason::Synced,
+                message.to_owned(),
+                Some(1),
+                at(second),
+            );
             condition(&conditions, READY).unwrap().last_transition_time.0
         };
         assert_eq!(set("False", "one", 10), at(10));

@@ -22,7 +22,10 @@ pub fn crd_files() -> Result<Vec<(String, String)>, serde_saphyr::ser::Error> {
             let file = format!("{}_{}.yaml", crd.spec.group, crd.spec.names.plural);
             // Through JSON, so that absent fields stay absent.
             let value = serde_json::to_value(crd).unwrap_or_default();
-            Ok((file, format!("# Generated from src/api by `make crds`.\n{}", serde_saphyr::to_string(&value)?)))
+            Ok((
+                file,
+                format!("# Generated from src/api by `make crds`.\n{}", serde_saphyr::to_string(&value)?),
+            ))
         })
         .collect()
 }

@@ -14,8 +14,9 @@ pub use crds::{crd_files, crds};
 pub use keyvault::{Identity, KeyVault, KeyVaultSpec, KeyVaultStatus, WorkloadIdentity};
 pub use reason::Reason;
 pub use vaultsecretsync::{
-    DataFrom, DataItem, Decode, Deletion, EntryKind, EntryStatus, From, ObjectSecretRef, OnMissing, SecretRef, SecretType, Target,
-    TargetStatus, VaultKind, VaultRef, VaultSecretSync, VaultSecretSyncSpec, VaultSecretSyncStatus,
+    DataFrom, DataItem, Decode, Deletion, EntryKind, EntryStatus, From, ObjectSecretRef, OnMissing,
+    SecretRef, SecretType, Target, TargetStatus, VaultKind, VaultRef, VaultSecretSync, VaultSecretSyncSpec,
+    VaultSecretSyncStatus,
 };
 
 use jiff::SignedDuration;
@@ -55,7 +56,9 @@ pub fn field_manager(object: &str) -> String {
 /// FNV-1a, 64 bits: a hash that is the same in every process and release, which `std`'s hashers are not.
 #[must_use]
 pub fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// A duration as users write it (`90s`, `5m`, `1h30m`), or `None` where it is none.

@@ -1,3 +1,12 @@
-//! Behaviour tests.
+//! Behaviour tests, on a real control plane and with the operator's own rights.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test ends at the first thing that is not as it should be"
+)]
 
 mod crds;
+mod harness;
+mod support;

@@ -1,0 +1,71 @@
+//! What the other tests rest on: the control plane, the operator's account in it, faults and the audit log.
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{Api, DeleteParams, PostParams};
+use serde_json::json;
+
+use crate::support::{Account, Fault, Faults, Gate, Namespace, cluster};
+
+#[tokio::test]
+async fn the_operator_speaks_as_the_charts_service_account_and_cannot_read_secrets() {
+    let cluster = cluster();
+    assert_eq!(*cluster.operator(), Account::new("vaultsync-system", "vaultsync"));
+    let client = cluster.operator_client().await;
+    let mark = cluster.mark();
+    let secrets: Api<Secret> = Api::default_namespaced(client);
+    assert!(matches!(secrets.get("any").await, Err(kube::Error::Api(status)) if status.code == 403));
+    let user = cluster.operator().user();
+    let seen = cluster.seen_since(mark, |seen| seen.user == user && seen.resource == "secrets");
+    assert!(seen.iter().any(|seen| seen.verb == "get" && seen.name == "any" && seen.code == 403), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_fault_hits_the_calls_it_was_planned_for_and_no_others() {
+    let namespace = Namespace::new().await;
+    let faults = Faults::new();
+    let client = faults.wrap(namespace.cluster().admin());
+    let maps: Api<ConfigMap> = namespace.api(&client);
+    let create = async |name: &str| {
+        let map = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+        maps.create(&PostParams::default(), &map).await
+    };
+
+    faults.next(1, |call| call.is("create", "configmaps"), Fault::throttled(Some(7)));
+    faults.next(1, |call| call.is("create", "configmaps"), Fault::LoseAnswer);
+    assert!(matches!(create("a").await, Err(kube::Error::Api(status)) if status.code == 429));
+    assert!(maps.get_opt("a").await.unwrap().is_none(), "a refused call never arrives");
+    assert!(matches!(create("a").await, Err(kube::Error::Service(_))));
+    assert!(maps.get_opt("a").await.unwrap().is_some(), "a lost answer is a call that was obeyed");
+    create("b").await.unwrap();
+    assert_eq!(faults.count("create", "configmaps"), 3);
+    assert_eq!(faults.count("get", "configmaps"), 2);
+}
+
+#[tokio::test]
+async fn a_gate_holds_a_call_until_it_is_released() {
+    let namespace = Namespace::new().await;
+    let faults = Faults::new();
+    let client = faults.wrap(namespace.cluster().admin());
+    let gate = Gate::new();
+    faults.next(1, |call| call.is("delete", "configmaps"), Fault::Hold(gate.clone()));
+    let maps: Api<ConfigMap> = namespace.api(&client);
+    let map = serde_json::from_value(json!({"metadata": {"name": "held"}})).unwrap();
+    maps.create(&PostParams::default(), &map).await.unwrap();
+
+    let deletion = tokio::spawn({
+        let maps = maps.clone();
+        async move { maps.delete("held", &DeleteParams::default()).await.map(|_| ()) }
+    });
+    gate.reached().await;
+    assert!(maps.get_opt("held").await.unwrap().is_some());
+    gate.release();
+    deletion.await.unwrap().unwrap();
+    assert!(maps.get_opt("held").await.unwrap().is_none());
+}
+
+#[test]
+fn tokens_are_signed_as_managed_clusters_sign_them() {
+    let issuer = cluster().issuer();
+    assert!(issuer.url.starts_with("https://127.0.0.1:"));
+    assert_eq!(issuer.jwks.pointer("/keys/0/alg"), Some(&json!("RS256")));
+}

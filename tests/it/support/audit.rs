@@ -1,0 +1,79 @@
+//! What the API server was asked, by whom and how it answered: its audit log.
+
+use std::fs;
+
+use super::cluster::Cluster;
+
+/// A point in the audit log; later events are those of what a test does next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark(usize);
+
+/// One answered request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) user: String,
+    /// As RBAC has it: get, list, watch, create, update, patch, delete, deletecollection.
+    pub(crate) verb: String,
+    /// The plural, with the subresource behind a `/`; empty for what is no resource.
+    pub(crate) resource: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) code: u64,
+}
+
+impl Seen {
+    /// Whether it asked for a change.
+    pub(crate) fn is_write(&self) -> bool {
+        !matches!(self.verb.as_str(), "get" | "list" | "watch")
+    }
+}
+
+impl Cluster {
+    /// Where the audit log ends now.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark(self.audit_bytes().len())
+    }
+
+    /// Every request answered since the mark that `wanted` picks, in the order of the answers.
+    ///
+    /// # Panics
+    /// A line of the log that is no audit event.
+    pub(crate) fn seen_since(&self, mark: Mark, wanted: impl Fn(&Seen) -> bool) -> Vec<Seen> {
+        let bytes = self.audit_bytes();
+        // The line being written right now belongs to a request that is not answered yet.
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let lines = bytes.get(mark.0..whole).unwrap_or_default().split(|byte| *byte == b'\n');
+        lines.filter(|line| !line.is_empty()).map(event).filter(wanted).collect()
+    }
+
+    /// The writes the operator asked for in a namespace since the mark.
+    pub(crate) fn operator_writes_since(&self, mark: Mark, namespace: &str) -> Vec<Seen> {
+        let user = self.operator().user();
+        self.seen_since(mark, |seen| seen.user == user && seen.is_write() && seen.namespace == namespace)
+    }
+
+    /// The whole log as text, to hunt for what must not be in it.
+    pub(crate) fn audit_text(&self) -> String {
+        String::from_utf8_lossy(&self.audit_bytes()).into_owned()
+    }
+
+    fn audit_bytes(&self) -> Vec<u8> {
+        fs::read(self.audit_log()).expect("the audit log")
+    }
+}
+
+fn event(line: &[u8]) -> Seen {
+    let event: serde_json::Value = serde_json::from_slice(line).expect("an audit event");
+    let text = |pointer: &str| {
+        event.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+    };
+    let (plural, part) = (text("/objectRef/resource"), text("/objectRef/subresource"));
+    Seen {
+        user: text("/user/username"),
+        verb: text("/verb"),
+        resource: if part.is_empty() { plural } else { format!("{plural}/{part}") },
+        namespace: text("/objectRef/namespace"),
+        name: text("/objectRef/name"),
+        code: event.pointer("/responseStatus/code").and_then(serde_json::Value::as_u64).unwrap_or_default(),
+    }
+}

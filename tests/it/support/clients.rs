@@ -1,0 +1,164 @@
+//! Who speaks to the API server: the admin, the operator's own ServiceAccount, or any other by a real token.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::{Api, PostParams};
+use kube::{Client, Config};
+use serde_json::json;
+
+use super::cluster::Cluster;
+use super::faults::Faults;
+use super::{Result, certificates};
+
+/// How long a token of a ServiceAccount lives: longer than any run of tests or demo.
+const TOKEN_SECONDS: i64 = 24 * 3600;
+
+/// A ServiceAccount by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Account {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+impl Account {
+    /// The account `name` of a namespace.
+    pub(crate) fn new(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    /// The user name that RBAC, policies and the audit log see.
+    pub(crate) fn user(&self) -> String {
+        format!("system:serviceaccount:{}:{}", self.namespace, self.name)
+    }
+}
+
+/// Where the API server is and what the admin shows it.
+#[derive(Clone)]
+pub(crate) struct Access {
+    pub(crate) url: String,
+    pub(crate) authority_pem: String,
+    pub(crate) authority_der: Vec<u8>,
+    pub(crate) admin_certificate: String,
+    pub(crate) admin_key: String,
+}
+
+impl Access {
+    pub(crate) fn new(port: u16, authority: &certificates::Authority) -> Result<Self> {
+        let admin = authority.client("admin", "system:masters")?;
+        Ok(Self {
+            url: format!("https://127.0.0.1:{port}"),
+            authority_pem: authority.pem.clone(),
+            authority_der: authority.der.clone(),
+            admin_certificate: admin.certificate,
+            admin_key: admin.key,
+        })
+    }
+
+    /// A client of the current runtime for the admin.
+    pub(crate) fn admin(&self) -> Result<Client> {
+        let mut config = self.config()?;
+        config.auth_info.client_certificate_data = Some(BASE64.encode(&self.admin_certificate));
+        config.auth_info.client_key_data = Some(BASE64.encode(&self.admin_key).into());
+        Ok(Client::try_from(config)?)
+    }
+
+    /// A configuration that shows a token.
+    pub(crate) fn with_token(&self, token: String) -> Result<Config> {
+        let mut config = self.config()?;
+        config.auth_info.token = Some(token.into());
+        Ok(config)
+    }
+
+    /// No retries of kube's own: a test sees each answer. Timeouts: a hanging server is a failure with a name.
+    fn config(&self) -> Result<Config> {
+        // Whichever test is first installs it, and the others find the same one.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let mut config = Config::new(self.url.parse()?);
+        config.root_cert = Some(vec![self.authority_der.clone()]);
+        config.default_retry = false;
+        config.connect_timeout = Some(Duration::from_secs(10));
+        Ok(config)
+    }
+
+    /// A kubeconfig for `kubectl` and spawned programs; `user` is the `user` block of the format.
+    pub(crate) fn kubeconfig(&self, namespace: &str, user: &serde_json::Value) -> String {
+        let authority = BASE64.encode(&self.authority_pem);
+        // JSON is YAML.
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{"name": "test", "cluster": {"server": self.url, "certificate-authority-data": authority}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": namespace}}],
+            "users": [{"name": "test", "user": user}],
+        });
+        config.to_string()
+    }
+
+    /// The `user` block of the admin.
+    pub(crate) fn admin_user(&self) -> serde_json::Value {
+        json!({
+            "client-certificate-data": BASE64.encode(&self.admin_certificate),
+            "client-key-data": BASE64.encode(&self.admin_key),
+        })
+    }
+}
+
+impl Cluster {
+    /// A client of the current runtime for the admin: for what users and other controllers do in a test, never
+    /// for the operator.
+    pub(crate) fn admin(&self) -> Client {
+        self.access.admin().expect("a client for the admin")
+    }
+
+    /// A token of a ServiceAccount, from the API server's TokenRequest.
+    pub(crate) async fn token(&self, account: &Account) -> String {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.admin(), &account.namespace);
+        let spec =
+            TokenRequestSpec { expiration_seconds: Some(TOKEN_SECONDS), ..TokenRequestSpec::default() };
+        let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
+        let answer = accounts.create_token_request(&account.name, &PostParams::default(), &request).await;
+        answer.expect("a token").status.expect("an answered TokenRequest").token.expect("a token")
+    }
+
+    /// A client of the current runtime that acts as a ServiceAccount, by a real token.
+    pub(crate) async fn client_as(&self, account: &Account) -> Client {
+        Client::try_from(self.config_as(account).await).expect("a client with a token")
+    }
+
+    /// The same as a configuration, for code that builds its own client.
+    pub(crate) async fn config_as(&self, account: &Account) -> Config {
+        self.access.with_token(self.token(account).await).expect("a configuration with a token")
+    }
+
+    /// A client of the current runtime with the operator's own account and nothing more.
+    pub(crate) async fn operator_client(&self) -> Client {
+        self.client_as(self.operator()).await
+    }
+
+    /// The same with faults on its way to the API server.
+    pub(crate) async fn operator_client_with(&self, faults: &Faults) -> Client {
+        faults.wrap(self.operator_client().await)
+    }
+
+    /// The path of a kubeconfig with the operator's own account, for a spawned operator.
+    pub(crate) async fn kubeconfig_for_operator(&self) -> PathBuf {
+        self.kubeconfig_for(self.operator()).await
+    }
+
+    /// The path of a kubeconfig with a token of this account.
+    pub(crate) async fn kubeconfig_for(&self, account: &Account) -> PathBuf {
+        let user = json!({"token": self.token(account).await});
+        let content = self.access.kubeconfig(&account.namespace, &user);
+        let name = format!("{}.{}.kubeconfig", account.namespace, account.name);
+        self.processes.write(&name, &content).expect("a kubeconfig")
+    }
+
+    /// The path of the admin's kubeconfig, for `kubectl` and `helm`.
+    pub(crate) fn kubeconfig_for_admin(&self) -> PathBuf {
+        self.processes.folder().join("admin.kubeconfig")
+    }
+}

@@ -1,0 +1,254 @@
+//! One real control plane: etcd, the API server and the controllers a behaviour needs, with CRDs and chart applied.
+//!
+//! Tests share one a run ([`cluster`]); the demo owns one ([`Cluster::start`]). It dies with the program.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use kube::api::DynamicObject;
+use kube::{Client, ResourceExt as _};
+use serde_json::json;
+
+use super::clients::{Access, Account};
+use super::namespace::Janitor;
+use super::processes::Processes;
+use super::tools::tool;
+use super::wait::within;
+use super::{Result, certificates, manifests};
+
+/// A start takes 3 s; a minute is a machine under heavy load.
+const READY: Duration = Duration::from_secs(60);
+
+/// Whatever the test's controllers are not listed for (pods, nodes) has nobody to do it.
+const CONTROLLERS: &str = "clusterrole-aggregation-controller,garbage-collector-controller,namespace-controller,\
+                           root-ca-certificate-publisher-controller,serviceaccount-controller";
+
+/// Every request once, when it is answered, without bodies: tests count writes and prove rights by it.
+const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy",
+    "omitStages": ["RequestReceived", "ResponseStarted"], "rules": [{"level": "Metadata"}]}"#;
+
+/// Who signs ServiceAccount tokens, for whoever verifies them as Entra does.
+#[derive(Clone, Debug)]
+pub(crate) struct Issuer {
+    /// The `iss` of every token.
+    pub(crate) url: String,
+    /// The key set, as the API server publishes it.
+    pub(crate) jwks: serde_json::Value,
+}
+
+/// A running control plane.
+pub(crate) struct Cluster {
+    pub(crate) access: Access,
+    pub(crate) processes: Processes,
+    pub(super) janitor: Janitor,
+    operator: Account,
+    rendered: Vec<DynamicObject>,
+    issuer: Issuer,
+}
+
+/// The control plane of this run of tests; the first call starts it, the end of the program ends it.
+///
+/// # Panics
+/// It does not start; the message says why.
+pub(crate) fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<std::result::Result<Cluster, String>> = OnceLock::new();
+    match CLUSTER.get_or_init(|| Cluster::start(|_| ()).map_err(|error| error.to_string())) {
+        Ok(cluster) => cluster,
+        Err(error) => panic!("the control plane does not start: {error}"),
+    }
+}
+
+impl Cluster {
+    /// Starts a control plane and applies CRDs and chart; `progress` hears each step.
+    ///
+    /// # Errors
+    /// A program is missing or ends, or something we ship is refused.
+    pub(crate) fn start(progress: impl Fn(&str) + Send + Copy) -> Result<Self> {
+        // A thread of its own: the caller may be inside a runtime.
+        std::thread::scope(|scope| {
+            let start = scope.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(Self::start_again(progress))
+            });
+            start.join().map_err(|_| "the start panicked")?
+        })
+    }
+
+    /// A free port may be taken by another program before etcd or the API server binds it.
+    async fn start_again(progress: impl Fn(&str)) -> Result<Self> {
+        let mut last = None;
+        for _ in 0..3 {
+            match Self::start_once(&progress).await {
+                Err(error) if error.to_string().contains("address already in use") => last = Some(error),
+                done => return done,
+            }
+        }
+        Err(last.unwrap_or_else(|| "no attempt was made".into()))
+    }
+
+    async fn start_once(progress: impl Fn(&str)) -> Result<Self> {
+        progress("rendering the chart");
+        let crds = manifests::crds()?;
+        let rendered = manifests::render(manifests::RELEASE, manifests::SYSTEM, &[])?;
+        let operator = operator_account(&rendered)?;
+
+        progress("starting etcd and the API server");
+        let processes = Processes::new()?;
+        let [etcd, peers, secure] = free_ports()?;
+        let authority = certificates::Authority::new()?;
+        let access = Access::new(secure, &authority)?;
+        start_etcd(&processes, etcd, peers)?;
+        start_api_server(&processes, &authority, &access, etcd, secure)?;
+        let client = access.admin()?;
+        until_answers(&processes, &client, "/readyz").await?;
+
+        // Before the controllers: the garbage collector learns kinds that come later only in rounds of 30 s.
+        progress("applying the CRDs");
+        manifests::apply_crds(&client, &crds).await?;
+        start_controllers(&processes, &access)?;
+
+        progress("applying the chart");
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": manifests::SYSTEM}});
+        manifests::apply(&client, "", &[serde_json::from_value(namespace)?]).await?;
+        // The Deployment has no kubelet to run it: tests run the operator themselves.
+        let ours = rendered.iter().filter(|object| manifests::kind(object) != "Deployment").cloned();
+        manifests::apply(&client, manifests::SYSTEM, &ours.collect::<Vec<_>>()).await?;
+
+        let keys = client.request_text(http::Request::get("/openid/v1/jwks").body(Vec::new())?).await?;
+        let issuer = Issuer { url: access.url.clone(), jwks: serde_json::from_str(&keys)? };
+        let janitor = Janitor::new(access.clone());
+        let cluster = Self { access, processes, janitor, operator, rendered, issuer };
+        progress("waiting until the policies are in force");
+        manifests::until_fenced(&cluster).await?;
+        Ok(cluster)
+    }
+
+    /// The operator's ServiceAccount, as the chart renders it.
+    pub(crate) fn operator(&self) -> &Account {
+        &self.operator
+    }
+
+    /// What the chart renders with its defaults, the Deployment included.
+    pub(crate) fn rendered(&self) -> &[DynamicObject] {
+        &self.rendered
+    }
+
+    /// Who signs ServiceAccount tokens here.
+    pub(crate) fn issuer(&self) -> &Issuer {
+        &self.issuer
+    }
+
+    /// The API server's address.
+    pub(crate) fn url(&self) -> &str {
+        &self.access.url
+    }
+
+    pub(super) fn audit_log(&self) -> PathBuf {
+        self.processes.folder().join("audit.log")
+    }
+}
+
+fn operator_account(rendered: &[DynamicObject]) -> Result<Account> {
+    let account = rendered.iter().find(|object| manifests::kind(object) == "ServiceAccount");
+    let account = account.ok_or("the chart renders no ServiceAccount")?;
+    let namespace = account.namespace().unwrap_or_else(|| manifests::SYSTEM.to_owned());
+    Ok(Account::new(&namespace, &account.name_any()))
+}
+
+/// Ports nobody listens on; all are held until the last is found, so that they differ.
+fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    let listeners =
+        (0..N).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<std::io::Result<Vec<_>>>()?;
+    let ports =
+        listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect::<Result<Vec<_>>>()?;
+    ports.try_into().map_err(|_| "no free ports".into())
+}
+
+fn start_etcd(processes: &Processes, clients: u16, peers: u16) -> Result<()> {
+    let clients = format!("http://127.0.0.1:{clients}");
+    let peers = format!("http://127.0.0.1:{peers}");
+    let mut etcd = Command::new(tool("etcd")?);
+    etcd.arg(format!("--data-dir={}", processes.folder().join("etcd").display()))
+        .arg(format!("--listen-client-urls={clients}"))
+        .arg(format!("--advertise-client-urls={clients}"))
+        .arg(format!("--listen-peer-urls={peers}"))
+        .arg(format!("--initial-advertise-peer-urls={peers}"))
+        .arg(format!("--initial-cluster=default={peers}"))
+        // The state is thrown away with the run.
+        .args(["--unsafe-no-fsync", "--log-level=warn"]);
+    processes.start("etcd", &mut etcd)
+}
+
+fn start_api_server(
+    processes: &Processes,
+    authority: &certificates::Authority,
+    access: &Access,
+    etcd: u16,
+    port: u16,
+) -> Result<()> {
+    let server = authority.server(&["127.0.0.1", "localhost", "kubernetes", "kubernetes.default.svc"])?;
+    let authority = processes.write("ca.crt", &authority.pem)?;
+    let certificate = processes.write("apiserver.crt", &server.certificate)?;
+    let key = processes.write("apiserver.key", &server.key)?;
+    let signer = processes.write("serviceaccounts.key", &certificates::rsa_key(processes.folder())?)?;
+    let policy = processes.write("audit-policy.json", AUDIT_POLICY)?;
+    processes.write("admin.kubeconfig", &access.kubeconfig("default", &access.admin_user()))?;
+    let mut server = Command::new(tool("kube-apiserver")?);
+    server
+        .arg(format!("--etcd-servers=http://127.0.0.1:{etcd}"))
+        .arg(format!("--secure-port={port}"))
+        .args(["--bind-address=127.0.0.1", "--service-cluster-ip-range=10.0.0.0/24", "--allow-privileged"])
+        .args(["--authorization-mode=Node,RBAC", "--profiling=false", "--endpoint-reconciler-type=none"])
+        .arg(format!("--cert-dir={}", processes.folder().display()))
+        .arg(format!("--tls-cert-file={}", certificate.display()))
+        .arg(format!("--tls-private-key-file={}", key.display()))
+        .arg(format!("--client-ca-file={}", authority.display()))
+        .arg(format!("--service-account-issuer={}", access.url))
+        .arg(format!("--service-account-key-file={}", signer.display()))
+        .arg(format!("--service-account-signing-key-file={}", signer.display()))
+        .arg(format!("--audit-policy-file={}", policy.display()))
+        .arg(format!("--audit-log-path={}", processes.folder().join("audit.log").display()))
+        // An event is in the file before the next one of the same request chain: nothing is counted late.
+        .arg("--audit-log-mode=blocking");
+    processes.start("kube-apiserver", &mut server)
+}
+
+fn start_controllers(processes: &Processes, access: &Access) -> Result<()> {
+    let folder = processes.folder();
+    let mut manager = Command::new(tool("kube-controller-manager")?);
+    manager
+        .arg(format!("--kubeconfig={}", folder.join("admin.kubeconfig").display()))
+        .arg(format!("--service-account-private-key-file={}", folder.join("serviceaccounts.key").display()))
+        .arg(format!("--root-ca-file={}", folder.join("ca.crt").display()))
+        .arg(format!("--master={}", access.url))
+        .arg(format!("--controllers={CONTROLLERS}"))
+        .args(["--leader-elect=false", "--secure-port=0", "--profiling=false"]);
+    processes.start("kube-controller-manager", &mut manager)
+}
+
+/// Asks with growing pauses until the path answers 200; a process that ended says so at once.
+async fn until_answers(processes: &Processes, client: &Client, path: &str) -> Result<()> {
+    let answered = within(READY, || async {
+        let request = http::Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
+        match (client.request_text(request).await, processes.ended()) {
+            (Ok(_), _) => Ok(Ok(())),
+            (Err(_), Some(ended)) => Ok(Err(ended)),
+            (Err(error), None) => Err(error.to_string()),
+        }
+    });
+    match answered.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(ended)) => Err(ended.into()),
+        Err(seen) => {
+            let lines = processes.last_lines("kube-apiserver");
+            Err(format!(
+                "{path} did not answer within {READY:?}: {seen}; the API server's last lines:\n{lines}"
+            )
+            .into())
+        }
+    }
+}

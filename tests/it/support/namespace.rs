@@ -1,0 +1,100 @@
+//! A namespace a test: fresh at its start, deleted after it without waiting.
+
+use std::sync::mpsc;
+
+use k8s_openapi::api::core::v1::{Namespace as Object, ServiceAccount};
+use kube::Client;
+use kube::api::{Api, DeleteParams, PostParams};
+use serde_json::json;
+
+use super::clients::{Access, Account};
+use super::cluster::{Cluster, cluster};
+use super::wait::until;
+
+/// A namespace that is deleted when this is dropped.
+pub(crate) struct Namespace {
+    pub(crate) name: String,
+    cluster: &'static Cluster,
+}
+
+impl Namespace {
+    /// A fresh namespace of the run's control plane, whose `default` ServiceAccount is there.
+    ///
+    /// # Panics
+    /// The API server refuses it.
+    pub(crate) async fn new() -> Self {
+        let cluster = cluster();
+        let client = cluster.admin();
+        let object =
+            serde_json::from_value(json!({"metadata": {"generateName": "it-"}})).expect("a namespace");
+        let created = Api::<Object>::all(client.clone()).create(&PostParams::default(), &object).await;
+        let name = created.expect("a created namespace").metadata.name.expect("a name");
+        let accounts: Api<ServiceAccount> = Api::namespaced(client, &name);
+        until(
+            &accounts,
+            "default",
+            "the namespace has its ServiceAccount",
+            |account: Option<&ServiceAccount>| account.is_some(),
+        )
+        .await;
+        Self { name, cluster }
+    }
+
+    /// The control plane it is in.
+    pub(crate) fn cluster(&self) -> &'static Cluster {
+        self.cluster
+    }
+
+    /// A typed view of the namespace through a client.
+    pub(crate) fn api<K>(&self, client: &Client) -> Api<K>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(client.clone(), &self.name)
+    }
+
+    /// Creates a ServiceAccount here.
+    ///
+    /// # Panics
+    /// The API server refuses it.
+    pub(crate) async fn account(&self, name: &str) -> Account {
+        let object = serde_json::from_value(json!({"metadata": {"name": name}})).expect("a ServiceAccount");
+        let accounts: Api<ServiceAccount> = self.api(&self.cluster.admin());
+        accounts.create(&PostParams::default(), &object).await.expect("a created ServiceAccount");
+        Account::new(&self.name, name)
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        self.cluster.janitor.delete(self.name.clone());
+    }
+}
+
+/// Deletes namespaces in the background: a drop cannot wait, and a test's runtime ends with the test.
+pub(crate) struct Janitor {
+    queue: mpsc::Sender<String>,
+}
+
+impl Janitor {
+    pub(super) fn new(access: Access) -> Self {
+        let (queue, names) = mpsc::channel::<String>();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let namespaces: Api<Object> = Api::all(access.admin()?);
+                for name in names {
+                    // What stays behind goes with the control plane.
+                    namespaces.delete(&name, &DeleteParams::background()).await.ok();
+                }
+                super::Result::Ok(())
+            })
+        });
+        Self { queue }
+    }
+
+    fn delete(&self, name: String) {
+        self.queue.send(name).ok();
+    }
+}
