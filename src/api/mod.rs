@@ -9,6 +9,7 @@ mod keyvault;
 mod reason;
 mod vaultsecretsync;
 
+pub(crate) use conditions::whole_second;
 pub use conditions::{READY, STALLED, condition, set_condition};
 pub use crds::{crd_files, crds};
 pub use keyvault::{Identity, KeyVault, KeyVaultSpec, KeyVaultStatus, WorkloadIdentity};

@@ -66,10 +66,12 @@ pub enum Reason {
     MissingRole,
     /// The vault's access policies do not let the identity read.
     MissingAccessPolicy,
-    /// A policy of the vault refuses the read.
-    ForbiddenByPolicy,
+    /// The vault refuses the read with another 403.
+    Forbidden,
     /// The vault refuses the name.
     InvalidName,
+    /// The vault refuses the request.
+    RequestRejected,
     /// The vault's firewall refuses our address.
     Firewall,
     /// The vault accepts private connections only.
@@ -78,8 +80,8 @@ pub enum Reason {
     WrongTenant,
     /// The token is not meant for this vault.
     WrongAudience,
-    /// Conditional access asks for more than the identity can give.
-    ClaimsChallenge,
+    /// The vault refuses a fresh token.
+    TokenRejected,
     /// The host behaves as no vault of this cloud does.
     UntrustedVaultHost,
     /// No federated credential matches the ServiceAccount's token.
@@ -90,8 +92,10 @@ pub enum Reason {
     TokenRequestForbidden,
     /// The ServiceAccount does not exist.
     ServiceAccountNotFound,
-    /// The token endpoint gives no token for now.
-    TokenUnavailable,
+    /// The token endpoint refuses for another reason.
+    TokenRefused,
+    /// The API server made no token for the ServiceAccount.
+    TokenRequestFailed,
     /// The vault accepts only bound tokens.
     TokenBindingRequired,
     /// The vault answers 429.
@@ -119,5 +123,18 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reason;
+    use crate::vault::Failure;
+
+    #[test]
+    fn every_failure_of_the_fetch_plane_has_its_reason() {
+        for word in Failure::reasons() {
+            assert!(word.parse::<Reason>().is_ok(), "{word}");
+        }
     }
 }

@@ -1,0 +1,167 @@
+//! Why an object is not Ready, in one sentence that names the thing and the remedy.
+//!
+//! Built from names and parsed fields alone: no text of a service, no piece of a value.
+
+use super::sources::UsedSource;
+use super::target::Refusal;
+use crate::api::{Reason, SecretType, VaultSecretSync, VaultSecretSyncSpec};
+use crate::vault::Failure;
+use std::time::Duration;
+
+/// A reason with its sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The bounded word.
+    pub reason: Reason,
+    /// What is wrong and what helps.
+    pub message: String,
+    /// Whether nothing but an edit of the spec can help.
+    pub terminal: bool,
+}
+
+impl Problem {
+    const fn new(reason: Reason, message: String) -> Self {
+        Self { reason, message, terminal: false }
+    }
+
+    const fn terminal(reason: Reason, message: String) -> Self {
+        Self { reason, message, terminal: true }
+    }
+
+    pub(super) fn namespace_ignored() -> Self {
+        Self::terminal(
+            Reason::NamespaceIgnored,
+            "vaultsync writes no Secrets in kube-system and in its own namespace: create this object in the namespace of the application.".to_owned(),
+        )
+    }
+
+    pub(super) fn invalid_spec(sentence: &str) -> Self {
+        Self::terminal(Reason::InvalidSpec, sentence.to_owned())
+    }
+
+    pub(super) fn target_conflict(target: &str, rival: &str) -> Self {
+        Self::new(
+            Reason::TargetConflict,
+            format!("Secret {target} already belongs to VaultSecretSync {rival}: give this object another spec.target.name (by a new object), or delete the other one."),
+        )
+    }
+
+    pub(super) fn vault_not_found(name: &str) -> Self {
+        Self::new(
+            Reason::VaultNotFound,
+            format!("There is no KeyVault {name} in this namespace: create it, or correct spec.vaultRef.name."),
+        )
+    }
+
+    pub(super) fn vault_invalid(name: &str, sentence: &str) -> Self {
+        Self::new(Reason::VaultInvalid, format!("KeyVault {name} cannot be used: {sentence}"))
+    }
+
+    pub(super) fn missing_key(type_: SecretType, key: &str) -> Self {
+        Self::new(
+            Reason::MissingKey,
+            format!("A Secret of type {} needs the key {key}, which no source gives now; nothing was written.", type_.as_str()),
+        )
+    }
+
+    pub(super) fn too_large() -> Self {
+        Self::new(
+            Reason::TooLarge,
+            "The Secret would be larger than 1 MiB, the most that Kubernetes takes; nothing was written. Split it into several objects.".to_owned(),
+        )
+    }
+
+    pub(super) fn refused(object: &VaultSecretSync, refusal: &Refusal) -> Self {
+        let target = object.target_name();
+        let name = object.metadata.name.as_deref().unwrap_or_default();
+        match refusal {
+            Refusal::NotOwned => Self::new(
+                Reason::TargetNotOwned,
+                format!("Secret {target} exists and is not of vaultsync, so it stays untouched: delete it, or give this object another spec.target.name (by a new object)."),
+            ),
+            Refusal::OwnedBy(other) => Self::new(
+                Reason::TargetConflict,
+                format!("Secret {target} carries the mark of VaultSecretSync {other}, so it stays untouched: delete the Secret, or set its annotation vaultsync.dev/owner to {name}."),
+            ),
+            Refusal::Type => Self::terminal(
+                Reason::TypeMismatch,
+                format!("Secret {target} exists with another type than {}, and types cannot change: delete the Secret, or create a second object.", object.spec.target.type_.as_str()),
+            ),
+            Refusal::Immutable => Self::new(
+                Reason::TargetImmutable,
+                format!("Secret {target} is marked immutable, so it keeps its content: delete it, and it is created anew."),
+            ),
+            Refusal::OwnerReference => Self::new(
+                Reason::OwnerReferenceRefused,
+                "The API server does not let vaultsync set ownerReferences (OwnerReferencesPermissionEnforcement): set target.deletion to Retain.".to_owned(),
+            ),
+            Refusal::Forbidden => Self::new(
+                Reason::WriteForbidden,
+                format!("The API server does not let vaultsync write Secret {target}: check the chart's RBAC (create and patch on secrets) and the admission policies of this cluster."),
+            ),
+            Refusal::Quota => Self::new(
+                Reason::QuotaExceeded,
+                format!("The quota of this namespace has no room for Secret {target}: raise count/secrets, or delete Secrets."),
+            ),
+            Refusal::Terminating => Self::new(
+                Reason::NamespaceTerminating,
+                "The namespace is being deleted; nothing is written any more.".to_owned(),
+            ),
+            Refusal::TooLarge => Self::too_large(),
+            Refusal::Invalid(field) => Self::new(
+                Reason::SecretRejected,
+                format!("The API server finds Secret {target} invalid at {field}; what is there stays. Check that the values fit the type {}.", object.spec.target.type_.as_str()),
+            ),
+        }
+    }
+
+    pub(super) fn outage(vault: &str, failure: &Failure) -> Self {
+        Self::new(super::render::failure_reason(failure.reason()), format!("KeyVault {vault}: {failure}"))
+    }
+
+    pub(super) fn drifted(vault: &str, target: &str) -> Self {
+        Self::new(
+            Reason::Drifted,
+            format!("Secret {target} was edited or deleted, and KeyVault {vault} does not answer, so its values cannot be restored yet: see the KeyVault's condition."),
+        )
+    }
+
+    pub(super) fn stale(vault: &str, allowed: Duration) -> Self {
+        Self::new(
+            Reason::Stale,
+            format!("KeyVault {vault} has confirmed nothing for more than {}s; the Secret keeps the last values. See the KeyVault's condition.", allowed.as_secs()),
+        )
+    }
+
+    /// A problem of one source. `failure` is there where the plane told of it in this process.
+    pub(super) fn of_source(
+        spec: &VaultSecretSyncSpec,
+        used: &UsedSource,
+        reason: Reason,
+        failure: Option<&Failure>,
+    ) -> Self {
+        let (source, keys) = (used.display(), keys(spec, used));
+        let remedy = match (reason, failure) {
+            (_, Some(failure)) => failure.to_string(),
+            (Reason::PropertyNotFound, _) => "a property that the spec names is not in the value. Correct the property, or the value in the vault.".to_owned(),
+            (Reason::InvalidJson, _) => "the value is not JSON (for dataFrom: not a JSON object). Correct the value in the vault, or drop the property.".to_owned(),
+            (Reason::DecodeFailed, _) => "the value is not in the Base64 alphabet that decode names. Correct decode, or the value in the vault.".to_owned(),
+            (Reason::DuplicateKey, _) => "another dataFrom source gives one of the same keys. Rename one of them in the vault, or name the key in data.".to_owned(),
+            (Reason::InvalidKey, _) => "a member of the JSON object has a name that cannot be a key of a Secret (letters, digits, '-', '_', '.').".to_owned(),
+            (Reason::SecretNotFound, _) => Failure::SecretNotFound.to_string(),
+            (Reason::SecretDisabled, _) => Failure::SecretDisabled.to_string(),
+            _ => "the vault does not give it.".to_owned(),
+        };
+        Self::new(reason, format!("{source} ({keys}): {remedy} These keys keep their last value."))
+    }
+}
+
+fn keys(spec: &VaultSecretSyncSpec, used: &UsedSource) -> String {
+    let keys = used.keys(spec);
+    match (keys.as_slice(), used.data_from.is_empty()) {
+        ([], _) => "dataFrom".to_owned(),
+        ([key], true) => format!("key {key}"),
+        ([key, rest @ ..], true) => format!("key {key} and {} more", rest.len()),
+        ([key, ..], false) => format!("key {key} and dataFrom"),
+    }
+}

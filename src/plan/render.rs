@@ -1,0 +1,344 @@
+//! From values of the vault to keys of a Secret: property, decoding, and JSON objects that give many keys.
+//!
+//! Errors here carry a reason and never a piece of a value; `serde_json` would print the value it dislikes.
+
+use super::sources::UsedSource;
+use crate::api::{DataItem, Decode, OnMissing, Reason, VaultSecretSyncSpec};
+use crate::vault::{Answer, Reading};
+use base64::Engine as _;
+use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use jsonpath_rust::JsonPath as _;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use zeroize::{Zeroize as _, Zeroizing};
+
+/// The most that the API server takes in one Secret, keys and values together.
+pub const MAX_SECRET_BYTES: usize = 1024 * 1024;
+
+/// The bytes of one key. Cannot be printed; wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyBytes(Zeroizing<Vec<u8>>);
+
+impl KeyBytes {
+    /// Takes the bytes over.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes, for the one place that writes them.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for KeyBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// What the answers of one round make of the Secret.
+#[derive(Debug, Default)]
+pub struct Rendered {
+    /// Keys whose bytes are known.
+    pub set: BTreeMap<String, KeyBytes>,
+    /// Keys of `data` that are to go, because their source is missing and the spec says so.
+    pub remove: BTreeSet<String>,
+    /// Keys that stay as they are: unread, or failing.
+    pub keep: BTreeSet<String>,
+    /// Whether every `dataFrom` source told its keys, so that keys which left can be pruned.
+    pub complete: bool,
+    /// Why keys keep their last value, by the source's index.
+    pub problems: BTreeMap<usize, Reason>,
+    /// Sources all of whose keys were removed because they are missing.
+    pub missing: BTreeSet<usize>,
+}
+
+impl Rendered {
+    /// Notes a problem; the first of a source stands.
+    fn problem(&mut self, source: usize, reason: Reason) {
+        self.problems.entry(source).or_insert(reason);
+    }
+}
+
+/// Renders every key of the spec from the answers.
+#[must_use]
+pub fn render(spec: &VaultSecretSyncSpec, sources: &[UsedSource], answers: &[Answer]) -> Rendered {
+    let mut rendered = Rendered { complete: true, ..Rendered::default() };
+    for (index, (used, answer)) in sources.iter().zip(answers).enumerate() {
+        render_data(spec, index, used, answer, &mut rendered);
+    }
+    let of_data: BTreeSet<&str> = spec.data.iter().map(|item| item.key.as_str()).collect();
+    let mut given: BTreeMap<String, (usize, KeyBytes)> = BTreeMap::new();
+    let mut doubled: BTreeSet<String> = BTreeSet::new();
+    for (index, (used, answer)) in sources.iter().zip(answers).enumerate() {
+        if used.data_from.is_empty() {
+            continue;
+        }
+        for (key, bytes) in render_object(spec, index, used, answer, &mut rendered) {
+            if of_data.contains(key.as_str()) {
+                continue;
+            }
+            if let Some((other, _)) = given.get(&key) {
+                rendered.problems.entry(*other).or_insert(Reason::DuplicateKey);
+                rendered.problem(index, Reason::DuplicateKey);
+                doubled.insert(key);
+            } else {
+                given.insert(key, (index, bytes));
+            }
+        }
+    }
+    for (key, (_, bytes)) in given {
+        if doubled.contains(&key) {
+            rendered.keep.insert(key);
+        } else {
+            rendered.set.insert(key, bytes);
+        }
+    }
+    rendered
+}
+
+fn render_data(
+    spec: &VaultSecretSyncSpec,
+    index: usize,
+    used: &UsedSource,
+    answer: &Answer,
+    rendered: &mut Rendered,
+) {
+    let items: Vec<&DataItem> = used.data.iter().filter_map(|&place| spec.data.get(place)).collect();
+    let document = Document::of(&items, answer);
+    let mut removed = 0;
+    for item in &items {
+        let outcome = match answer {
+            Answer::Read(reading) => key_bytes(item, reading, document.as_ref()),
+            Answer::Failed(failure) => Err(Some(failure_reason(failure.reason()))),
+            Answer::Unchanged | Answer::Pending => Err(None),
+        };
+        match outcome {
+            Ok(bytes) => {
+                rendered.set.insert(item.key.clone(), bytes);
+            }
+            Err(Some(Reason::SecretNotFound | Reason::PropertyNotFound)) if item.on_missing == OnMissing::Remove => {
+                rendered.remove.insert(item.key.clone());
+                removed += 1;
+            }
+            Err(reason) => {
+                rendered.keep.insert(item.key.clone());
+                if let Some(reason) = reason {
+                    rendered.problem(index, reason);
+                }
+            }
+        }
+    }
+    if removed > 0 && removed == items.len() && used.data_from.is_empty() {
+        rendered.missing.insert(index);
+    }
+}
+
+/// The reason of the API for a word of the fetch plane.
+#[must_use]
+pub fn failure_reason(word: &str) -> Reason {
+    word.parse().unwrap_or(Reason::ServiceUnavailable)
+}
+
+/// The keys that a `dataFrom` source gives; notes in `rendered` where it gives none.
+fn render_object(
+    spec: &VaultSecretSyncSpec,
+    index: usize,
+    used: &UsedSource,
+    answer: &Answer,
+    rendered: &mut Rendered,
+) -> Vec<(String, KeyBytes)> {
+    let removes = used
+        .data_from
+        .iter()
+        .filter_map(|&place| spec.data_from.get(place))
+        .any(|item| item.on_missing == OnMissing::Remove);
+    let reading = match answer {
+        Answer::Read(reading) => reading,
+        Answer::Failed(failure) => {
+            let reason = failure_reason(failure.reason());
+            if reason == Reason::SecretNotFound && removes {
+                rendered.missing.insert(index);
+            } else {
+                rendered.complete = false;
+                rendered.problem(index, reason);
+            }
+            return Vec::new();
+        }
+        Answer::Unchanged | Answer::Pending => {
+            rendered.complete = false;
+            return Vec::new();
+        }
+    };
+    let document = Document::parse(reading);
+    let Some(members) = document.as_ref().and_then(|document| document.0.as_object()) else {
+        rendered.complete = false;
+        rendered.problem(index, Reason::InvalidJson);
+        return Vec::new();
+    };
+    let mut keys = Vec::with_capacity(members.len());
+    for (name, value) in members {
+        if value.is_null() {
+            continue;
+        }
+        if valid_key(name) {
+            keys.push((name.clone(), KeyBytes::new(text_of(value).into_bytes())));
+        } else {
+            rendered.problem(index, Reason::InvalidKey);
+        }
+    }
+    keys
+}
+
+/// A parsed value; its strings are wiped when it goes.
+struct Document(Value);
+
+impl Document {
+    /// `None` where the value is not JSON; the parser's error holds pieces of the value and is dropped here.
+    fn parse(reading: &Reading) -> Option<Self> {
+        serde_json::from_str(reading.value.expose()).ok().map(Self)
+    }
+
+    /// Parsed once for all the properties of one source.
+    fn of(items: &[&DataItem], answer: &Answer) -> Option<Self> {
+        let Answer::Read(reading) = answer else { return None };
+        items.iter().any(|item| item.from.secret.property.is_some()).then(|| Self::parse(reading)).flatten()
+    }
+}
+
+impl Drop for Document {
+    fn drop(&mut self) {
+        fn wipe(value: &mut Value) {
+            match value {
+                Value::String(text) => text.zeroize(),
+                Value::Array(items) => items.iter_mut().for_each(wipe),
+                Value::Object(members) => members.values_mut().for_each(wipe),
+                Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            }
+        }
+        wipe(&mut self.0);
+    }
+}
+
+fn key_bytes(item: &DataItem, reading: &Arc<Reading>, document: Option<&Document>) -> Result<KeyBytes, Option<Reason>> {
+    let secret = &item.from.secret;
+    let Some(property) = &secret.property else {
+        return decode(reading.value.expose(), secret.decode).map_err(Some);
+    };
+    let document = document.ok_or(Some(Reason::InvalidJson))?;
+    let found = document.0.query(property).map_err(|_| Some(Reason::InvalidSpec))?;
+    let value = found.first().filter(|value| !value.is_null()).ok_or(Some(Reason::PropertyNotFound))?;
+    decode(&Zeroizing::new(text_of(value)), secret.decode).map_err(Some)
+}
+
+/// A string raw, anything else as compact JSON.
+fn text_of(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn decode(text: &str, how: Decode) -> Result<KeyBytes, Reason> {
+    let standard = || base64(&STANDARD, text);
+    let url_safe = || base64(&URL_SAFE, text);
+    match how {
+        Decode::None => Some(KeyBytes::new(text.as_bytes().to_vec())),
+        Decode::Base64 => standard(),
+        Decode::Base64Url => url_safe(),
+        Decode::Auto => {
+            standard().or_else(url_safe).or_else(|| Some(KeyBytes::new(text.as_bytes().to_vec())))
+        }
+    }
+    .ok_or(Reason::DecodeFailed)
+}
+
+/// Base64 of an alphabet, padded or not, with line breaks as `base64` prints them.
+fn base64(alphabet: &Alphabet, text: &str) -> Option<KeyBytes> {
+    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let compact: Zeroizing<String> =
+        Zeroizing::new(text.chars().filter(|letter| !letter.is_ascii_whitespace()).collect());
+    GeneralPurpose::new(alphabet, config).decode(compact.as_bytes()).ok().map(KeyBytes::new)
+}
+
+/// Whether the API server takes this as a key of a Secret.
+#[must_use]
+pub fn valid_key(key: &str) -> bool {
+    (1..=253).contains(&key.len())
+        && key != "."
+        && !key.starts_with("..")
+        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{From, SecretRef};
+    use crate::plan::fixtures::reading;
+
+    fn item(property: Option<&str>, how: Decode) -> DataItem {
+        let secret = SecretRef {
+            name: "shop".to_owned(),
+            version: None,
+            property: property.map(str::to_owned),
+            decode: how,
+        };
+        DataItem { key: "KEY".to_owned(), from: From { secret }, on_missing: OnMissing::Keep }
+    }
+
+    fn rendered(value: &str, property: Option<&str>, how: Decode) -> Result<String, Option<Reason>> {
+        let item = item(property, how);
+        let answer = Answer::Read(Arc::new(reading("v1", value)));
+        let Answer::Read(read) = &answer else { unreachable!() };
+        let document = Document::of(&[&item], &answer);
+        key_bytes(&item, read, document.as_ref())
+            .map(|bytes| String::from_utf8_lossy(bytes.expose()).into_owned())
+    }
+
+    #[test]
+    fn a_property_gives_strings_raw_and_anything_else_as_compact_json() {
+        let json = r#"{"token": "t1", "port": 5432, "hosts": ["a", "b"], "user-name": "u", "none": null}"#;
+        let of = |path| rendered(json, Some(path), Decode::None);
+        assert_eq!(of("$.token"), Ok("t1".to_owned()));
+        assert_eq!(of("$.port"), Ok("5432".to_owned()));
+        assert_eq!(of("$.hosts"), Ok(r#"["a","b"]"#.to_owned()));
+        assert_eq!(of("$.hosts[1]"), Ok("b".to_owned()));
+        assert_eq!(of("$.hosts[-1]"), Ok("b".to_owned()));
+        assert_eq!(of("$['user-name']"), Ok("u".to_owned()));
+        assert_eq!(of("$.none"), Err(Some(Reason::PropertyNotFound)));
+        assert_eq!(of("$.other"), Err(Some(Reason::PropertyNotFound)));
+    }
+
+    #[test]
+    fn a_value_that_is_no_json_has_no_property() {
+        assert_eq!(rendered("plain", Some("$.token"), Decode::None), Err(Some(Reason::InvalidJson)));
+    }
+
+    #[test]
+    fn decoding_takes_both_alphabets_padded_or_not() {
+        assert_eq!(rendered("aGk/aGk+", None, Decode::Base64), Ok("hi?hi>".to_owned()));
+        assert_eq!(rendered("aGk_aGk-", None, Decode::Base64Url), Ok("hi?hi>".to_owned()));
+        assert_eq!(rendered("aGk", None, Decode::Base64), Ok("hi".to_owned()));
+        assert_eq!(rendered("aGk_aGk-", None, Decode::Auto), Ok("hi?hi>".to_owned()));
+        assert_eq!(rendered("not base64!", None, Decode::Auto), Ok("not base64!".to_owned()));
+        assert_eq!(rendered("not base64!", None, Decode::Base64), Err(Some(Reason::DecodeFailed)));
+    }
+
+    #[test]
+    fn key_bytes_never_print_themselves() {
+        assert_eq!(format!("{:?}", KeyBytes::new(b"canary".to_vec())), "[redacted]");
+    }
+
+    #[test]
+    fn keys_are_what_the_api_server_takes() {
+        for good in ["DATABASE_URL", "tls.crt", ".dockerconfigjson", "a-b"] {
+            assert!(valid_key(good), "{good}");
+        }
+        for bad in ["", ".", "..", "..data", "a b", "ä", "a/b"] {
+            assert!(!valid_key(bad), "{bad}");
+        }
+    }
+}

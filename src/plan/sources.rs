@@ -1,0 +1,145 @@
+//! What an object reads: its spec as a list of sources, each once, and what to ask the plane for.
+
+use crate::api::{EntryStatus, Reason, VaultSecretSync, VaultSecretSyncSpec, parse_duration};
+use crate::vault::{Attributes, SecretName, SecretVersion, Source, Want};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// One source, with the places of the spec that use it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsedSource {
+    /// What is read.
+    pub source: Source,
+    /// Indexes into `spec.data`.
+    pub data: Vec<usize>,
+    /// Indexes into `spec.dataFrom`.
+    pub data_from: Vec<usize>,
+}
+
+impl UsedSource {
+    /// As it is called in messages: the name, and the version where one is pinned.
+    #[must_use]
+    pub fn display(&self) -> String {
+        self.source.version.as_ref().map_or_else(
+            || format!("secret {}", self.source.name),
+            |version| format!("secret {} version {version}", self.source.name),
+        )
+    }
+
+    /// The keys of `spec.data` that it gives.
+    #[must_use]
+    pub fn keys<'a>(&self, spec: &'a VaultSecretSyncSpec) -> Vec<&'a str> {
+        self.data.iter().filter_map(|&index| spec.data.get(index)).map(|item| item.key.as_str()).collect()
+    }
+}
+
+/// The sources of a spec, each once, in the order of their first use.
+///
+/// # Errors
+/// A sentence that names the field, for a spec that the schema would refuse (one stored before a rule came).
+pub fn sources(spec: &VaultSecretSyncSpec) -> Result<Vec<UsedSource>, String> {
+    let mut found: Vec<UsedSource> = Vec::new();
+    for (index, item) in spec.data.iter().enumerate() {
+        let secret = &item.from.secret;
+        let field = format!("spec.data[{index}].from.secret");
+        add(&mut found, parse(&field, &secret.name, secret.version.as_deref())?).data.push(index);
+    }
+    for (index, item) in spec.data_from.iter().enumerate() {
+        let field = format!("spec.dataFrom[{index}].secret");
+        let source = parse(&field, &item.secret.name, item.secret.version.as_deref())?;
+        add(&mut found, source).data_from.push(index);
+    }
+    Ok(found)
+}
+
+fn parse(field: &str, name: &str, version: Option<&str>) -> Result<Source, String> {
+    let name = SecretName::parse(name).map_err(|error| format!("{field}.name: {error}"))?;
+    let version = version
+        .map(SecretVersion::parse)
+        .transpose()
+        .map_err(|error| format!("{field}.version: {error}"))?;
+    Ok(Source { name, version })
+}
+
+fn add(found: &mut Vec<UsedSource>, source: Source) -> &mut UsedSource {
+    let index = found.iter().position(|used| used.source == source).unwrap_or_else(|| {
+        found.push(UsedSource { source, data: Vec::new(), data_from: Vec::new() });
+        found.len() - 1
+    });
+    #[expect(clippy::indexing_slicing, reason = "the index is of an element that was just found or pushed")]
+    &mut found[index]
+}
+
+/// The entry of status that speaks of a source.
+#[must_use]
+pub fn entry<'a>(entries: &'a [EntryStatus], source: &Source) -> Option<&'a EntryStatus> {
+    entries.iter().find(|entry| {
+        let version_fits = match &source.version {
+            None => !entry.pinned,
+            // A pinned entry that was never read has no version to compare.
+            Some(pinned) => entry.pinned && entry.version.as_deref().is_none_or(|read| read == pinned.as_str()),
+        };
+        version_fits && entry.name.eq_ignore_ascii_case(source.name.as_str())
+    })
+}
+
+/// What to ask the plane for: `known` is what status says was written, `demanded` the sources whose value is needed
+/// whatever is known.
+#[must_use]
+pub fn wants(
+    object: &VaultSecretSync,
+    vault: &str,
+    sources: &[UsedSource],
+    interval: Duration,
+    demanded: &BTreeSet<usize>,
+) -> Vec<Want> {
+    // Another vault: nothing of what is known speaks of it.
+    let status = object.status.as_ref().filter(|status| status.vault.as_deref() == Some(vault));
+    sources
+        .iter()
+        .enumerate()
+        .map(|(index, used)| Want {
+            source: used.source.clone(),
+            interval,
+            known: status.and_then(|status| entry(&status.entries, &used.source)).and_then(attributes),
+            value: demanded.contains(&index),
+        })
+        .collect()
+}
+
+/// What is known of a source. A source that could not be read is not known: whether it still cannot is to be found
+/// out.
+fn attributes(entry: &EntryStatus) -> Option<Attributes> {
+    if entry.state.parse::<Reason>().is_ok_and(|reason| !of_value(reason)) {
+        return None;
+    }
+    Some(Attributes {
+        version: entry.version.clone()?,
+        created: entry.created.as_ref().map(|time| time.0),
+        updated: entry.updated.as_ref().map(|time| time.0),
+        expires: entry.expires.as_ref().map(|time| time.0),
+        not_before: entry.not_before.as_ref().map(|time| time.0),
+    })
+}
+
+/// Whether a reason speaks of a value that was read, so that it stands until another version is.
+#[must_use]
+pub fn of_value(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::PropertyNotFound
+            | Reason::InvalidJson
+            | Reason::DecodeFailed
+            | Reason::DuplicateKey
+            | Reason::InvalidKey
+            | Reason::Synced
+    )
+}
+
+/// The interval at which an object's sources are read: what it asks for, not below the connection's and the
+/// operator's floor. Unreadable durations (stored before a rule came) count as the default.
+#[must_use]
+pub fn interval(object: &VaultSecretSync, connection_floor: &str, operator_floor: Duration) -> Duration {
+    let asked = parse_duration(&object.spec.refresh_interval).unwrap_or(Duration::from_secs(300));
+    asked.max(parse_duration(connection_floor).unwrap_or(Duration::from_secs(30))).max(operator_floor)
+}

@@ -1,0 +1,311 @@
+//! The target Secret: what the API server showed of it, whether it is still as we left it, and what to write.
+//!
+//! Nothing here sees a value that is in the cluster: the probe answers with metadata alone, and `managedFields` tell
+//! which manager last moved which key.
+
+use super::render::KeyBytes;
+use crate::api::{Deletion, MANAGED_BY_LABEL, MANAGER, OWNER_ANNOTATION, SecretType, VaultSecretSync, field_manager};
+use crate::api::{GROUP, VERSION};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is known of the target in this round.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen {
+    /// Nothing was asked yet; status may remember something.
+    Remembered,
+    /// A write said that what we remember is not what is there: look before writing again.
+    Changed,
+    /// There is none.
+    Absent,
+    /// The probe showed one that carries our mark.
+    Ours(Observed),
+    /// Written in this round.
+    Written(Written),
+    /// Not to be written.
+    Refused(Refusal),
+}
+
+/// A write that succeeded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Written {
+    /// The Secret after it.
+    pub after: Observed,
+    /// Created, rather than changed.
+    pub created: bool,
+    /// Whether its bytes moved (a patch of equal bytes moves nothing).
+    pub moved: bool,
+}
+
+/// Why the target is not to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It has no mark of ours.
+    NotOwned,
+    /// It carries another object's mark.
+    OwnedBy(String),
+    /// Its type is another one; types cannot change.
+    Type,
+    /// It is immutable.
+    Immutable,
+    /// The API server does not let us set the ownerReference (`OwnerReferencesPermissionEnforcement`).
+    OwnerReference,
+    /// RBAC or an admission policy other than the fence.
+    Forbidden,
+    /// The namespace's quota.
+    Quota,
+    /// The namespace is going.
+    Terminating,
+    /// Larger than the API server takes.
+    TooLarge,
+    /// Anything else that the API server finds invalid; the field it names.
+    Invalid(String),
+}
+
+/// The metadata of a Secret, as a write or a probe answers it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// The Secret's uid.
+    pub uid: String,
+    /// Its resourceVersion.
+    pub resource_version: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Its owners.
+    pub owners: Vec<OwnerReference>,
+    /// The managers of each key of `data`.
+    pub keys: BTreeMap<String, BTreeSet<String>>,
+    /// The labels that our manager set.
+    pub our_labels: BTreeSet<String>,
+    /// The annotations that our manager set.
+    pub our_annotations: BTreeSet<String>,
+}
+
+impl Observed {
+    /// Reads metadata for the object whose field manager is `manager`.
+    #[must_use]
+    pub fn of(metadata: &ObjectMeta, manager: &str) -> Self {
+        let mut observed = Self {
+            uid: metadata.uid.clone().unwrap_or_default(),
+            resource_version: metadata.resource_version.clone().unwrap_or_default(),
+            labels: metadata.labels.clone().unwrap_or_default(),
+            annotations: metadata.annotations.clone().unwrap_or_default(),
+            owners: metadata.owner_references.clone().unwrap_or_default(),
+            ..Self::default()
+        };
+        for entry in metadata.managed_fields.iter().flatten() {
+            let Some(fields) = entry.fields_v1.as_ref().map(|fields| &fields.0) else { continue };
+            let name = entry.manager.clone().unwrap_or_default();
+            for key in names(fields.get("f:data")) {
+                observed.keys.entry(key).or_default().insert(name.clone());
+            }
+            if name == manager {
+                let own = |part| names(fields.get("f:metadata").and_then(|metadata| metadata.get(part)));
+                observed.our_labels.extend(own("f:labels"));
+                observed.our_annotations.extend(own("f:annotations"));
+            }
+        }
+        observed
+    }
+
+    /// The object whose mark the Secret carries.
+    #[must_use]
+    pub fn mark(&self) -> Option<&str> {
+        self.annotations.get(OWNER_ANNOTATION).map(String::as_str)
+    }
+
+    /// The keys that `manager` wrote last.
+    #[must_use]
+    pub fn keys_of(&self, manager: &str) -> BTreeSet<String> {
+        self.keys.iter().filter(|(_, managers)| managers.contains(manager)).map(|(key, _)| key.clone()).collect()
+    }
+}
+
+/// The names below a part of `fieldsV1`.
+fn names(fields: Option<&serde_json::Value>) -> impl Iterator<Item = String> {
+    fields
+        .and_then(serde_json::Value::as_object)
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, _)| name.strip_prefix("f:").map(str::to_owned))
+}
+
+/// What we saw right after our own last write or check: any later difference is somebody else's doing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verified {
+    /// The Secret's uid.
+    pub uid: String,
+    /// Its resourceVersion then.
+    pub resource_version: String,
+    /// The managers of each key then.
+    pub keys: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl From<&Observed> for Verified {
+    fn from(observed: &Observed) -> Self {
+        Self {
+            uid: observed.uid.clone(),
+            resource_version: observed.resource_version.clone(),
+            keys: observed.keys.clone(),
+        }
+    }
+}
+
+/// The keys among `managed` that somebody else changed or removed.
+///
+/// With a `verified` picture any difference of a key's managers counts, which also catches a key that equals the
+/// vault and was therefore never recorded as ours. Without one (after a restart) our own entry must name each key,
+/// unless the resourceVersion is still the one we wrote.
+#[must_use]
+pub fn drifted(
+    observed: &Observed,
+    verified: Option<&Verified>,
+    written_version: &str,
+    managed: &[String],
+    manager: &str,
+) -> BTreeSet<String> {
+    if observed.resource_version == written_version {
+        return BTreeSet::new();
+    }
+    let verified = verified.filter(|verified| verified.uid == observed.uid);
+    managed
+        .iter()
+        .filter(|key| {
+            let managers = observed.keys.get(*key);
+            verified.map_or_else(
+                || managers.is_none_or(|managers| !managers.contains(manager)),
+                |verified| managers != verified.keys.get(*key),
+            )
+        })
+        .cloned()
+        .collect()
+}
+
+/// A Secret to create.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewSecret {
+    /// Its type.
+    pub type_: SecretType,
+    /// Its labels, ours included.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations, the mark included.
+    pub annotations: BTreeMap<String, String>,
+    /// The object, with `deletion: Delete`.
+    pub owner: Option<OwnerReference>,
+    /// Its keys; never empty.
+    pub data: BTreeMap<String, KeyBytes>,
+}
+
+/// A change of a Secret that is ours. It names what changes and nothing else, so that what it does not name cannot
+/// be lost; there is no way to write "no data" in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The uid it was planned against; another one is refused by the API server.
+    pub uid: String,
+    /// The resourceVersion it was planned against; a stale writer is refused.
+    pub resource_version: String,
+    /// Keys to set.
+    pub set: BTreeMap<String, KeyBytes>,
+    /// Keys to remove.
+    pub remove: BTreeSet<String>,
+    /// Labels to set, or to remove where `None`.
+    pub labels: BTreeMap<String, Option<String>>,
+    /// Annotations to set, or to remove where `None`.
+    pub annotations: BTreeMap<String, Option<String>>,
+    /// An ownerReference to add.
+    pub add_owner: Option<OwnerReference>,
+    /// The uids of ownerReferences to remove.
+    pub drop_owners: Vec<String>,
+}
+
+impl Change {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty()
+            && self.remove.is_empty()
+            && self.labels.is_empty()
+            && self.annotations.is_empty()
+            && self.add_owner.is_none()
+            && self.drop_owners.is_empty()
+    }
+}
+
+/// The metadata that an object wants on its Secret.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations, with the mark.
+    pub annotations: BTreeMap<String, String>,
+    /// The ownerReference, with `deletion: Delete`.
+    pub owner: Option<OwnerReference>,
+}
+
+impl Desired {
+    /// What the spec asks for.
+    #[must_use]
+    pub fn of(object: &VaultSecretSync) -> Self {
+        let name = object.metadata.name.clone().unwrap_or_default();
+        let target = &object.spec.target;
+        let mut labels = target.labels.clone();
+        labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGER.to_owned());
+        let mut annotations = target.annotations.clone();
+        annotations.insert(OWNER_ANNOTATION.to_owned(), name.clone());
+        let owner = (target.deletion == Deletion::Delete).then(|| OwnerReference {
+            api_version: format!("{GROUP}/{VERSION}"),
+            kind: "VaultSecretSync".to_owned(),
+            name,
+            uid: object.metadata.uid.clone().unwrap_or_default(),
+            controller: Some(true),
+            block_owner_deletion: Some(false),
+        });
+        Self { labels, annotations, owner }
+    }
+
+    /// The change that brings the metadata of `observed` here; touches only what is ours to touch.
+    #[must_use]
+    pub fn change(&self, observed: &Observed) -> Change {
+        let differing = |wanted: &BTreeMap<String, String>, found: &BTreeMap<String, String>, ours: &BTreeSet<String>| {
+            let set = wanted
+                .iter()
+                .filter(|(key, value)| found.get(*key) != Some(*value))
+                .map(|(key, value)| (key.clone(), Some(value.clone())));
+            let unset = ours
+                .iter()
+                .filter(|key| !wanted.contains_key(*key) && found.contains_key(*key))
+                .map(|key| (key.clone(), None));
+            set.chain(unset).collect::<BTreeMap<_, _>>()
+        };
+        // References of our kind that are not the wanted one: an owner that was replaced, or `Retain`.
+        let drop_owners = observed
+            .owners
+            .iter()
+            .filter(|owner| owner.kind == "VaultSecretSync" && owner.api_version.starts_with("vaultsync.dev/"))
+            .filter(|owner| self.owner.as_ref().is_none_or(|wanted| wanted.uid != owner.uid))
+            .map(|owner| owner.uid.clone())
+            .collect();
+        let add_owner = self
+            .owner
+            .clone()
+            .filter(|wanted| !observed.owners.iter().any(|owner| owner.uid == wanted.uid));
+        Change {
+            uid: observed.uid.clone(),
+            resource_version: observed.resource_version.clone(),
+            set: BTreeMap::new(),
+            remove: BTreeSet::new(),
+            labels: differing(&self.labels, &observed.labels, &observed.our_labels),
+            annotations: differing(&self.annotations, &observed.annotations, &observed.our_annotations),
+            add_owner,
+            drop_owners,
+        }
+    }
+}
+
+/// The field manager of an object's Secret.
+#[must_use]
+pub fn manager_of(object: &VaultSecretSync) -> String {
+    field_manager(object.metadata.name.as_deref().unwrap_or_default())
+}

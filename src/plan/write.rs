@@ -1,0 +1,220 @@
+//! What to write: which values are needed, which keys are set, removed and kept.
+
+use super::render::{MAX_SECRET_BYTES, Rendered, render};
+use super::target::{Change, Desired, NewSecret, Observed, Seen, drifted, manager_of};
+use super::{Input, Problem, Step, answers, remembered, renders_all, sources, verdict};
+use crate::vault::Answer;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The write that brings the target to what the answers say; the values it needs first, or a verdict if there is
+/// nothing to write.
+pub(super) fn write(input: &Input<'_>) -> Step {
+    let (used, answers) = answers(input);
+    if input.blocked && !answers.iter().any(|answer| matches!(answer, Answer::Read(_))) {
+        return Step::Settle(verdict::still_blocked(input));
+    }
+    let all = renders_all(input);
+    let drift = drift(input);
+    let needed: BTreeSet<usize> = used
+        .iter()
+        .zip(answers)
+        .enumerate()
+        .filter(|(index, (used, answer))| {
+            let needed = all || of_drifted(input, used, &drift) || joins_a_changed_picture(used, answers, input);
+            needed && matches!(answer, Answer::Unchanged) && !input.demanded.contains(index)
+        })
+        .map(|(index, _)| index)
+        .collect();
+    if !needed.is_empty() {
+        return Step::Read(needed);
+    }
+    // A rotation is never torn in half: as long as one source has no answer, nothing moves but what needs no value.
+    if answers.iter().any(|answer| matches!(answer, Answer::Pending)) {
+        return without_values(input, !drift.is_empty());
+    }
+    let rendered = render(&input.object.spec, used, answers);
+    match input.seen {
+        Seen::Ours(observed) => change(input, &rendered, &drift, all, Some(observed)),
+        Seen::Remembered if remembered(input).is_some() => change(input, &rendered, &drift, all, None),
+        _ => create(input, rendered),
+    }
+}
+
+/// The keys that somebody else changed or removed.
+pub(super) fn drift(input: &Input<'_>) -> BTreeSet<String> {
+    let observed = match input.seen {
+        Seen::Ours(observed) => Some(observed),
+        Seen::Written(written) => Some(&written.after),
+        _ => None,
+    };
+    match (observed, remembered(input)) {
+        (Some(observed), Some(target)) if observed.uid == target.uid => drifted(
+            observed,
+            input.verified,
+            &target.resource_version,
+            &target.keys,
+            &manager_of(input.object),
+        ),
+        _ => BTreeSet::new(),
+    }
+}
+
+/// Whether a source gives one of the drifted keys; a key that no entry of `data` names is from any `dataFrom`.
+fn of_drifted(input: &Input<'_>, used: &super::UsedSource, drift: &BTreeSet<String>) -> bool {
+    let spec = &input.object.spec;
+    used.keys(spec).iter().any(|key| drift.contains(*key))
+        || (!used.data_from.is_empty() && drift.iter().any(|key| spec.data.iter().all(|item| item.key != *key)))
+}
+
+/// Keys that left one JSON object, or stand in two, show only in a complete picture: once one `dataFrom` source
+/// changed, all are read.
+fn joins_a_changed_picture(used: &super::UsedSource, answers: &[Answer], input: &Input<'_>) -> bool {
+    let Ok(sources) = input.sources else { return false };
+    !used.data_from.is_empty()
+        && sources
+            .iter()
+            .zip(answers)
+            .any(|(other, answer)| !other.data_from.is_empty() && matches!(answer, Answer::Read(_)))
+}
+
+/// Metadata needs no value, so it is repaired though the vault is silent.
+fn without_values(input: &Input<'_>, drifted: bool) -> Step {
+    if let Seen::Ours(observed) = input.seen {
+        let change = Desired::of(input.object).change(observed);
+        if !change.is_empty() {
+            return Step::Change(change);
+        }
+    }
+    let gone = matches!(input.seen, Seen::Absent) && remembered(input).is_some();
+    Step::Settle(verdict::waiting(input, drifted || gone))
+}
+
+fn create(input: &Input<'_>, rendered: Rendered) -> Step {
+    let type_ = input.object.spec.target.type_;
+    let lacking = type_.required_keys().iter().find(|key| !rendered.set.contains_key(**key));
+    let problem = if let Some(key) = lacking {
+        Some(Problem::missing_key(type_, key))
+    } else if size(&rendered.set) > MAX_SECRET_BYTES {
+        Some(Problem::too_large())
+    } else {
+        None
+    };
+    if rendered.set.is_empty() || problem.is_some() {
+        return Step::Settle(verdict::not_written(input, &rendered, problem));
+    }
+    let desired = Desired::of(input.object);
+    Step::Create(NewSecret {
+        type_,
+        labels: desired.labels,
+        annotations: desired.annotations,
+        owner: desired.owner,
+        data: rendered.set,
+    })
+}
+
+fn change(
+    input: &Input<'_>,
+    rendered: &Rendered,
+    drift: &BTreeSet<String>,
+    all: bool,
+    observed: Option<&Observed>,
+) -> Step {
+    let mut change = match observed {
+        Some(observed) => Desired::of(input.object).change(observed),
+        None => bare_change(input),
+    };
+    change.set = changed_keys(input, rendered, drift, all);
+    change.remove = left_keys(input, rendered, observed);
+    let required = input.object.spec.target.type_.required_keys();
+    if let Some(key) = change.remove.iter().find(|key| required.contains(&key.as_str())) {
+        let problem = Problem::missing_key(input.object.spec.target.type_, key);
+        return Step::Settle(verdict::not_written(input, rendered, Some(problem)));
+    }
+    if size(&change.set) > MAX_SECRET_BYTES {
+        return Step::Settle(verdict::not_written(input, rendered, Some(Problem::too_large())));
+    }
+    if change.is_empty() {
+        return Step::Settle(verdict::settled(input));
+    }
+    Step::Change(change)
+}
+
+/// A change planned from memory: the newest of what this process and status remember.
+fn bare_change(input: &Input<'_>) -> Change {
+    let target = remembered(input).cloned().unwrap_or_default();
+    let resource_version = input
+        .verified
+        .filter(|verified| verified.uid == target.uid)
+        .map_or(target.resource_version, |verified| verified.resource_version.clone());
+    Change {
+        uid: target.uid,
+        resource_version,
+        set: BTreeMap::new(),
+        remove: BTreeSet::new(),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        add_owner: None,
+        drop_owners: Vec::new(),
+    }
+}
+
+/// Every key that may differ from what is there: all, or those of changed versions and of drift. A key that is
+/// sent though it is equal moves nothing.
+fn changed_keys(
+    input: &Input<'_>,
+    rendered: &Rendered,
+    drift: &BTreeSet<String>,
+    all: bool,
+) -> BTreeMap<String, super::KeyBytes> {
+    let (used, answers) = answers(input);
+    let spec = &input.object.spec;
+    let moved: Vec<&super::UsedSource> = used
+        .iter()
+        .zip(answers)
+        .filter(|(used, answer)| version_moved(input, used, answer))
+        .map(|(used, _)| used)
+        .collect();
+    let of_data: BTreeSet<&str> = moved.iter().flat_map(|used| used.keys(spec)).collect();
+    let objects_moved = moved.iter().any(|used| !used.data_from.is_empty());
+    let in_data = |key: &str| spec.data.iter().any(|item| item.key == key);
+    rendered
+        .set
+        .iter()
+        .filter(|(key, _)| {
+            all || drift.contains(*key) || of_data.contains(key.as_str()) || (objects_moved && !in_data(key))
+        })
+        .map(|(key, bytes)| (key.clone(), bytes.clone()))
+        .collect()
+}
+
+fn version_moved(input: &Input<'_>, used: &super::UsedSource, answer: &Answer) -> bool {
+    let Answer::Read(reading) = answer else { return false };
+    let entries = input.object.status.as_ref().map_or(&[][..], |status| &status.entries);
+    let known = sources::entry(entries, &used.source);
+    known.is_none_or(|entry| {
+        // A source that was missing had its keys removed or never made, whatever version it had.
+        entry.version.as_deref() != Some(reading.attributes.version.as_str()) || entry.state == super::status::MISSING
+    })
+}
+
+/// Our keys that the spec or the vault no longer gives. Without a complete picture of `dataFrom`, a key that no
+/// entry of `data` named may still be given by it, and stays.
+fn left_keys(input: &Input<'_>, rendered: &Rendered, observed: Option<&Observed>) -> BTreeSet<String> {
+    let mut ours: BTreeSet<String> =
+        remembered(input).map(|target| target.keys.iter().cloned().collect()).unwrap_or_default();
+    let exists = |key: &String| observed.is_none_or(|observed| observed.keys.contains_key(key));
+    if let Some(observed) = observed {
+        ours.extend(observed.keys_of(&manager_of(input.object)));
+    }
+    let gone: BTreeSet<String> = ours
+        .iter()
+        .filter(|key| !rendered.set.contains_key(*key) && !rendered.keep.contains(*key))
+        .filter(|key| rendered.complete || rendered.remove.contains(*key))
+        .cloned()
+        .collect();
+    gone.into_iter().filter(exists).collect()
+}
+
+fn size(set: &BTreeMap<String, super::KeyBytes>) -> usize {
+    set.iter().map(|(key, bytes)| key.len() + bytes.expose().len()).sum()
+}
