@@ -8,5 +8,7 @@
 )]
 
 mod crds;
+mod fence;
 mod harness;
+mod protocol;
 mod support;

@@ -21,6 +21,7 @@ pub(crate) mod namespace;
 pub(crate) mod processes;
 pub(crate) mod tools;
 pub(crate) mod wait;
+pub(crate) mod wire;
 
 pub(crate) use audit::{Mark, Seen};
 pub(crate) use clients::Account;

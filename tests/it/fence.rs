@@ -1,0 +1,410 @@
+//! The fence: what the operator's own account, with the chart's rights and policies, cannot do to Secrets and tokens.
+
+use http::Request;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::support::wire::{Answer, Secrets, answer};
+use crate::support::{Namespace, cluster};
+
+/// `one`, `two` in Base64.
+const ONE: &str = "b25l";
+const TWO: &str = "dHdv";
+
+/// A namespace, with the operator and a person at work in it.
+struct Scene {
+    namespace: Namespace,
+    operator: Secrets,
+    human: Secrets,
+}
+
+async fn scene() -> Scene {
+    let namespace = Namespace::new().await;
+    let cluster = namespace.cluster();
+    let operator = Secrets::new(&cluster.operator_client().await, &namespace.name, "vaultsync:shop");
+    let human = Secrets::new(&cluster.admin(), &namespace.name, "human");
+    Scene { namespace, operator, human }
+}
+
+fn secret(annotations: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+        "metadata": {"name": "shop", "annotations": annotations}, "data": {"a": ONE},
+    })
+}
+
+fn marked(name: &str) -> Value {
+    secret(&json!({"vaultsync.dev/owner": name}))
+}
+
+fn consenting(names: &str) -> Value {
+    secret(&json!({"vaultsync.dev/consent": names}))
+}
+
+fn marking(name: &str) -> Value {
+    json!({"metadata": {"annotations": {"vaultsync.dev/owner": name}}, "data": {"a": TWO}})
+}
+
+fn owner(kind: &str, version: &str, name: &str) -> Value {
+    json!({"apiVersion": version, "kind": kind, "name": name, "uid": "00000000-0000-4000-8000-000000000000",
+           "controller": true, "blockOwnerDeletion": false})
+}
+
+fn ours(name: &str) -> Value {
+    owner("VaultSecretSync", "vaultsync.dev/v1alpha1", name)
+}
+
+/// A policy of ours refused it: 403, and unlike RBAC's refusal it has a cause, which names the policy.
+#[track_caller]
+fn assert_fenced(answer: &Answer) {
+    assert_eq!((answer.code, answer.at("/reason")), (403, &json!("Forbidden")), "{}", answer.body);
+    let causes = answer.cause_messages();
+    assert_eq!(causes.len(), 1, "{}", answer.body);
+    assert!(causes[0].starts_with("ValidatingAdmissionPolicy 'vaultsync-"), "{}", causes[0]);
+    assert!(!answer.body.to_string().contains(ONE), "a refusal shows no value");
+}
+
+/// RBAC refused it: 403 without a cause.
+#[track_caller]
+fn assert_unauthorised(answer: &Answer) {
+    assert_eq!((answer.code, answer.at("/reason")), (403, &json!("Forbidden")), "{}", answer.body);
+    assert!(answer.at("/details/causes").is_null(), "{}", answer.body);
+}
+
+#[track_caller]
+fn assert_done(answer: &Answer) {
+    assert!(matches!(answer.code, 200 | 201), "{}", answer.body);
+}
+
+impl Scene {
+    /// The Secret is still what the person made.
+    async fn assert_untouched(&self, made: &Answer) {
+        assert_eq!(self.human.get("shop").await.version(), made.version());
+    }
+
+    /// A person makes a Secret, the operator patches it and is refused.
+    async fn assert_patch_refused(&self, made: &Value, patch: &Value) {
+        let made = self.human.create(made).await;
+        assert_done(&made);
+        assert_fenced(&self.operator.patch("shop", patch).await);
+        assert_fenced(&self.operator.dry_run().patch("shop", patch).await);
+        self.assert_untouched(&made).await;
+    }
+}
+
+#[tokio::test]
+async fn a_secret_with_our_mark_and_owner_is_created_and_changed() {
+    let scene = scene().await;
+    let mut made = marked("shop");
+    made["metadata"]["ownerReferences"] = json!([ours("shop")]);
+    assert_done(&scene.operator.create(&made).await);
+    let changed = scene.operator.patch("shop", &json!({"data": {"a": TWO, "b": ONE}})).await;
+    assert_done(&changed);
+    assert_eq!(changed.body["data"], json!({"a": TWO, "b": ONE}));
+    assert_eq!(scene.operator.probe("shop").await.code, 200);
+}
+
+#[tokio::test]
+async fn a_secret_without_our_mark_is_not_created() {
+    let scene = scene().await;
+    assert_fenced(&scene.operator.create(&secret(&json!({}))).await);
+    assert_fenced(&scene.operator.create(&marked("")).await);
+    assert_fenced(&scene.operator.apply("shop", &secret(&json!({}))).await);
+    assert_eq!(scene.human.get("shop").await.code, 404);
+}
+
+#[tokio::test]
+async fn a_foreign_secret_is_not_changed() {
+    let scene = scene().await;
+    scene.assert_patch_refused(&secret(&json!({})), &json!({"data": {"a": TWO}})).await;
+}
+
+#[tokio::test]
+async fn a_foreign_secret_is_not_read_by_an_empty_patch() {
+    let scene = scene().await;
+    scene.human.create(&secret(&json!({}))).await;
+    for fenced in [
+        scene.operator.probe("shop").await,
+        scene.operator.empty_patch("shop").await,
+        scene.operator.dry_run().empty_patch("shop").await,
+    ] {
+        assert_fenced(&fenced);
+    }
+}
+
+#[tokio::test]
+async fn no_secret_is_deleted_neither_ours_nor_foreign() {
+    let scene = scene().await;
+    assert_done(&scene.operator.create(&marked("shop")).await);
+    // RBAC has no delete to begin with. Where somebody grants it, the policy still refuses.
+    assert_unauthorised(&scene.operator.delete("shop").await);
+    grant_delete(&scene).await;
+    assert_fenced(&scene.operator.delete("shop").await);
+    assert_eq!(scene.human.get("shop").await.code, 200);
+}
+
+/// A role beside the chart's, as a cluster with `OwnerReferencesPermissionEnforcement` needs it.
+async fn grant_delete(scene: &Scene) {
+    let account = scene.namespace.cluster().operator();
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "delete"},
+        "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["delete"]}],
+    });
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "delete"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "delete"},
+        "subjects": [{"kind": "ServiceAccount", "name": account.name, "namespace": account.namespace}],
+    });
+    let objects = [role, binding].map(|object| serde_json::from_value(object).unwrap());
+    let admin = scene.namespace.cluster().admin();
+    crate::support::manifests::apply(&admin, &scene.namespace.name, &objects).await.unwrap();
+    crate::support::eventually("the right to delete is there", || async {
+        let answer = scene.operator.delete("nothing").await;
+        if answer.code == 404 { Ok(()) } else { Err(answer.body.to_string()) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_mark_is_not_stolen() {
+    let scene = scene().await;
+    scene.assert_patch_refused(&marked("other"), &marking("shop")).await;
+}
+
+#[tokio::test]
+async fn a_mark_is_not_stolen_with_a_consent_either() {
+    let scene = scene().await;
+    let made = secret(&json!({"vaultsync.dev/owner": "other", "vaultsync.dev/consent": "shop"}));
+    scene.assert_patch_refused(&made, &marking("shop")).await;
+}
+
+#[tokio::test]
+async fn a_mark_is_not_dropped() {
+    let scene = scene().await;
+    let drop = json!({"metadata": {"annotations": {"vaultsync.dev/owner": null}}});
+    scene.assert_patch_refused(&marked("shop"), &drop).await;
+}
+
+#[tokio::test]
+async fn a_secret_is_not_adopted_without_consent() {
+    let scene = scene().await;
+    scene.assert_patch_refused(&secret(&json!({})), &marking("shop")).await;
+}
+
+#[tokio::test]
+async fn a_secret_is_not_adopted_with_the_consent_for_another() {
+    let scene = scene().await;
+    scene.assert_patch_refused(&consenting("other,third"), &marking("shop")).await;
+}
+
+#[tokio::test]
+async fn an_empty_consent_is_none() {
+    let scene = scene().await;
+    scene.assert_patch_refused(&consenting(" , "), &json!({"data": {"a": TWO}})).await;
+}
+
+#[tokio::test]
+async fn the_operator_does_not_consent_to_itself() {
+    let scene = scene().await;
+    let consent = json!({"metadata": {"annotations": {"vaultsync.dev/consent": "shop"}}});
+    scene.assert_patch_refused(&secret(&json!({})), &consent).await;
+    assert_done(&scene.human.delete("shop").await);
+    scene.assert_patch_refused(&marked("shop"), &consent).await;
+    assert_done(&scene.human.delete("shop").await);
+    let withdraw = json!({"metadata": {"annotations": {"vaultsync.dev/consent": null}}});
+    scene.assert_patch_refused(&consenting("shop"), &withdraw).await;
+    assert_done(&scene.human.delete("shop").await);
+    let made = secret(&json!({"vaultsync.dev/owner": "shop", "vaultsync.dev/consent": "shop"}));
+    assert_fenced(&scene.operator.create(&made).await);
+}
+
+#[tokio::test]
+async fn a_secret_is_adopted_with_consent() {
+    let scene = scene().await;
+    assert_done(&scene.human.create(&consenting("other, shop")).await);
+    let mut adopt = marking("shop");
+    adopt["metadata"]["ownerReferences"] = json!([ours("shop")]);
+    let adopted = scene.operator.patch("shop", &adopt).await;
+    assert_done(&adopted);
+    assert_eq!(adopted.at("/metadata/annotations/vaultsync.dev~1owner"), "shop");
+    assert_eq!(adopted.at("/metadata/ownerReferences/0/name"), "shop");
+}
+
+#[tokio::test]
+async fn a_secret_is_merged_into_with_consent_and_stays_its_owners() {
+    let scene = scene().await;
+    assert_done(&scene.human.create(&consenting("shop")).await);
+    assert_eq!(scene.operator.probe("shop").await.code, 200);
+    let merged = scene.operator.patch("shop", &json!({"data": {"b": TWO}})).await;
+    assert_done(&merged);
+    assert_eq!(merged.body["data"], json!({"a": ONE, "b": TWO}));
+    let mut owned = json!({"data": {"b": ONE}});
+    owned["metadata"]["ownerReferences"] = json!([ours("shop")]);
+    assert_fenced(&scene.operator.patch("shop", &owned).await);
+}
+
+#[tokio::test]
+async fn an_owner_that_the_mark_does_not_name_is_not_added() {
+    let scene = scene().await;
+    let made = scene.human.create(&marked("shop")).await;
+    for foreign in [
+        owner("ConfigMap", "v1", "shop"),
+        owner("VaultSecretSync", "example.com/v1", "shop"),
+        owner("VaultSecretSync", "vaultsync.dev.example.com/v1", "shop"),
+        owner("KeyVault", "vaultsync.dev/v1alpha1", "shop"),
+        ours("other"),
+    ] {
+        let patch = json!({"metadata": {"ownerReferences": [foreign.clone()]}});
+        assert_fenced(&scene.operator.patch("shop", &patch).await);
+        let mut create = marked("shop");
+        create["metadata"]["name"] = "second".into();
+        create["metadata"]["ownerReferences"] = json!([foreign]);
+        assert_fenced(&scene.operator.create(&create).await);
+    }
+    scene.assert_untouched(&made).await;
+}
+
+#[tokio::test]
+async fn a_foreign_owner_that_is_there_already_stays_beside_ours() {
+    let scene = scene().await;
+    // A live owner, or the garbage collector would take the Secret.
+    let admin = scene.namespace.cluster().admin();
+    let maps: Api<k8s_openapi::api::core::v1::ConfigMap> = scene.namespace.api(&admin);
+    let map = serde_json::from_value(json!({"metadata": {"name": "app"}})).unwrap();
+    let map = maps.create(&PostParams::default(), &map).await.unwrap();
+    let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "app", "uid": map.metadata.uid});
+    let mut made = consenting("shop");
+    made["metadata"]["ownerReferences"] = json!([theirs]);
+    assert_done(&scene.human.create(&made).await);
+
+    let adopted = scene.operator.patch("shop", &marking("shop")).await;
+    assert_done(&adopted);
+    assert_eq!(adopted.at("/metadata/ownerReferences/0/name"), "app");
+}
+
+#[tokio::test]
+async fn retain_to_delete_and_back_adds_and_drops_our_owner() {
+    let scene = scene().await;
+    assert_done(&scene.operator.create(&marked("shop")).await);
+    let added = scene.operator.patch("shop", &json!({"metadata": {"ownerReferences": [ours("shop")]}})).await;
+    assert_done(&added);
+    assert_eq!(added.at("/metadata/ownerReferences/0/controller"), true);
+    let uid = "00000000-0000-4000-8000-000000000000";
+    let drop = json!({"metadata": {"ownerReferences": [{"$patch": "delete", "uid": uid}]}});
+    let dropped = scene.operator.patch("shop", &drop).await;
+    assert_done(&dropped);
+    assert!(dropped.at("/metadata/ownerReferences").is_null());
+}
+
+#[tokio::test]
+async fn a_secret_that_carries_a_token_is_not_created_nor_written_to() {
+    let scene = scene().await;
+    let mut token = marked("shop");
+    token["type"] = "kubernetes.io/service-account-token".into();
+    token["metadata"]["annotations"]["kubernetes.io/service-account.name"] = "default".into();
+    assert_fenced(&scene.operator.create(&token).await);
+    token["type"] = "example.com/anything".into();
+    assert_fenced(&scene.operator.create(&token).await);
+
+    token["type"] = "kubernetes.io/service-account-token".into();
+    assert_done(&scene.human.create(&token).await);
+    assert_fenced(&scene.operator.patch("shop", &json!({"data": {"a": TWO}})).await);
+    assert_fenced(&scene.operator.empty_patch("shop").await);
+}
+
+#[tokio::test]
+async fn every_type_the_product_offers_is_created() {
+    let scene = scene().await;
+    for (name, kind, data) in [
+        ("tls", "kubernetes.io/tls", json!({"tls.crt": ONE, "tls.key": ONE})),
+        ("docker", "kubernetes.io/dockerconfigjson", json!({".dockerconfigjson": "e30="})),
+        ("basic", "kubernetes.io/basic-auth", json!({"username": ONE, "password": ONE})),
+        ("ssh", "kubernetes.io/ssh-auth", json!({"ssh-privatekey": ONE})),
+        ("opaque", "Opaque", json!({"a": ONE})),
+    ] {
+        let mut made = marked("shop");
+        made["metadata"]["name"] = name.into();
+        made["type"] = kind.into();
+        made["data"] = data;
+        assert_done(&scene.operator.create(&made).await);
+    }
+}
+
+#[tokio::test]
+async fn the_fence_stands_in_nobody_elses_way() {
+    let scene = scene().await;
+    assert_done(&scene.human.create(&marked("shop")).await);
+    let drop = json!({"metadata": {"annotations": {"vaultsync.dev/owner": null}}});
+    assert_done(&scene.human.patch("shop", &drop).await);
+    assert_done(&scene.human.delete("shop").await);
+}
+
+#[tokio::test]
+async fn rbac_refuses_without_a_cause_and_the_fence_with_one() {
+    let scene = scene().await;
+    scene.human.create(&secret(&json!({}))).await;
+    assert_unauthorised(&scene.operator.get("shop").await);
+    assert_unauthorised(&scene.operator.delete("shop").await);
+    assert_fenced(&scene.operator.patch("shop", &json!({"data": {"a": TWO}})).await);
+
+    // The same refusals as the client library hands them to the operator.
+    let secrets: Api<Secret> = scene.namespace.api(&scene.namespace.cluster().operator_client().await);
+    let causes = |answer: kube::Result<Secret>| match answer {
+        Err(kube::Error::Api(status)) if status.is_forbidden() => {
+            status.details.as_ref().map_or(0, |details| details.causes.len())
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(causes(secrets.get("shop").await), 0);
+    let patch = Patch::Strategic(json!({"data": {"a": TWO}}));
+    assert_eq!(causes(secrets.patch("shop", &PatchParams::default(), &patch).await), 1);
+}
+
+/// Asks for a token of the namespace's `default` account, as the operator.
+async fn token(namespace: &Namespace, spec: &Value) -> Answer {
+    let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec});
+    let uri = format!("/api/v1/namespaces/{}/serviceaccounts/default/token", namespace.name);
+    let request = Request::post(uri).header("content-type", "application/json");
+    let request = request.body(body.to_string().into_bytes()).unwrap();
+    answer(&namespace.cluster().operator_client().await, request).await
+}
+
+#[tokio::test]
+async fn a_token_is_given_for_the_exchange_with_entra() {
+    let namespace = Namespace::new().await;
+    for audience in
+        ["api://AzureADTokenExchange", "api://AzureADTokenExchangeUSGov", "api://AzureADTokenExchangeChina"]
+    {
+        let given = token(&namespace, &json!({"audiences": [audience], "expirationSeconds": 3600})).await;
+        assert_eq!(given.code, 201, "{audience}: {}", given.at("/message"));
+    }
+}
+
+#[tokio::test]
+async fn a_token_for_anything_else_or_for_long_is_refused() {
+    let namespace = Namespace::new().await;
+    let ours = "api://AzureADTokenExchange";
+    for spec in [
+        json!({"audiences": ["https://kubernetes.default.svc"], "expirationSeconds": 3600}),
+        json!({"audiences": [cluster().url()], "expirationSeconds": 3600}),
+        json!({"audiences": [], "expirationSeconds": 3600}),
+        json!({"expirationSeconds": 3600}),
+        json!({"audiences": [ours, "other"], "expirationSeconds": 3600}),
+        json!({"audiences": [ours, ours], "expirationSeconds": 3600}),
+        json!({"audiences": [ours], "expirationSeconds": 3601}),
+        json!({"audiences": [ours], "expirationSeconds": 86400}),
+    ] {
+        let refused = token(&namespace, &spec).await;
+        assert_fenced(&refused);
+        assert!(refused.at("/status/token").is_null());
+    }
+}
+
+#[tokio::test]
+async fn a_token_without_a_life_span_gets_an_hour() {
+    let namespace = Namespace::new().await;
+    // The API server fills in 3600 before the policy looks.
+    let given = token(&namespace, &json!({"audiences": ["api://AzureADTokenExchange"]})).await;
+    assert_eq!((given.code, given.at("/spec/expirationSeconds")), (201, &json!(3600)));
+}
