@@ -1,12 +1,13 @@
 //! The fence: what the operator's own account, with the chart's rights and policies, cannot do to Secrets and tokens.
 
 use http::Request;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use vaultsync::api::VaultSecretSync;
 
 use crate::support::wire::{Answer, Secrets, answer};
-use crate::support::{Namespace, cluster};
+use crate::support::{Namespace, cluster, eventually, manifests};
 
 /// `one`, `two` in Base64.
 const ONE: &str = "b25l";
@@ -46,13 +47,10 @@ fn marking(name: &str) -> Value {
     json!({"metadata": {"annotations": {"vaultsync.dev/owner": name}}, "data": {"a": TWO}})
 }
 
+/// An owner that does not exist: for what is refused, or the garbage collector would take the Secret.
 fn owner(kind: &str, version: &str, name: &str) -> Value {
     json!({"apiVersion": version, "kind": kind, "name": name, "uid": "00000000-0000-4000-8000-000000000000",
            "controller": true, "blockOwnerDeletion": false})
-}
-
-fn ours(name: &str) -> Value {
-    owner("VaultSecretSync", "vaultsync.dev/v1alpha1", name)
 }
 
 /// A policy of ours refused it: 403, and unlike RBAC's refusal it has a cause, which names the policy.
@@ -78,6 +76,20 @@ fn assert_done(answer: &Answer) {
 }
 
 impl Scene {
+    /// A VaultSecretSync `shop`, as the owner of a Secret.
+    async fn shop(&self) -> Value {
+        let shop = json!({
+            "apiVersion": "vaultsync.dev/v1alpha1", "kind": "VaultSecretSync", "metadata": {"name": "shop"},
+            "spec": {"data": [{"key": "a", "from": {"secret": {"name": "shop-a"}}}]},
+        });
+        let objects: Api<VaultSecretSync> = self.namespace.api(&self.namespace.cluster().admin());
+        let shop = serde_json::from_value(shop).unwrap();
+        let shop = objects.create(&PostParams::default(), &shop).await.unwrap();
+        let mut owner = owner("VaultSecretSync", "vaultsync.dev/v1alpha1", "shop");
+        owner["uid"] = shop.metadata.uid.into();
+        owner
+    }
+
     /// The Secret is still what the person made.
     async fn assert_untouched(&self, made: &Answer) {
         assert_eq!(self.human.get("shop").await.version(), made.version());
@@ -97,7 +109,7 @@ impl Scene {
 async fn a_secret_with_our_mark_and_owner_is_created_and_changed() {
     let scene = scene().await;
     let mut made = marked("shop");
-    made["metadata"]["ownerReferences"] = json!([ours("shop")]);
+    made["metadata"]["ownerReferences"] = json!([scene.shop().await]);
     assert_done(&scene.operator.create(&made).await);
     let changed = scene.operator.patch("shop", &json!({"data": {"a": TWO, "b": ONE}})).await;
     assert_done(&changed);
@@ -158,8 +170,8 @@ async fn grant_delete(scene: &Scene) {
     });
     let objects = [role, binding].map(|object| serde_json::from_value(object).unwrap());
     let admin = scene.namespace.cluster().admin();
-    crate::support::manifests::apply(&admin, &scene.namespace.name, &objects).await.unwrap();
-    crate::support::eventually("the right to delete is there", || async {
+    manifests::apply(&admin, &scene.namespace.name, &objects).await.unwrap();
+    eventually("the right to delete is there", || async {
         let answer = scene.operator.delete("nothing").await;
         if answer.code == 404 { Ok(()) } else { Err(answer.body.to_string()) }
     })
@@ -224,7 +236,7 @@ async fn a_secret_is_adopted_with_consent() {
     let scene = scene().await;
     assert_done(&scene.human.create(&consenting("other, shop")).await);
     let mut adopt = marking("shop");
-    adopt["metadata"]["ownerReferences"] = json!([ours("shop")]);
+    adopt["metadata"]["ownerReferences"] = json!([scene.shop().await]);
     let adopted = scene.operator.patch("shop", &adopt).await;
     assert_done(&adopted);
     assert_eq!(adopted.at("/metadata/annotations/vaultsync.dev~1owner"), "shop");
@@ -240,7 +252,7 @@ async fn a_secret_is_merged_into_with_consent_and_stays_its_owners() {
     assert_done(&merged);
     assert_eq!(merged.body["data"], json!({"a": ONE, "b": TWO}));
     let mut owned = json!({"data": {"b": ONE}});
-    owned["metadata"]["ownerReferences"] = json!([ours("shop")]);
+    owned["metadata"]["ownerReferences"] = json!([scene.shop().await]);
     assert_fenced(&scene.operator.patch("shop", &owned).await);
 }
 
@@ -253,7 +265,7 @@ async fn an_owner_that_the_mark_does_not_name_is_not_added() {
         owner("VaultSecretSync", "example.com/v1", "shop"),
         owner("VaultSecretSync", "vaultsync.dev.example.com/v1", "shop"),
         owner("KeyVault", "vaultsync.dev/v1alpha1", "shop"),
-        ours("other"),
+        owner("VaultSecretSync", "vaultsync.dev/v1alpha1", "other"),
     ] {
         let patch = json!({"metadata": {"ownerReferences": [foreign.clone()]}});
         assert_fenced(&scene.operator.patch("shop", &patch).await);
@@ -270,7 +282,7 @@ async fn a_foreign_owner_that_is_there_already_stays_beside_ours() {
     let scene = scene().await;
     // A live owner, or the garbage collector would take the Secret.
     let admin = scene.namespace.cluster().admin();
-    let maps: Api<k8s_openapi::api::core::v1::ConfigMap> = scene.namespace.api(&admin);
+    let maps: Api<ConfigMap> = scene.namespace.api(&admin);
     let map = serde_json::from_value(json!({"metadata": {"name": "app"}})).unwrap();
     let map = maps.create(&PostParams::default(), &map).await.unwrap();
     let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "app", "uid": map.metadata.uid});
@@ -287,11 +299,11 @@ async fn a_foreign_owner_that_is_there_already_stays_beside_ours() {
 async fn retain_to_delete_and_back_adds_and_drops_our_owner() {
     let scene = scene().await;
     assert_done(&scene.operator.create(&marked("shop")).await);
-    let added = scene.operator.patch("shop", &json!({"metadata": {"ownerReferences": [ours("shop")]}})).await;
+    let shop = scene.shop().await;
+    let added = scene.operator.patch("shop", &json!({"metadata": {"ownerReferences": [shop.clone()]}})).await;
     assert_done(&added);
     assert_eq!(added.at("/metadata/ownerReferences/0/controller"), true);
-    let uid = "00000000-0000-4000-8000-000000000000";
-    let drop = json!({"metadata": {"ownerReferences": [{"$patch": "delete", "uid": uid}]}});
+    let drop = json!({"metadata": {"ownerReferences": [{"$patch": "delete", "uid": shop["uid"]}]}});
     let dropped = scene.operator.patch("shop", &drop).await;
     assert_done(&dropped);
     assert!(dropped.at("/metadata/ownerReferences").is_null());
