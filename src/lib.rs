@@ -1,5 +1,24 @@
 //! vaultsync keeps native Kubernetes `Secret`s equal to what is in Azure Key Vault.
-pub mod api;
+//!
+//! ```text
+//!  objects, KeyVaults, plane's wake-ups, probe timer ──> queue ──> gather (asks the plane, never waits) ──> Input
+//!                                          Input + now ──> plan()   [pure]    ──> Step: probe, read, create, change
+//!                                                 Step ──> apply (mark, uid, resourceVersion) ──> report
+//! ```
+//!
+//! | module | duty | may know |
+//! |---|---|---|
+//! | [`api`] | the custom resources and every constant word | types of Kubernetes |
+//! | [`plan`] | what to do, as a pure function | `api`, types of `vault` |
+//! | [`vault`] | what is in Key Vault, at the least load | no Kubernetes |
+//! | [`controller`] | watches, rounds, writes, reports | everything |
+//! | [`server`], [`telemetry`], [`cli`], [`run`] | the process around it | |
 
-pub mod vault;
+pub mod api;
+pub mod cli;
+pub mod controller;
 pub mod plan;
+pub mod run;
+pub mod server;
+pub mod telemetry;
+pub mod vault;

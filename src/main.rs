@@ -1,2 +1,62 @@
-//! The `vaultsync` binary.
-fn main() {}
+//! The `vaultsync` binary: owns the process, hands everything else what it needs.
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use vaultsync::cli::{Cli, Command, RunArgs};
+use vaultsync::run::{clock, run};
+use vaultsync::vault::Transport;
+use vaultsync::{api, controller, telemetry};
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => operate(&args),
+        Command::Crds => print_crds(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Standard error may be closed; there is nowhere else to say it.
+            writeln!(std::io::stderr(), "vaultsync: {error:#}").ok();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn operate(args: &RunArgs) -> anyhow::Result<()> {
+    telemetry::start(args.log_format, args.log_level.clone());
+    // One crypto library for the API server and the vaults; Err: it is installed already.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let config = kube::Config::infer().await.context("no API server: set KUBECONFIG, or run in a pod")?;
+    let client = controller::client(config).context("no client can be made for the API server")?;
+    let listener =
+        TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let shutdown = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("shutting down");
+    };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        listen = %args.listen,
+        namespaces = %if args.watch_namespaces.is_empty() { "all".to_owned() } else { args.watch_namespaces.join(",") },
+        "starting"
+    );
+    Ok(run(args.settings(clock), client, Transport::from_environment(), listener, shutdown).await?)
+}
+
+fn print_crds() -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for (_, yaml) in api::crd_files()? {
+        write!(out, "---\n{yaml}")?;
+    }
+    Ok(())
+}

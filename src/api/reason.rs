@@ -34,14 +34,10 @@ pub enum Reason {
     TypeMismatch,
     /// The target is marked immutable.
     TargetImmutable,
-    /// The API server does not let us set the ownerReference.
-    OwnerReferenceRefused,
     /// The API server does not let vaultsync write the Secret.
     WriteForbidden,
     /// The API server refuses the Secret's content.
     SecretRejected,
-    /// The namespace's quota has no room for another Secret.
-    QuotaExceeded,
     /// The namespace is being deleted.
     NamespaceTerminating,
     /// The Secret would be larger than 1 MiB.

@@ -2,7 +2,8 @@
 
 use super::{Input, Observed, Seen, Step, UsedSource, Vault, Verdict, Verified, plan, sources};
 use crate::api::{
-    DataFrom, DataItem, Decode, From, ObjectSecretRef, OnMissing, SecretRef, VaultSecretSync, VaultSecretSyncSpec,
+    DataFrom, DataItem, Decode, From, ObjectSecretRef, OnMissing, SecretRef, VaultSecretSync,
+    VaultSecretSyncSpec,
 };
 use crate::vault::{Answer, Attributes, Failure, Health, HealthState, Reading, Reply, SecretValue};
 use jiff::Timestamp;
@@ -36,8 +37,7 @@ pub(super) fn failed(failure: Failure) -> Answer {
 }
 
 pub(super) fn key(key: &str, secret: &str) -> DataItem {
-    let secret =
-        SecretRef { name: secret.to_owned(), version: None, property: None, decode: Decode::None };
+    let secret = SecretRef { name: secret.to_owned(), version: None, property: None, decode: Decode::None };
     DataItem { key: key.to_owned(), from: From { secret }, on_missing: OnMissing::Keep }
 }
 
@@ -108,7 +108,8 @@ impl Scene {
             health: Health { state: self.state.clone(), users: 1 },
             unconfirmed_for: self.unconfirmed_for,
         };
-        let vault = if self.vault_exists { Vault::Found { url: URL, reply: &reply } } else { Vault::NotFound };
+        let vault =
+            if self.vault_exists { Vault::Found { url: URL, reply: &reply } } else { Vault::NotFound };
         plan(&Input {
             object: &self.object,
             sources: &sources(&self.object.spec),

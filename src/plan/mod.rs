@@ -24,7 +24,9 @@ mod tests;
 pub use problem::Problem;
 pub use render::{KeyBytes, MAX_SECRET_BYTES, valid_key};
 pub use sources::{UsedSource, interval, sources, wants};
-pub use target::{Change, Desired, NewSecret, Observed, Refusal, Seen, Verified, Written, drifted, manager_of};
+pub use target::{
+    Change, Desired, NewSecret, Observed, Refusal, Seen, Verified, Written, drifted, manager_of,
+};
 pub use verdict::{Outcome, Verdict};
 
 use crate::api::VaultSecretSync;

@@ -42,14 +42,18 @@ impl Problem {
     pub(super) fn target_conflict(target: &str, rival: &str) -> Self {
         Self::new(
             Reason::TargetConflict,
-            format!("Secret {target} already belongs to VaultSecretSync {rival}: give this object another spec.target.name (by a new object), or delete the other one."),
+            format!(
+                "Secret {target} already belongs to VaultSecretSync {rival}: give this object another spec.target.name (by a new object), or delete the other one."
+            ),
         )
     }
 
     pub(super) fn vault_not_found(name: &str) -> Self {
         Self::new(
             Reason::VaultNotFound,
-            format!("There is no KeyVault {name} in this namespace: create it, or correct spec.vaultRef.name."),
+            format!(
+                "There is no KeyVault {name} in this namespace: create it, or correct spec.vaultRef.name."
+            ),
         )
     }
 
@@ -60,7 +64,10 @@ impl Problem {
     pub(super) fn missing_key(type_: SecretType, key: &str) -> Self {
         Self::new(
             Reason::MissingKey,
-            format!("A Secret of type {} needs the key {key}, which no source gives now; nothing was written.", type_.as_str()),
+            format!(
+                "A Secret of type {} needs the key {key}, which no source gives now; nothing was written.",
+                type_.as_str()
+            ),
         )
     }
 
@@ -77,31 +84,34 @@ impl Problem {
         match refusal {
             Refusal::NotOwned => Self::new(
                 Reason::TargetNotOwned,
-                format!("Secret {target} exists and is not of vaultsync, so it stays untouched: delete it, or give this object another spec.target.name (by a new object)."),
+                format!(
+                    "Secret {target} exists and is not of vaultsync, so it stays untouched: delete it, or give this object another spec.target.name (by a new object)."
+                ),
             ),
             Refusal::OwnedBy(other) => Self::new(
                 Reason::TargetConflict,
-                format!("Secret {target} carries the mark of VaultSecretSync {other}, so it stays untouched: delete the Secret, or set its annotation vaultsync.dev/owner to {name}."),
+                format!(
+                    "Secret {target} carries the mark of VaultSecretSync {other}, so it stays untouched: delete the Secret, or set its annotation vaultsync.dev/owner to {name}."
+                ),
             ),
             Refusal::Type => Self::terminal(
                 Reason::TypeMismatch,
-                format!("Secret {target} exists with another type than {}, and types cannot change: delete the Secret, or create a second object.", object.spec.target.type_.as_str()),
+                format!(
+                    "Secret {target} exists with another type than {}, and types cannot change: delete the Secret, or create a second object.",
+                    object.spec.target.type_.as_str()
+                ),
             ),
             Refusal::Immutable => Self::new(
                 Reason::TargetImmutable,
-                format!("Secret {target} is marked immutable, so it keeps its content: delete it, and it is created anew."),
-            ),
-            Refusal::OwnerReference => Self::new(
-                Reason::OwnerReferenceRefused,
-                "The API server does not let vaultsync set ownerReferences (OwnerReferencesPermissionEnforcement): set target.deletion to Retain.".to_owned(),
+                format!(
+                    "Secret {target} is marked immutable, so it keeps its content: delete it, and it is created anew."
+                ),
             ),
             Refusal::Forbidden => Self::new(
                 Reason::WriteForbidden,
-                format!("The API server does not let vaultsync write Secret {target}: check the chart's RBAC (create and patch on secrets) and the admission policies of this cluster."),
-            ),
-            Refusal::Quota => Self::new(
-                Reason::QuotaExceeded,
-                format!("The quota of this namespace has no room for Secret {target}: raise count/secrets, or delete Secrets."),
+                format!(
+                    "The API server does not let vaultsync write Secret {target}: check the chart's RBAC (create and patch on secrets), the quotas of this namespace and the admission policies of this cluster."
+                ),
             ),
             Refusal::Terminating => Self::new(
                 Reason::NamespaceTerminating,
@@ -110,7 +120,10 @@ impl Problem {
             Refusal::TooLarge => Self::too_large(),
             Refusal::Invalid(field) => Self::new(
                 Reason::SecretRejected,
-                format!("The API server finds Secret {target} invalid at {field}; what is there stays. Check that the values fit the type {}.", object.spec.target.type_.as_str()),
+                format!(
+                    "The API server finds Secret {target} invalid at {field}; what is there stays. Check that the values fit the type {}.",
+                    object.spec.target.type_.as_str()
+                ),
             ),
         }
     }
@@ -122,14 +135,19 @@ impl Problem {
     pub(super) fn drifted(vault: &str, target: &str) -> Self {
         Self::new(
             Reason::Drifted,
-            format!("Secret {target} was edited or deleted, and KeyVault {vault} does not answer, so its values cannot be restored yet: see the KeyVault's condition."),
+            format!(
+                "Secret {target} was edited or deleted, and KeyVault {vault} does not answer, so its values cannot be restored yet: see the KeyVault's condition."
+            ),
         )
     }
 
     pub(super) fn stale(vault: &str, allowed: Duration) -> Self {
         Self::new(
             Reason::Stale,
-            format!("KeyVault {vault} has confirmed nothing for more than {}s; the Secret keeps the last values. See the KeyVault's condition.", allowed.as_secs()),
+            format!(
+                "KeyVault {vault} has confirmed nothing for more than {}s; the Secret keeps the last values. See the KeyVault's condition.",
+                allowed.as_secs()
+            ),
         )
     }
 

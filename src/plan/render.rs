@@ -123,7 +123,9 @@ fn render_data(
             Ok(bytes) => {
                 rendered.set.insert(item.key.clone(), bytes);
             }
-            Err(Some(Reason::SecretNotFound | Reason::PropertyNotFound)) if item.on_missing == OnMissing::Remove => {
+            Err(Some(Reason::SecretNotFound | Reason::PropertyNotFound))
+                if item.on_missing == OnMissing::Remove =>
+            {
                 rendered.remove.insert(item.key.clone());
                 removed += 1;
             }
@@ -226,7 +228,11 @@ impl Drop for Document {
     }
 }
 
-fn key_bytes(item: &DataItem, reading: &Arc<Reading>, document: Option<&Document>) -> Result<KeyBytes, Option<Reason>> {
+fn key_bytes(
+    item: &DataItem,
+    reading: &Arc<Reading>,
+    document: Option<&Document>,
+) -> Result<KeyBytes, Option<Reason>> {
     let secret = &item.from.secret;
     let Some(property) = &secret.property else {
         return decode(reading.value.expose(), secret.decode).map_err(Some);

@@ -54,10 +54,8 @@ pub fn sources(spec: &VaultSecretSyncSpec) -> Result<Vec<UsedSource>, String> {
 
 fn parse(field: &str, name: &str, version: Option<&str>) -> Result<Source, String> {
     let name = SecretName::parse(name).map_err(|error| format!("{field}.name: {error}"))?;
-    let version = version
-        .map(SecretVersion::parse)
-        .transpose()
-        .map_err(|error| format!("{field}.version: {error}"))?;
+    let version =
+        version.map(SecretVersion::parse).transpose().map_err(|error| format!("{field}.version: {error}"))?;
     Ok(Source { name, version })
 }
 
@@ -77,7 +75,9 @@ pub fn entry<'a>(entries: &'a [EntryStatus], source: &Source) -> Option<&'a Entr
         let version_fits = match &source.version {
             None => !entry.pinned,
             // A pinned entry that was never read has no version to compare.
-            Some(pinned) => entry.pinned && entry.version.as_deref().is_none_or(|read| read == pinned.as_str()),
+            Some(pinned) => {
+                entry.pinned && entry.version.as_deref().is_none_or(|read| read == pinned.as_str())
+            }
         };
         version_fits && entry.name.eq_ignore_ascii_case(source.name.as_str())
     })

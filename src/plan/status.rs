@@ -5,8 +5,8 @@ use super::sources::{UsedSource, entry};
 use super::target::{Observed, Seen, manager_of};
 use super::{Input, Problem, answers, pending_request, remembered, vault_url};
 use crate::api::{
-    EntryKind, EntryStatus, FORMAT, READY, Reason, STALLED, TargetStatus, VaultSecretSync, VaultSecretSyncStatus,
-    condition, set_condition,
+    EntryKind, EntryStatus, FORMAT, READY, Reason, STALLED, TargetStatus, VaultSecretSync,
+    VaultSecretSyncStatus, condition, set_condition,
 };
 use crate::vault::{Answer, Attributes, Failure};
 use jiff::Timestamp;
@@ -26,7 +26,10 @@ const SPELLED_OUT: usize = 4;
 pub(super) fn was_refused_by_target(object: &VaultSecretSync) -> bool {
     let conditions = object.status.as_ref().map_or(&[][..], |status| &status.conditions);
     condition(conditions, READY).and_then(|ready| ready.reason.parse().ok()).is_some_and(|reason| {
-        matches!(reason, Reason::TargetNotOwned | Reason::TargetConflict | Reason::TypeMismatch | Reason::TargetImmutable)
+        matches!(
+            reason,
+            Reason::TargetNotOwned | Reason::TargetConflict | Reason::TypeMismatch | Reason::TargetImmutable
+        )
     })
 }
 
@@ -43,7 +46,15 @@ pub(super) fn suspended(input: &Input<'_>) -> Option<VaultSecretSyncStatus> {
     } else {
         let message = "spec.suspend is set and nothing was synced yet.".to_owned();
         let generation = new.observed_generation;
-        set_condition(&mut new.conditions, READY, "Unknown", Reason::Suspended, message, generation, input.now);
+        set_condition(
+            &mut new.conditions,
+            READY,
+            "Unknown",
+            Reason::Suspended,
+            message,
+            generation,
+            input.now,
+        );
     }
     if_new(input.object, new)
 }
@@ -56,7 +67,11 @@ pub(super) fn refused(input: &Input<'_>, problem: Problem) -> Option<VaultSecret
 }
 
 /// The status after all sources were answered; `first` goes before their own problems.
-pub(super) fn settled(input: &Input<'_>, rendered: &Rendered, first: Option<Problem>) -> VaultSecretSyncStatus {
+pub(super) fn settled(
+    input: &Input<'_>,
+    rendered: &Rendered,
+    first: Option<Problem>,
+) -> VaultSecretSyncStatus {
     let mut new = begin(input);
     let (used, answers) = answers(input);
     let old = input.object.status.as_ref().filter(|status| status.vault.as_deref() == vault_url(input));
@@ -154,7 +169,12 @@ fn entry_after(
         rendered.problems.get(&index).copied()
     };
     if rendered.missing.contains(&index) {
-        after = EntryStatus { kind: after.kind, name: after.name, pinned: after.pinned, ..EntryStatus::default() };
+        after = EntryStatus {
+            kind: after.kind,
+            name: after.name,
+            pinned: after.pinned,
+            ..EntryStatus::default()
+        };
         MISSING.clone_into(&mut after.state);
         return (after, None);
     }

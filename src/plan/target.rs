@@ -4,7 +4,9 @@
 //! which manager last moved which key.
 
 use super::render::KeyBytes;
-use crate::api::{Deletion, MANAGED_BY_LABEL, MANAGER, OWNER_ANNOTATION, SecretType, VaultSecretSync, field_manager};
+use crate::api::{
+    Deletion, MANAGED_BY_LABEL, MANAGER, OWNER_ANNOTATION, SecretType, VaultSecretSync, field_manager,
+};
 use crate::api::{GROUP, VERSION};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,12 +50,8 @@ pub enum Refusal {
     Type,
     /// It is immutable.
     Immutable,
-    /// The API server does not let us set the ownerReference (`OwnerReferencesPermissionEnforcement`).
-    OwnerReference,
-    /// RBAC or an admission policy other than the fence.
+    /// RBAC, a quota, or an admission policy other than the fence: the API server's 403 does not tell which.
     Forbidden,
-    /// The namespace's quota.
-    Quota,
     /// The namespace is going.
     Terminating,
     /// Larger than the API server takes.
@@ -119,7 +117,11 @@ impl Observed {
     /// The keys that `manager` wrote last.
     #[must_use]
     pub fn keys_of(&self, manager: &str) -> BTreeSet<String> {
-        self.keys.iter().filter(|(_, managers)| managers.contains(manager)).map(|(key, _)| key.clone()).collect()
+        self.keys
+            .iter()
+            .filter(|(_, managers)| managers.contains(manager))
+            .map(|(key, _)| key.clone())
+            .collect()
     }
 }
 
@@ -268,29 +270,30 @@ impl Desired {
     /// The change that brings the metadata of `observed` here; touches only what is ours to touch.
     #[must_use]
     pub fn change(&self, observed: &Observed) -> Change {
-        let differing = |wanted: &BTreeMap<String, String>, found: &BTreeMap<String, String>, ours: &BTreeSet<String>| {
-            let set = wanted
-                .iter()
-                .filter(|(key, value)| found.get(*key) != Some(*value))
-                .map(|(key, value)| (key.clone(), Some(value.clone())));
-            let unset = ours
-                .iter()
-                .filter(|key| !wanted.contains_key(*key) && found.contains_key(*key))
-                .map(|key| (key.clone(), None));
-            set.chain(unset).collect::<BTreeMap<_, _>>()
-        };
+        let differing =
+            |wanted: &BTreeMap<String, String>, found: &BTreeMap<String, String>, ours: &BTreeSet<String>| {
+                let set = wanted
+                    .iter()
+                    .filter(|(key, value)| found.get(*key) != Some(*value))
+                    .map(|(key, value)| (key.clone(), Some(value.clone())));
+                let unset = ours
+                    .iter()
+                    .filter(|key| !wanted.contains_key(*key) && found.contains_key(*key))
+                    .map(|key| (key.clone(), None));
+                set.chain(unset).collect::<BTreeMap<_, _>>()
+            };
         // References of our kind that are not the wanted one: an owner that was replaced, or `Retain`.
         let drop_owners = observed
             .owners
             .iter()
-            .filter(|owner| owner.kind == "VaultSecretSync" && owner.api_version.starts_with("vaultsync.dev/"))
+            .filter(|owner| {
+                owner.kind == "VaultSecretSync" && owner.api_version.starts_with("vaultsync.dev/")
+            })
             .filter(|owner| self.owner.as_ref().is_none_or(|wanted| wanted.uid != owner.uid))
             .map(|owner| owner.uid.clone())
             .collect();
-        let add_owner = self
-            .owner
-            .clone()
-            .filter(|wanted| !observed.owners.iter().any(|owner| owner.uid == wanted.uid));
+        let add_owner =
+            self.owner.clone().filter(|wanted| !observed.owners.iter().any(|owner| owner.uid == wanted.uid));
         Change {
             uid: observed.uid.clone(),
             resource_version: observed.resource_version.clone(),

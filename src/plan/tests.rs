@@ -106,11 +106,8 @@ fn a_missing_secret_is_removed_where_the_spec_says_so() {
 fn a_source_that_comes_back_is_written_again() {
     let mut scene = synced();
     scene.object.spec.data[0].on_missing = OnMissing::Remove;
-    scene.object.status.as_mut().unwrap().entries[0] = crate::api::EntryStatus {
-        name: "one".to_owned(),
-        state: "Missing".to_owned(),
-        ..Default::default()
-    };
+    scene.object.status.as_mut().unwrap().entries[0] =
+        crate::api::EntryStatus { name: "one".to_owned(), state: "Missing".to_owned(), ..Default::default() };
     scene.answers = vec![read("v1", "a"), Answer::Unchanged];
     assert_eq!(change_of(scene.step()).set.keys().collect::<Vec<_>>(), ["A"]);
 }
@@ -278,7 +275,8 @@ fn keys_that_left_a_json_object_go_only_from_a_complete_picture() {
 #[test]
 fn a_key_of_two_json_objects_is_kept_and_named() {
     let mut scene = Scene::new(vec![key("D", "three")], vec![object_source("one"), object_source("two")]);
-    scene.answers = vec![read("v1", "d"), read("v1", r#"{"A": "1", "D": "x"}"#), read("v1", r#"{"A": "2", "B": "3"}"#)];
+    scene.answers =
+        vec![read("v1", "d"), read("v1", r#"{"A": "1", "D": "x"}"#), read("v1", r#"{"A": "2", "B": "3"}"#)];
     scene.create();
     assert_eq!(scene.ready().1, "DuplicateKey");
     assert_eq!(scene.object.status.as_ref().unwrap().target.as_ref().unwrap().keys, ["B", "D"]);
@@ -413,8 +411,13 @@ fn a_restart_knows_what_was_read_and_asks_again_only_for_what_failed() {
     let mut scene = synced();
     scene.answers = vec![failed(Failure::SecretNotFound), Answer::Unchanged];
     scene.settle();
-    let wants =
-        wants(&scene.object, super::fixtures::URL, &scene.sources(), Duration::from_secs(60), &BTreeSet::new());
+    let wants = wants(
+        &scene.object,
+        super::fixtures::URL,
+        &scene.sources(),
+        Duration::from_secs(60),
+        &BTreeSet::new(),
+    );
     assert_eq!(wants[0].known, None);
     assert_eq!(wants[1].known.as_ref().map(|known| known.version.as_str()), Some("v1"));
 }

@@ -1,7 +1,9 @@
 //! The end of a round: what is to be said of it, and when to look again without being woken.
 
 use super::render::{Rendered, render};
-use super::{Input, Problem, Seen, Vault, Verified, answers, outage, remembered, reply, renders_all, status, write};
+use super::{
+    Input, Problem, Seen, Vault, Verified, answers, outage, remembered, renders_all, reply, status, write,
+};
 use crate::api::{Reason, VaultSecretSyncStatus};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -58,6 +60,12 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// Whether the round has used the values it asked for.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        self.outcome != Outcome::Waiting
+    }
+
     pub(super) const fn quiet(outcome: Outcome) -> Self {
         Self { outcome, reason: None, status: None, next: None, verified: None, blocked: false }
     }
@@ -115,7 +123,9 @@ pub(super) fn settled(input: &Input<'_>) -> Verdict {
     let outcome = match input.seen {
         Seen::Written(written) if written.created => Outcome::Created,
         Seen::Written(written) if written.moved => {
-            if answers.iter().any(|answer| matches!(answer, crate::vault::Answer::Read(_))) && !only_drift(input) {
+            if answers.iter().any(|answer| matches!(answer, crate::vault::Answer::Read(_)))
+                && !only_drift(input)
+            {
                 Outcome::Updated
             } else {
                 Outcome::Repaired
@@ -135,7 +145,8 @@ pub(super) fn settled(input: &Input<'_>) -> Verdict {
 /// Nothing could be written, and nothing that was answered since can change that.
 pub(super) fn still_blocked(input: &Input<'_>) -> Verdict {
     let conditions = input.object.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    let reason = crate::api::condition(conditions, crate::api::READY).and_then(|ready| ready.reason.parse().ok());
+    let reason =
+        crate::api::condition(conditions, crate::api::READY).and_then(|ready| ready.reason.parse().ok());
     Verdict { reason, blocked: true, next: next(input, None), ..Verdict::quiet(Outcome::Failed) }
 }
 
@@ -155,7 +166,8 @@ fn conclude(input: &Input<'_>, new: VaultSecretSyncStatus, failed: bool, outcome
     let ready = crate::api::condition(&new.conditions, crate::api::READY);
     let reason = ready.and_then(|ready| ready.reason.parse().ok());
     let is_ready = ready.is_some_and(|ready| ready.status == "True");
-    let outcome = if failed || (!is_ready && outcome == Outcome::Unchanged) { Outcome::Failed } else { outcome };
+    let outcome =
+        if failed || (!is_ready && outcome == Outcome::Unchanged) { Outcome::Failed } else { outcome };
     let next = next(input, Some(&new));
     Verdict { reason, status: status::if_new(input.object, new), next, ..Verdict::quiet(outcome) }
 }

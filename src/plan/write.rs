@@ -20,7 +20,8 @@ pub(super) fn write(input: &Input<'_>) -> Step {
         .zip(answers)
         .enumerate()
         .filter(|(index, (used, answer))| {
-            let needed = all || of_drifted(input, used, &drift) || joins_a_changed_picture(used, answers, input);
+            let needed =
+                all || of_drifted(input, used, &drift) || joins_a_changed_picture(used, answers, input);
             needed && matches!(answer, Answer::Unchanged) && !input.demanded.contains(index)
         })
         .map(|(index, _)| index)
@@ -63,7 +64,8 @@ pub(super) fn drift(input: &Input<'_>) -> BTreeSet<String> {
 fn of_drifted(input: &Input<'_>, used: &super::UsedSource, drift: &BTreeSet<String>) -> bool {
     let spec = &input.object.spec;
     used.keys(spec).iter().any(|key| drift.contains(*key))
-        || (!used.data_from.is_empty() && drift.iter().any(|key| spec.data.iter().all(|item| item.key != *key)))
+        || (!used.data_from.is_empty()
+            && drift.iter().any(|key| spec.data.iter().all(|item| item.key != *key)))
 }
 
 /// Keys that left one JSON object, or stand in two, show only in a complete picture: once one `dataFrom` source
@@ -193,7 +195,8 @@ fn version_moved(input: &Input<'_>, used: &super::UsedSource, answer: &Answer) -
     let known = sources::entry(entries, &used.source);
     known.is_none_or(|entry| {
         // A source that was missing had its keys removed or never made, whatever version it had.
-        entry.version.as_deref() != Some(reading.attributes.version.as_str()) || entry.state == super::status::MISSING
+        entry.version.as_deref() != Some(reading.attributes.version.as_str())
+            || entry.state == super::status::MISSING
     })
 }
 

@@ -1,0 +1,148 @@
+//! Our share of the API server: a bounded number of calls at once, each bounded in time, no retry behind our back.
+
+use super::error::Error;
+use crate::api::{KeyVault, MANAGER, VaultSecretSync};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Client, Config, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// How many calls may be under way: enough to fill the connection, few enough that ours are never the many.
+const IN_FLIGHT: usize = 16;
+
+/// The API server as this operator uses it. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct ApiServer {
+    client: Client,
+    permits: Arc<Semaphore>,
+}
+
+impl Debug for ApiServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiServer").field("free", &self.permits.available_permits()).finish_non_exhaustive()
+    }
+}
+
+/// A client as [`run`](super::run) wants it: without kube's own retry, which would hide the API server's 429 from
+/// us and hold a call for minutes.
+///
+/// # Errors
+/// A configuration with which no client can be made.
+pub fn client(mut config: Config) -> Result<Client, kube::Error> {
+    config.default_retry = false;
+    config.connect_timeout = Some(Duration::from_secs(5));
+    Client::try_from(config)
+}
+
+impl ApiServer {
+    /// The longest a single call may take.
+    pub(super) const CALL: Duration = Duration::from_secs(10);
+
+    pub(super) fn new(client: Client) -> Self {
+        Self { client, permits: Arc::new(Semaphore::new(IN_FLIGHT)) }
+    }
+
+    pub(super) const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The call's output, or `None` where it takes too long. Waiting for a permit does not count.
+    pub(super) async fn call<T>(&self, call: impl Future<Output = T>) -> Option<T> {
+        let _permit = self.permits.acquire().await.ok()?;
+        tokio::time::timeout(Self::CALL, call).await.ok()
+    }
+
+    async fn send<T>(
+        &self,
+        verb: &'static str,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, Error> {
+        match self.call(call).await {
+            None => Err(Error::Timeout { verb, after: Self::CALL }),
+            Some(answer) => answer.map_err(|error| Error::of(verb, &error)),
+        }
+    }
+
+    /// Writes the status of an object by a merge patch of what differs, guarded by its resourceVersion; returns the
+    /// object after it.
+    pub(super) async fn write_status<K, S>(&self, object: &K, old: Option<&S>, new: &S) -> Result<K, Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+        S: Serialize,
+    {
+        let metadata = object.meta();
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let (old, new) = (json!(old), json!(new));
+        let patch = json!({
+            "metadata": { "resourceVersion": metadata.resource_version },
+            "status": difference(&old, &new),
+        });
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let name = metadata.name.as_deref().unwrap_or_default();
+        self.send("write status", api.patch_status(name, &params, &Patch::Merge(&patch))).await
+    }
+
+    /// Creates an event.
+    pub(super) async fn create_event(&self, namespace: &str, event: &Event) -> Result<(), Error> {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        self.send("create event", api.create(&params, event)).await.map(|_| ())
+    }
+}
+
+/// The merge patch (RFC 7386) that makes `new` of `old`.
+fn difference(old: &Value, new: &Value) -> Value {
+    let (Value::Object(before), Value::Object(after)) = (old, new) else { return new.clone() };
+    let mut patch = Map::new();
+    for (name, value) in after {
+        match before.get(name) {
+            Some(same) if same == value => {}
+            Some(other) => {
+                patch.insert(name.clone(), difference(other, value));
+            }
+            None => {
+                patch.insert(name.clone(), value.clone());
+            }
+        }
+    }
+    for name in before.keys().filter(|name| !after.contains_key(*name)) {
+        patch.insert(name.clone(), Value::Null);
+    }
+    Value::Object(patch)
+}
+
+/// The kinds whose status we write.
+pub(super) trait Reported: Resource<Scope = NamespaceResourceScope, DynamicType = ()> {
+    /// The kind, as `kubectl` prints it.
+    const KIND: &'static str;
+}
+
+impl Reported for VaultSecretSync {
+    const KIND: &'static str = "VaultSecretSync";
+}
+
+impl Reported for KeyVault {
+    const KIND: &'static str = "KeyVault";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_patch_names_what_changed_and_removes_what_left() {
+        let old = json!({"a": 1, "b": {"c": 1, "d": 2}, "e": [1], "f": 1});
+        let new = json!({"a": 1, "b": {"c": 1, "d": 3}, "e": [1, 2]});
+        assert_eq!(difference(&old, &new), json!({"b": {"d": 3}, "e": [1, 2], "f": null}));
+        assert_eq!(difference(&Value::Null, &new), new);
+    }
+}

@@ -1,0 +1,284 @@
+//! The only writer of Secrets: create by POST, change by strategic-merge PATCH, look by an empty PATCH.
+//!
+//! Every call asks for metadata alone (`PartialObjectMetadata`), so that no value ever comes back. Which refusal is
+//! which is read from the answer's code and causes, never from its text.
+
+use super::api_server::ApiServer;
+use super::error::Error;
+use crate::plan::{Change, KeyBytes, NewSecret, Observed, Refusal, Seen, Written};
+use base64::engine::general_purpose::STANDARD;
+use http::{Method, Request, header};
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::core::{PartialObjectMeta, Status};
+use serde::Serialize;
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// Answers without values; a server that cannot give them refuses.
+const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+
+/// The Secret of one object, and as whom it is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+    /// The object whose mark it carries.
+    pub(super) object: &'a str,
+    pub(super) manager: &'a str,
+}
+
+/// A key's bytes as Base64, or `null` to remove the key.
+struct Field<'a>(Option<&'a KeyBytes>);
+
+impl Serialize for Field<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(bytes) => {
+                serializer.collect_str(&base64::display::Base64Display::new(bytes.expose(), &STANDARD))
+            }
+            None => serializer.serialize_none(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CreateBody<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    metadata: CreateMetadata<'a>,
+    #[serde(rename = "type")]
+    type_: &'static str,
+    data: BTreeMap<&'a str, Field<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CreateMetadata<'a> {
+    name: &'a str,
+    namespace: &'a str,
+    labels: &'a BTreeMap<String, String>,
+    annotations: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner_references: Option<[&'a OwnerReference; 1]>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ChangeBody<'a> {
+    metadata: ChangeMetadata<'a>,
+    #[serde(rename = "type")]
+    type_: &'static str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    data: BTreeMap<&'a str, Field<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ChangeMetadata<'a> {
+    uid: &'a str,
+    resource_version: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: &'a BTreeMap<String, Option<String>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: &'a BTreeMap<String, Option<String>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    owner_references: Vec<serde_json::Value>,
+}
+
+impl ApiServer {
+    /// Creates the target.
+    ///
+    /// # Errors
+    /// What is worth trying again; what is not is [`Seen::Refused`].
+    pub(super) async fn create(&self, target: Target<'_>, new: &NewSecret) -> Result<Seen, Error> {
+        let body = CreateBody {
+            api_version: "v1",
+            kind: "Secret",
+            metadata: CreateMetadata {
+                name: target.name,
+                namespace: target.namespace,
+                labels: &new.labels,
+                annotations: &new.annotations,
+                owner_references: new.owner.as_ref().map(|owner| [owner]),
+            },
+            type_: new.type_.as_str(),
+            data: new.data.iter().map(|(key, bytes)| (key.as_str(), Field(Some(bytes)))).collect(),
+        };
+        let path = format!("/api/v1/namespaces/{}/secrets", target.namespace);
+        let request = request(Method::POST, &path, target.manager, "application/json", &body);
+        match self.secret("create secret", request).await? {
+            Ok(metadata) => {
+                let after = Observed::of(&metadata.metadata, target.manager);
+                Ok(Seen::Written(Written { after, created: true, moved: true }))
+            }
+            // Ours after a crash, or somebody else's: the probe tells.
+            Err(status) if status.code == 409 => Ok(Seen::Changed),
+            Err(status) => refused("create secret", &status),
+        }
+    }
+
+    /// Changes the target, guarded by the uid and resourceVersion that the change was planned against.
+    ///
+    /// # Errors
+    /// What is worth trying again; what is not is [`Seen::Refused`].
+    pub(super) async fn change(
+        &self,
+        target: Target<'_>,
+        type_: &'static str,
+        change: &Change,
+    ) -> Result<Seen, Error> {
+        let set = change.set.iter().map(|(key, bytes)| (key.as_str(), Field(Some(bytes))));
+        let remove = change.remove.iter().map(|key| (key.as_str(), Field(None)));
+        let drop_owners = change.drop_owners.iter().map(|uid| json!({ "$patch": "delete", "uid": uid }));
+        let body = ChangeBody {
+            metadata: ChangeMetadata {
+                uid: &change.uid,
+                resource_version: &change.resource_version,
+                labels: &change.labels,
+                annotations: &change.annotations,
+                owner_references: drop_owners
+                    .chain(change.add_owner.iter().map(|owner| json!(owner)))
+                    .collect(),
+            },
+            type_,
+            data: remove.chain(set).collect(),
+        };
+        let path = format!("/api/v1/namespaces/{}/secrets/{}", target.namespace, target.name);
+        let request =
+            request(Method::PATCH, &path, target.manager, "application/strategic-merge-patch+json", &body);
+        match self.secret("patch secret", request).await? {
+            Ok(metadata) => {
+                let after = Observed::of(&metadata.metadata, target.manager);
+                let moved = after.resource_version != change.resource_version;
+                Ok(Seen::Written(Written { after, created: false, moved }))
+            }
+            Err(status) => match status.code {
+                404 => Ok(Seen::Absent),
+                409 => Ok(Seen::Changed),
+                422 if names_field(&status, "metadata.uid") => Ok(Seen::Changed),
+                _ => refused("patch secret", &status),
+            },
+        }
+    }
+
+    /// Looks at the target's metadata by a patch that changes nothing.
+    ///
+    /// # Errors
+    /// What is worth trying again.
+    pub(super) async fn probe(&self, target: Target<'_>) -> Result<Seen, Error> {
+        let path = format!("/api/v1/namespaces/{}/secrets/{}", target.namespace, target.name);
+        let request =
+            request(Method::PATCH, &path, target.manager, "application/merge-patch+json", &json!({}));
+        match self.secret("probe secret", request).await? {
+            Ok(metadata) => {
+                let observed = Observed::of(&metadata.metadata, target.manager);
+                Ok(match observed.mark() {
+                    Some(mark) if mark == target.object => Seen::Ours(observed),
+                    Some(mark) => Seen::Refused(Refusal::OwnedBy(mark.to_owned())),
+                    None => Seen::Refused(Refusal::NotOwned),
+                })
+            }
+            Err(status) if status.code == 404 => Ok(Seen::Absent),
+            // The fence: a Secret without our mark is not even shown.
+            Err(status) if status.code == 403 && denied_by_policy(&status) => {
+                Ok(Seen::Refused(Refusal::NotOwned))
+            }
+            Err(status) => refused("probe secret", &status),
+        }
+    }
+
+    async fn secret(
+        &self,
+        verb: &'static str,
+        request: Result<Request<Vec<u8>>, Error>,
+    ) -> Result<Result<PartialObjectMeta<Secret>, Box<Status>>, Error> {
+        let request = request?;
+        match self.call(self.client().request(request)).await {
+            None => Err(Error::Timeout { verb, after: Self::CALL }),
+            Some(Ok(metadata)) => Ok(Ok(metadata)),
+            Some(Err(kube::Error::Api(status))) => Ok(Err(status)),
+            Some(Err(error)) => Err(Error::of(verb, &error)),
+        }
+    }
+}
+
+fn request(
+    method: Method,
+    path: &str,
+    manager: &str,
+    content_type: &str,
+    body: &impl Serialize,
+) -> Result<Request<Vec<u8>>, Error> {
+    let query =
+        url::form_urlencoded::Serializer::new(String::new()).append_pair("fieldManager", manager).finish();
+    let unwritable = Error::Transport { verb: "write request" };
+    // The error of serde_json is dropped: it may quote the body.
+    let body = serde_json::to_vec(body).map_err(|_| unwritable.clone())?;
+    Request::builder()
+        .method(method)
+        .uri(format!("{path}?{query}"))
+        .header(header::ACCEPT, METADATA_ONLY)
+        .header(header::CONTENT_TYPE, content_type)
+        .body(body)
+        .map_err(|_| unwritable)
+}
+
+/// A refusal that stands until something is changed, or an error that is worth trying again.
+fn refused(verb: &'static str, status: &Status) -> Result<Seen, Error> {
+    let refusal = match status.code {
+        403 if has_cause(status, "NamespaceTerminating") => Refusal::Terminating,
+        // The namespace itself is gone.
+        404 => Refusal::Terminating,
+        403 => Refusal::Forbidden,
+        413 => Refusal::TooLarge,
+        422 => invalid(status),
+        _ => return Err(Error::of(verb, &kube::Error::Api(Box::new(status.clone())))),
+    };
+    Ok(Seen::Refused(refusal))
+}
+
+fn invalid(status: &Status) -> Refusal {
+    if has_cause(status, "FieldValueTooLong") && names_field(status, "data") {
+        Refusal::TooLarge
+    } else if names_field(status, "type") {
+        Refusal::Type
+    } else if names_field(status, "immutable")
+        || has_exact_field(status, "data") && has_cause(status, "FieldValueForbidden")
+    {
+        Refusal::Immutable
+    } else {
+        Refusal::Invalid(field(status))
+    }
+}
+
+fn causes(status: &Status) -> impl Iterator<Item = &kube::core::response::StatusCause> {
+    status.details.iter().flat_map(|details| &details.causes)
+}
+
+/// A denial by a policy carries a cause; one by RBAC carries none. `tests/it/fence.rs` pins that.
+fn denied_by_policy(status: &Status) -> bool {
+    causes(status).next().is_some()
+}
+
+fn has_cause(status: &Status, reason: &str) -> bool {
+    causes(status).any(|cause| cause.reason == reason)
+}
+
+fn names_field(status: &Status, field: &str) -> bool {
+    causes(status).any(|cause| cause.field == field || cause.field.starts_with(&format!("{field}[")))
+}
+
+fn has_exact_field(status: &Status, field: &str) -> bool {
+    causes(status).any(|cause| cause.field == field)
+}
+
+/// The field that the API server names, without what a key may hold beyond it.
+fn field(status: &Status) -> String {
+    causes(status)
+        .map(|cause| cause.field.as_str())
+        .find(|field| !field.is_empty())
+        .unwrap_or("data")
+        .to_owned()
+}

@@ -1,0 +1,253 @@
+//! What the watch has shown of all objects: who claims which target, who uses which connection, who can be probed.
+//!
+//! Two objects and one target are decided here, without an API call: the older object has it, then the lesser name.
+
+use crate::api::{READY, VaultSecretSync, condition};
+use jiff::Timestamp;
+use kube::runtime::watcher::Event;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Namespace and name of an object.
+pub(super) type Key = (String, String);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    target: String,
+    vault: String,
+    created: Timestamp,
+    /// Whether there is a target to look at.
+    probed: bool,
+}
+
+/// The index; shared by the watch, which feeds it, and everyone who asks.
+#[derive(Debug, Default)]
+pub(super) struct Index(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    objects: BTreeMap<Key, Entry>,
+    /// (namespace, target) to the claims on it, the best first.
+    claims: HashMap<Key, BTreeSet<(Timestamp, String)>>,
+    /// (namespace, connection) to the names of the objects that use it.
+    users: HashMap<Key, BTreeSet<String>>,
+    /// Per scope, what a relist has shown so far.
+    relists: HashMap<Option<String>, BTreeSet<Key>>,
+}
+
+/// What a watch event means for others.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Change {
+    /// Objects that should look again.
+    pub(super) wake: Vec<Key>,
+    /// Objects that are gone.
+    pub(super) gone: Vec<Key>,
+}
+
+impl Index {
+    /// Takes in one event of the watch of `scope` (a namespace, or all).
+    pub(super) fn observe(&self, scope: Option<&str>, event: &Event<VaultSecretSync>) -> Change {
+        let mut inner = self.lock();
+        let mut change = Change::default();
+        let scope = scope.map(str::to_owned);
+        match event {
+            Event::Init => {
+                inner.relists.insert(scope, BTreeSet::new());
+            }
+            Event::InitApply(object) => {
+                let key = key_of(object);
+                inner.relists.entry(scope).or_default().insert(key.clone());
+                inner.apply(key, object);
+            }
+            Event::InitDone => {
+                let shown = inner.relists.remove(&scope).unwrap_or_default();
+                let within = |key: &&Key| scope.as_ref().is_none_or(|namespace| *namespace == key.0);
+                let gone: Vec<Key> = inner
+                    .objects
+                    .keys()
+                    .filter(within)
+                    .filter(|key| !shown.contains(*key))
+                    .cloned()
+                    .collect();
+                for key in gone {
+                    inner.remove(&key, &mut change);
+                }
+            }
+            Event::Apply(object) => inner.apply(key_of(object), object),
+            Event::Delete(object) => inner.remove(&key_of(object), &mut change),
+        }
+        change
+    }
+
+    /// The object with a better claim to this object's target.
+    pub(super) fn rival(&self, object: &VaultSecretSync) -> Option<String> {
+        let (namespace, name) = key_of(object);
+        let target = (namespace, object.target_name().to_owned());
+        let inner = self.lock();
+        let (_, best) = inner.claims.get(&target)?.first()?;
+        (*best != name).then(|| best.clone())
+    }
+
+    /// The objects that use a connection of a namespace.
+    pub(super) fn users(&self, namespace: &str, vault: &str) -> Vec<Key> {
+        let inner = self.lock();
+        let names = inner.users.get(&(namespace.to_owned(), vault.to_owned()));
+        names.into_iter().flatten().map(|name| (namespace.to_owned(), name.clone())).collect()
+    }
+
+    /// How many objects have a target to look at.
+    pub(super) fn probed(&self) -> usize {
+        self.lock().objects.values().filter(|entry| entry.probed).count()
+    }
+
+    /// The next object with a target to look at after `key`, round and round.
+    pub(super) fn next_probed(&self, key: Option<&Key>) -> Option<Key> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let inner = self.lock();
+        let after = key.map_or(Unbounded, Excluded);
+        let round = inner.objects.range::<Key, _>((after, Unbounded)).chain(&inner.objects);
+        round.into_iter().find(|(_, entry)| entry.probed).map(|(key, _)| key.clone())
+    }
+
+    /// Whether the watch has shown the object and not yet its end.
+    pub(super) fn contains(&self, key: &Key) -> bool {
+        self.lock().objects.contains_key(key)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing under this lock can panic half-way through a change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn apply(&mut self, key: Key, object: &VaultSecretSync) {
+        let entry = Entry {
+            target: object.target_name().to_owned(),
+            vault: object.spec.vault_ref.name.clone(),
+            created: object.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+            probed: has_target(object),
+        };
+        if self.objects.get(&key).is_some_and(|old| *old == entry) {
+            return;
+        }
+        // Names of the same namespace cannot be taken over by an edit: target and vault of the old entry go first.
+        self.unlink(&key);
+        let (namespace, name) = &key;
+        let claim = (entry.created, name.clone());
+        self.claims.entry((namespace.clone(), entry.target.clone())).or_default().insert(claim);
+        self.users.entry((namespace.clone(), entry.vault.clone())).or_default().insert(name.clone());
+        self.objects.insert(key, entry);
+    }
+
+    fn remove(&mut self, key: &Key, change: &mut Change) {
+        let Some(entry) = self.unlink(key) else { return };
+        let target = (key.0.clone(), entry.target);
+        let losers = self.claims.get(&target).into_iter().flatten();
+        change.wake.extend(losers.map(|(_, name)| (key.0.clone(), name.clone())));
+        change.gone.push(key.clone());
+    }
+
+    fn unlink(&mut self, key: &Key) -> Option<Entry> {
+        let entry = self.objects.remove(key)?;
+        let (namespace, name) = key;
+        unlink_from(
+            &mut self.claims,
+            (namespace.clone(), entry.target.clone()),
+            &(entry.created, name.clone()),
+        );
+        unlink_from(&mut self.users, (namespace.clone(), entry.vault.clone()), name);
+        Some(entry)
+    }
+}
+
+fn unlink_from<T: Ord>(map: &mut HashMap<Key, BTreeSet<T>>, key: Key, value: &T) {
+    if let Some(set) = map.get_mut(&key) {
+        set.remove(value);
+        if set.is_empty() {
+            map.remove(&key);
+        }
+    }
+}
+
+fn has_target(object: &VaultSecretSync) -> bool {
+    let Some(status) = &object.status else { return false };
+    let refused = condition(&status.conditions, READY)
+        .is_some_and(|ready| ["TargetNotOwned", "TargetConflict"].contains(&ready.reason.as_str()));
+    status.target.is_some() || refused
+}
+
+/// Namespace and name of an object.
+pub(super) fn key_of(object: &VaultSecretSync) -> Key {
+    (object.metadata.namespace.clone().unwrap_or_default(), object.metadata.name.clone().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Target, VaultSecretSyncSpec};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    fn object(name: &str, target: &str, created: i64) -> VaultSecretSync {
+        let spec = VaultSecretSyncSpec {
+            vault_ref: Default::default(),
+            refresh_interval: "5m".to_owned(),
+            suspend: false,
+            data: Vec::new(),
+            data_from: Vec::new(),
+            target: Target { name: Some(target.to_owned()), ..Target::default() },
+        };
+        let mut object = VaultSecretSync::new(name, spec);
+        object.metadata.namespace = Some("shop".to_owned());
+        object.metadata.creation_timestamp = Timestamp::from_second(created).ok().map(Time);
+        object
+    }
+
+    fn key(name: &str) -> Key {
+        ("shop".to_owned(), name.to_owned())
+    }
+
+    #[test]
+    fn the_older_object_has_the_target_and_the_other_wakes_when_it_goes() {
+        let index = Index::default();
+        let (older, younger) = (object("b", "shop", 1), object("a", "shop", 2));
+        index.observe(None, &Event::Apply(younger.clone()));
+        assert_eq!(index.rival(&younger), None);
+        index.observe(None, &Event::Apply(older.clone()));
+        assert_eq!((index.rival(&younger).as_deref(), index.rival(&older)), (Some("b"), None));
+        let change = index.observe(None, &Event::Delete(older));
+        assert_eq!((change.wake, change.gone), (vec![key("a")], vec![key("b")]));
+        assert_eq!(index.rival(&younger), None);
+    }
+
+    #[test]
+    fn an_object_that_went_while_the_watch_was_away_is_gone_after_the_relist() {
+        let index = Index::default();
+        for name in ["a", "b"] {
+            index.observe(None, &Event::Apply(object(name, name, 1)));
+        }
+        index.observe(None, &Event::Init);
+        index.observe(None, &Event::InitApply(object("b", "b", 1)));
+        assert_eq!(index.observe(None, &Event::InitDone).gone, [key("a")]);
+        assert_eq!(index.users("shop", "default"), [key("b")]);
+    }
+
+    #[test]
+    fn probes_go_round() {
+        let index = Index::default();
+        for name in ["a", "b", "c"] {
+            let mut object = object(name, name, 1);
+            if name != "b" {
+                object.status = Some(crate::api::VaultSecretSyncStatus {
+                    target: Some(Default::default()),
+                    ..Default::default()
+                });
+            }
+            index.observe(None, &Event::Apply(object));
+        }
+        assert_eq!(index.next_probed(None), Some(key("a")));
+        assert_eq!(index.next_probed(Some(&key("a"))), Some(key("c")));
+        assert_eq!(index.next_probed(Some(&key("c"))), Some(key("a")));
+        assert_eq!(index.probed(), 2);
+    }
+}

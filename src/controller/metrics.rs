@@ -1,0 +1,95 @@
+//! What the controllers count. Labels are bounded words, but for objects that are not Ready, which are few.
+
+use super::index::Key;
+use crate::api::Reason;
+use crate::plan::{Outcome, Verdict};
+use prometheus::{Histogram, HistogramOpts, HistogramTimer, IntCounterVec, IntGaugeVec, Opts, Registry};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+/// The controllers' metric families.
+#[derive(Debug)]
+pub(super) struct ObjectMetrics {
+    reconciles: IntCounterVec,
+    duration: Histogram,
+    not_ready: IntGaugeVec,
+    /// The reason under which an object is shown as not Ready.
+    shown: Mutex<HashMap<Key, Reason>>,
+}
+
+impl ObjectMetrics {
+    /// Registers the families.
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let reconciles = IntCounterVec::new(
+            Opts::new(
+                "vaultsync_reconciles_total",
+                "Rounds of VaultSecretSync objects, by result and by the reason of Ready (or of the API server's failure).",
+            ),
+            &["result", "reason"],
+        )?;
+        // From a round that only asks the plane (tens of microseconds) to one that waits for a slow API server.
+        let buckets = vec![0.000_1, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0];
+        let duration = Histogram::with_opts(
+            HistogramOpts::new(
+                "vaultsync_reconcile_duration_seconds",
+                "The time that a round takes, in seconds.",
+            )
+            .buckets(buckets),
+        )?;
+        let not_ready = IntGaugeVec::new(
+            Opts::new(
+                "vaultsync_object_not_ready",
+                "1 for each VaultSecretSync that is not Ready, with the reason; no series for one that is.",
+            ),
+            &["object_namespace", "object_name", "reason"],
+        )?;
+        registry.register(Box::new(reconciles.clone()))?;
+        registry.register(Box::new(duration.clone()))?;
+        registry.register(Box::new(not_ready.clone()))?;
+        Ok(Self { reconciles, duration, not_ready, shown: Mutex::default() })
+    }
+
+    /// Times a round.
+    pub(super) fn start(&self) -> HistogramTimer {
+        self.duration.start_timer()
+    }
+
+    /// Counts a round that settled.
+    pub(super) fn settled(&self, key: &Key, verdict: &Verdict) {
+        let reason = verdict.reason.map_or("", Reason::as_str);
+        self.reconciles.with_label_values(&[verdict.outcome.as_str(), reason]).inc();
+        match verdict.outcome {
+            // Nothing was said; what was shown stands.
+            Outcome::Waiting | Outcome::Suspended => {}
+            Outcome::Deleting => self.forget(key),
+            _ => self.show(key, verdict.reason.filter(|reason| *reason != Reason::Synced)),
+        }
+    }
+
+    /// Counts a round that the API server failed.
+    pub(super) fn failed(&self, reason: &'static str) {
+        self.reconciles.with_label_values(&["error", reason]).inc();
+    }
+
+    /// Drops the series of an object that is gone.
+    pub(super) fn forget(&self, key: &Key) {
+        self.show(key, None);
+    }
+
+    fn show(&self, key: &Key, reason: Option<Reason>) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match reason {
+            Some(reason) => shown.insert(key.clone(), reason),
+            None => shown.remove(key),
+        };
+        if before == reason {
+            return;
+        }
+        if let Some(before) = before {
+            self.not_ready.remove_label_values(&[&key.0, &key.1, before.as_str()]).ok();
+        }
+        if let Some(reason) = reason {
+            self.not_ready.with_label_values(&[&key.0, &key.1, reason.as_str()]).set(1);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The controllers: the only place that knows both the cluster and the vaults.
+//!
+//! ```text
+//!  objects, KeyVaults, plane's wake-ups, probe timer ──> queue ──> reconcile: gather ─> plan ─> apply ─┐
+//!                                                                     ^                                │
+//!                                                                     └────── until it settles ────────┴─> report
+//! ```
+
+mod api_server;
+mod apply;
+mod backoff;
+mod connection;
+mod error;
+mod index;
+mod keyvault;
+mod memory;
+mod metrics;
+mod pace;
+mod reconcile;
+mod report;
+mod token_request;
+mod triggers;
+mod wakes;
+mod watch;
+
+pub use api_server::client;
+pub use error::Error;
+
+use crate::api::KeyVault;
+use crate::vault::{Limits, Plane, Transport, VaultMetrics, Wake};
+use api_server::ApiServer;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, select_all};
+use index::Index;
+use jiff::Timestamp;
+use kube::Client;
+use kube::runtime::reflector::{ObjectRef, Store};
+use memory::Memories;
+use metrics::ObjectMetrics;
+use prometheus::Registry;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use token_request::TokenRequests;
+use tokio::sync::mpsc::UnboundedReceiver;
+use triggers::Triggers;
+
+/// What the controllers are told to do.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The namespaces to work in; empty: all.
+    pub namespaces: Vec<String>,
+    /// Our own namespace, in which we write no Secrets.
+    pub own_namespace: Option<String>,
+    /// How often a target is looked at; zero: never.
+    pub drift_interval: Duration,
+    /// How many targets may be looked at in a second, over all objects.
+    pub drift_probes_per_second: u32,
+    /// How long values may go unconfirmed; `None`: three intervals of the object, at least 15 minutes.
+    pub stale_after: Option<Duration>,
+    /// The floor of every refresh interval.
+    pub min_refresh_interval: Duration,
+    /// What the plane may ask of a vault.
+    pub limits: Limits,
+    /// Now; the one clock that conditions are dated by.
+    pub clock: fn() -> Timestamp,
+}
+
+/// What every round shares.
+#[derive(Debug)]
+struct Context {
+    server: ApiServer,
+    plane: Plane,
+    index: Index,
+    memories: Memories,
+    triggers: Triggers,
+    vaults: Vec<Store<KeyVault>>,
+    metrics: ObjectMetrics,
+    settings: Settings,
+}
+
+impl Context {
+    fn vault(&self, namespace: &str, name: &str) -> Option<Arc<KeyVault>> {
+        let reference = ObjectRef::new(name).within(namespace);
+        self.vaults.iter().find_map(|store| store.get(&reference))
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.settings.clock)()
+    }
+}
+
+/// Whether every watch has shown what there is; the process is ready then.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness {
+    missing: Arc<AtomicUsize>,
+}
+
+impl Readiness {
+    /// Whether nothing is missing any more; false until [`run`] has begun.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.missing.load(Ordering::Acquire) == 1
+    }
+}
+
+/// Runs the controllers until `shutdown`, letting rounds under way finish.
+///
+/// # Errors
+/// When metrics cannot be registered, because they are already.
+pub async fn run(
+    settings: Settings,
+    client: Client,
+    transport: Transport,
+    registry: &Registry,
+    readiness: Readiness,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), prometheus::Error> {
+    let server = ApiServer::new(client);
+    let assertions = Arc::new(TokenRequests(server.clone()));
+    let vault_metrics = VaultMetrics::new(registry)?;
+    let (plane, wakes) = Plane::new(settings.limits.clone(), transport, assertions, vault_metrics);
+    let metrics = ObjectMetrics::new(registry)?;
+    let shutdown = shutdown.shared();
+    let scopes: Vec<Option<String>> = if settings.namespaces.is_empty() {
+        vec![None]
+    } else {
+        settings.namespaces.iter().cloned().map(Some).collect()
+    };
+    let mut triggers = Triggers::default();
+    let mut watches = Vec::new();
+    let mut vaults = Vec::new();
+    for scope in scopes {
+        let triggered = triggers.add(scope.as_deref());
+        let watch = watch::Watch::new(server.client(), scope);
+        vaults.push(watch.vault_store());
+        watches.push((watch, triggered));
+    }
+    // One more than is missing, so that an operator that has not begun is not ready.
+    readiness.missing.store(2 * watches.len() + 1, Ordering::Release);
+    let context = Arc::new(Context {
+        server,
+        plane,
+        index: Index::default(),
+        memories: Memories::default(),
+        triggers,
+        vaults,
+        metrics,
+        settings,
+    });
+    let mut tasks: Vec<BoxFuture<'static, ()>> = Vec::new();
+    for (watch, triggered) in watches {
+        tasks.push(watch.run(Arc::clone(&context), triggered, readiness.clone(), shutdown.clone()).boxed());
+    }
+    let graceful = futures::future::join_all(tasks).map(|_| ()).boxed();
+    let support =
+        vec![graceful, wakes::deliver(Arc::clone(&context), wakes).boxed(), pace::probe(context).boxed()];
+    // The watches end with the shutdown; the other two never do.
+    select_all(support).await;
+    Ok(())
+}
+
+/// The plane's wake-ups, as it hands them out.
+type Wakes = UnboundedReceiver<Wake>;

@@ -1,0 +1,170 @@
+//! One round of one object: gather, plan, apply, until it settles; then one report.
+
+use super::Context;
+use super::apply::Target;
+use super::backoff::backoff;
+use super::connection::connection;
+use super::error::Error;
+use super::index::key_of;
+use super::memory::Memory;
+use super::report;
+use crate::api::{KeyVault, READY, VaultSecretSync, condition, fnv1a};
+use crate::plan::{self, Input, Seen, Step, UsedSource, Vault, Verdict};
+use crate::vault::{Connection, HealthState, Reply, User};
+use kube::runtime::controller::Action;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The longest chain that makes progress is refresh, probe, read, change, probe, change; twice that is somebody
+/// who keeps changing the Secret under our hands.
+const MOST_STEPS: usize = 12;
+
+/// How many objects become stale in a second when a vault stays silent, so that their status writes do not come at
+/// once.
+const STALE_PER_SECOND: usize = 20;
+
+/// Reconciles one object.
+pub(super) async fn reconcile(shown: Arc<VaultSecretSync>, context: Arc<Context>) -> Result<Action, Error> {
+    let key = key_of(&shown);
+    let mut memory = context.memories.of(&key, shown.metadata.uid.as_deref().unwrap_or_default());
+    let object = memory.newest(&shown);
+    let timer = context.metrics.start();
+    let result = round(&context, &object, &mut memory).await;
+    let result = match result {
+        Ok(verdict) => report::report(&context, &object, &mut memory, &verdict).await.map(|()| verdict),
+        Err(error) => Err(error),
+    };
+    if result.is_ok() {
+        memory.failures = 0;
+    }
+    // A round may outlive its object.
+    if context.index.contains(&key) {
+        context.memories.keep(key, memory);
+    }
+    timer.observe_duration();
+    let verdict = result?;
+    Ok(verdict.next.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// After a failure of the API server: again, later each time.
+#[expect(clippy::needless_pass_by_value, reason = "the signature is kube's")]
+pub(super) fn after_error(object: Arc<VaultSecretSync>, error: &Error, context: Arc<Context>) -> Action {
+    let key = key_of(&object);
+    report::failed(&context, &key, error);
+    let failures = context.memories.count_failure(&key);
+    Action::requeue(backoff(error, failures, &key.1))
+}
+
+async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory) -> Result<Verdict, Error> {
+    let key = key_of(object);
+    let user = User { namespace: key.0.as_str().into(), name: key.1.as_str().into() };
+    let sources = plan::sources(&object.spec);
+    let found = context.vault(&key.0, &object.spec.vault_ref.name);
+    let place = found.as_deref().map(|vault| connection(vault).map(|connection| (vault, connection)));
+    let rival = context.index.rival(object);
+    let ignored = key.0 == "kube-system" || context.settings.own_namespace.as_ref() == Some(&key.0);
+    let idle =
+        ignored || rival.is_some() || object.spec.suspend || object.metadata.deletion_timestamp.is_some();
+    let manager = plan::manager_of(object);
+    let target = Target { namespace: &key.0, name: object.target_name(), object: &key.1, manager: &manager };
+    let probe = context.memories.take_probe(&key);
+    let mut demanded = BTreeSet::new();
+    let mut seen = Seen::Remembered;
+    for _ in 0..MOST_STEPS {
+        let reply = match (&place, &sources) {
+            (Some(Ok((vault, connection))), Ok(sources)) if !idle => {
+                Some(ask(context, object, &user, vault, connection, sources, &demanded))
+            }
+            _ => {
+                // What is not read any more is not polled any more.
+                context.plane.forget(&user);
+                None
+            }
+        };
+        let vault = match (&place, &reply) {
+            (Some(Ok((_, connection))), Some(reply)) => Vault::Found { url: connection.url.as_str(), reply },
+            (Some(Err(sentence)), _) => Vault::Invalid(sentence.clone()),
+            _ => Vault::NotFound,
+        };
+        let users = reply.as_ref().map_or(0, |reply| reply.health.users);
+        let step = plan::plan(&Input {
+            object,
+            sources: &sources,
+            ignored,
+            rival: rival.as_deref(),
+            vault,
+            demanded: &demanded,
+            refreshed: memory.refreshed.as_deref(),
+            seen: &seen,
+            verified: memory.verified.as_ref(),
+            probe,
+            blocked: memory.blocked.is_some() && memory.blocked == object.metadata.generation,
+            stale_after: stale_after(context, object, found.as_deref(), users),
+            now: context.now(),
+        });
+        match step {
+            Step::Refresh(request) => {
+                context.plane.refresh(&user);
+                memory.refreshed = Some(request);
+            }
+            Step::Read(more) => demanded.extend(more),
+            Step::Probe => seen = context.server.probe(target).await?,
+            Step::Create(new) => seen = context.server.create(target, &new).await?,
+            Step::Change(change) => {
+                seen = context.server.change(target, object.spec.target.type_.as_str(), &change).await?;
+            }
+            Step::Settle(verdict) => {
+                if verdict.is_final() {
+                    context.plane.release(&user);
+                }
+                return Ok(verdict);
+            }
+        }
+    }
+    Err(Error::Unsettled)
+}
+
+fn ask(
+    context: &Context,
+    object: &VaultSecretSync,
+    user: &User,
+    vault: &KeyVault,
+    connection: &Connection,
+    sources: &[UsedSource],
+    demanded: &BTreeSet<usize>,
+) -> Reply {
+    let floor = context.settings.min_refresh_interval;
+    let interval = plan::interval(object, &vault.spec.min_refresh_interval, floor);
+    let wants = plan::wants(object, connection.url.as_str(), sources, interval, demanded);
+    let mut reply = context.plane.ask(user, connection, &wants);
+    // A restart forgets for how long the vault has been silent; the KeyVault's condition does not.
+    if matches!(reply.health.state, HealthState::Failing { .. }) {
+        reply.unconfirmed_for = reply.unconfirmed_for.max(not_ready_for(context, vault));
+    }
+    reply
+}
+
+fn not_ready_for(context: &Context, vault: &KeyVault) -> Option<Duration> {
+    let conditions = &vault.status.as_ref()?.conditions;
+    let ready = condition(conditions, READY).filter(|ready| ready.status == "False")?;
+    Duration::try_from(context.now().duration_since(ready.last_transition_time.0)).ok()
+}
+
+/// How long this object's values may go unconfirmed: as set, or three intervals and at least 15 minutes; plus its
+/// place in a queue with the connection's other users.
+fn stale_after(
+    context: &Context,
+    object: &VaultSecretSync,
+    vault: Option<&KeyVault>,
+    users: usize,
+) -> Duration {
+    const LEAST: Duration = Duration::from_secs(15 * 60);
+    let base = context.settings.stale_after.unwrap_or_else(|| {
+        let floor = vault.map_or("", |vault| vault.spec.min_refresh_interval.as_str());
+        (plan::interval(object, floor, context.settings.min_refresh_interval) * 3).max(LEAST)
+    });
+    let queue = u64::try_from(users / STALE_PER_SECOND).unwrap_or_default();
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    base + Duration::from_secs(fnv1a(uid.as_bytes()) % (queue + 1))
+}

@@ -1,0 +1,36 @@
+//! Carries the plane's wake-ups to the queues.
+
+use super::connection::connection;
+use super::{Context, Wakes};
+use crate::vault::{Connection, Wake};
+use std::sync::Arc;
+
+/// Delivers every wake-up, for ever.
+pub(super) async fn deliver(context: Arc<Context>, mut wakes: Wakes) {
+    while let Some(wake) = wakes.recv().await {
+        match wake {
+            Wake::User(user) => {
+                context.triggers.object(&(user.namespace.to_string(), user.name.to_string()));
+            }
+            Wake::Connection(changed) => wake_connection(&context, &changed),
+        }
+    }
+    // The plane lives as long as the context does.
+    std::future::pending::<()>().await;
+}
+
+/// The connection says how it fares; its objects set their clock for staleness, or stop it.
+fn wake_connection(context: &Context, changed: &Connection) {
+    for vault in context.vaults.iter().flat_map(|store| store.state()) {
+        if connection(&vault).as_ref() != Ok(changed) {
+            continue;
+        }
+        let (Some(namespace), Some(name)) = (&vault.metadata.namespace, &vault.metadata.name) else {
+            continue;
+        };
+        context.triggers.vault(namespace, name);
+        for object in context.index.users(namespace, name) {
+            context.triggers.object(&object);
+        }
+    }
+}

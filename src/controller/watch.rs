@@ -1,0 +1,213 @@
+//! The watches of one scope (a namespace, or the whole cluster) and the controllers they feed.
+
+use super::triggers::Triggered;
+use super::{Context, Readiness, keyvault, reconcile};
+use crate::api::{KeyVault, SYNC_REQUESTED_ANNOTATION, VaultSecretSync, fnv1a};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use kube::api::Api;
+use kube::core::NamespaceResourceScope;
+use kube::runtime::controller::{Config, Controller};
+use kube::runtime::reflector::{self, Store, store::Writer};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::{PredicateConfig, WatchStreamExt as _, predicates};
+use kube::{Client, Resource, ResourceExt as _};
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Rounds under way at once in a scope; as many as calls to the API server may be.
+const CONCURRENCY: u16 = 16;
+/// Small pages: a list of 500 large objects would be held whole.
+const PAGE: u32 = 100;
+
+/// The watches of one scope, before they run.
+pub(super) struct Watch {
+    client: Client,
+    scope: Option<String>,
+    objects: (Store<VaultSecretSync>, Writer<VaultSecretSync>),
+    vaults: (Store<KeyVault>, Writer<KeyVault>),
+}
+
+impl Watch {
+    pub(super) fn new(client: &Client, scope: Option<String>) -> Self {
+        Self { client: client.clone(), scope, objects: reflector::store(), vaults: reflector::store() }
+    }
+
+    /// What the watch of connections has shown.
+    pub(super) fn vault_store(&self) -> Store<KeyVault> {
+        self.vaults.0.clone()
+    }
+
+    /// Runs until `shutdown`, letting rounds under way finish.
+    pub(super) async fn run(
+        self,
+        context: Arc<Context>,
+        triggered: Triggered,
+        readiness: Readiness,
+        shutdown: impl Future<Output = ()> + Clone + Send + Sync + 'static,
+    ) {
+        let (object_store, object_writer) = self.objects;
+        let (vault_store, vault_writer) = self.vaults;
+        let of_objects = Arc::clone(&context);
+        let scope = self.scope.clone();
+        let objects = stream::<VaultSecretSync>(&self.client, self.scope.as_deref())
+            .map_ok(|event| map(event, pruned))
+            .inspect_ok(move |event| observe(&of_objects, scope.as_deref(), event))
+            .reflect(object_writer)
+            .applied_objects()
+            .predicate_filter(work, PredicateConfig::default());
+        let of_vaults = Arc::clone(&context);
+        let vaults = stream::<KeyVault>(&self.client, self.scope.as_deref())
+            .inspect_ok(move |event| wake_users(&of_vaults, event))
+            .reflect(vault_writer)
+            .applied_objects()
+            .predicate_filter(predicates::generation, PredicateConfig::default());
+        let ready = ready_after(readiness.clone(), object_store.clone(), vault_store.clone());
+        // Objects before their connections would be told that there is none.
+        let vaults_shown = vault_store.clone();
+        let config = Config::default().concurrency(CONCURRENCY);
+        let object_controller = async {
+            vaults_shown.wait_until_ready().await.ok();
+            Controller::for_stream(objects, object_store)
+                .with_config(config.clone())
+                .reconcile_on(triggered.objects)
+                .graceful_shutdown_on(shutdown.clone())
+                .run(reconcile::reconcile, reconcile::after_error, Arc::clone(&context))
+                .for_each(|result| {
+                    log_watch(&result);
+                    std::future::ready(())
+                })
+                .await;
+        };
+        let vault_controller = Controller::for_stream(vaults, vault_store)
+            .with_config(config.clone())
+            .reconcile_on(triggered.vaults)
+            .graceful_shutdown_on(shutdown.clone())
+            .run(keyvault::reconcile, keyvault::after_error, Arc::clone(&context))
+            .for_each(|result| {
+                log_watch(&result);
+                std::future::ready(())
+            });
+        let controllers = async { futures::join!(object_controller, vault_controller) };
+        futures::pin_mut!(ready, controllers);
+        // Readiness never ends the controllers; their end ends the watch.
+        match futures::future::select(ready, controllers).await {
+            futures::future::Either::Left(((), controllers)) => {
+                controllers.await;
+            }
+            futures::future::Either::Right(_) => {}
+        }
+    }
+}
+
+fn stream<K>(
+    client: &Client,
+    scope: Option<&str>,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static + use<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + Send
+        + 'static,
+{
+    let api: Api<K> = scope
+        .map_or_else(|| Api::all(client.clone()), |namespace| Api::namespaced(client.clone(), namespace));
+    watcher(api, watcher::Config::default().page_size(PAGE))
+        .default_backoff()
+        .modify(|object| object.managed_fields_mut().clear())
+}
+
+fn map<K>(event: Event<K>, f: impl Fn(K) -> K) -> Event<K> {
+    match event {
+        Event::Apply(object) => Event::Apply(f(object)),
+        Event::Delete(object) => Event::Delete(f(object)),
+        Event::InitApply(object) => Event::InitApply(f(object)),
+        other => other,
+    }
+}
+
+/// What is kept of an object in memory: all that a round reads, and nothing else.
+pub(super) fn pruned(mut object: VaultSecretSync) -> VaultSecretSync {
+    let metadata = &mut object.metadata;
+    metadata.managed_fields = None;
+    metadata.labels = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.retain(|name, _| name == SYNC_REQUESTED_ANNOTATION);
+    }
+    object
+}
+
+/// What changes the work of an object: not labels, not other annotations, not status.
+fn work(object: &VaultSecretSync) -> Option<u64> {
+    let metadata = &object.metadata;
+    let of = (metadata.generation, object.sync_requested(), metadata.deletion_timestamp.is_some());
+    Some(fnv1a(format!("{of:?}").as_bytes()))
+}
+
+/// Keeps the index, and lets go of what is gone.
+fn observe(context: &Context, scope: Option<&str>, event: &Event<VaultSecretSync>) {
+    let change = context.index.observe(scope, event);
+    for key in change.gone {
+        let (namespace, name) = (key.0.as_str().into(), key.1.as_str().into());
+        context.plane.forget(&crate::vault::User { namespace, name });
+        context.memories.forget(&key);
+        context.metrics.forget(&key);
+    }
+    for key in change.wake {
+        context.triggers.object(&key);
+    }
+}
+
+/// A connection that came, changed or went is news for its objects; its status is not.
+fn wake_users(context: &Context, event: &Event<KeyVault>) {
+    let (Event::Apply(vault) | Event::Delete(vault)) = event else { return };
+    let (namespace, name) = (vault.namespace().unwrap_or_default(), vault.name_any());
+    let unchanged = matches!(event, Event::Apply(_))
+        && context.vault(&namespace, &name).is_some_and(|old| {
+            old.metadata.generation == vault.metadata.generation && old.metadata.uid == vault.metadata.uid
+        });
+    if !unchanged {
+        for object in context.index.users(&namespace, &name) {
+            context.triggers.object(&object);
+        }
+    }
+}
+
+async fn ready_after(readiness: Readiness, objects: Store<VaultSecretSync>, vaults: Store<KeyVault>) {
+    if vaults.wait_until_ready().await.is_ok() {
+        readiness.missing.fetch_sub(1, Ordering::AcqRel);
+    }
+    if objects.wait_until_ready().await.is_ok() {
+        readiness.missing.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A watch that fails is retried by itself, with back-off; it is said at most as often.
+fn log_watch<T, E, Q>(result: &Result<T, kube::runtime::controller::Error<E, Q>>)
+where
+    E: std::error::Error + 'static,
+    Q: std::error::Error + 'static,
+{
+    use kube::runtime::controller::Error;
+    if let Err(Error::QueueError(error)) = result {
+        tracing::warn!("a watch failed and is tried again: {}", watch_failure(error));
+    }
+}
+
+/// Category alone: kube's own text may quote what it could not read.
+fn watch_failure<Q: std::error::Error + 'static>(error: &Q) -> String {
+    let error: &(dyn std::error::Error + 'static) = error;
+    match error.downcast_ref::<watcher::Error>() {
+        Some(
+            watcher::Error::InitialListFailed(kube::Error::Api(status))
+            | watcher::Error::WatchStartFailed(kube::Error::Api(status)),
+        ) => {
+            format!("the API server answered {}", status.code)
+        }
+        Some(watcher::Error::WatchError(status)) => format!("the API server answered {}", status.code),
+        Some(watcher::Error::NoResourceVersion) => "the API server gave no resourceVersion".to_owned(),
+        _ => "the API server cannot be reached or understood".to_owned(),
+    }
+}

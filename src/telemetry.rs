@@ -1,0 +1,64 @@
+//! Log lines on standard error: JSON or text, one an event, times in RFC 3339.
+
+use clap::ValueEnum;
+use std::str::FromStr as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Parses a filter: a level, or `target=level` pairs parted by commas.
+///
+/// # Errors
+/// A sentence that says what to write instead.
+pub fn filter(text: &str) -> Result<Targets, String> {
+    let targets = Targets::from_str(text)
+        .map_err(|_| format!("`{text}` is no log filter: write error, warn, info, debug or trace, or target=level pairs parted by commas, as in info,vaultsync=debug"))?;
+    // Whatever is asked: kube's client logs whole bodies that it cannot read, and HTTP libraries log headers.
+    let quiet =
+        ["kube_client", "h2", "hyper", "hyper_util", "reqwest", "rustls", "azure_core", "azure_identity"];
+    Ok(quiet.into_iter().fold(targets, |targets, name| {
+        let most = if name == "kube_client" { LevelFilter::ERROR } else { LevelFilter::INFO };
+        targets.with_target(name, most)
+    }))
+}
+
+/// Starts logging; a second call changes nothing.
+pub fn start(format: LogFormat, filter: Targets) {
+    let layer = fmt::layer().with_writer(std::io::stderr);
+    let layer = match format {
+        LogFormat::Json => {
+            layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        }
+        LogFormat::Text => layer.boxed(),
+    };
+    // Err: somebody has set a subscriber already, and it stands.
+    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_filter_gets_a_sentence() {
+        assert!(filter("loud").unwrap_err().contains("info,vaultsync=debug"));
+    }
+
+    #[test]
+    fn libraries_that_would_log_bodies_stay_quiet_at_every_level() {
+        let targets = filter("trace").unwrap();
+        assert!(!targets.would_enable("kube_client::client", &tracing::Level::WARN));
+        assert!(!targets.would_enable("hyper::proto", &tracing::Level::DEBUG));
+        assert!(targets.would_enable("vaultsync::controller", &tracing::Level::TRACE));
+    }
+}
