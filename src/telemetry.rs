@@ -21,8 +21,12 @@ pub enum LogFormat {
 /// # Errors
 /// A sentence that says what to write instead.
 pub fn filter(text: &str) -> Result<Targets, String> {
-    let targets = Targets::from_str(text)
-        .map_err(|_| format!("`{text}` is no log filter: write error, warn, info, debug or trace, or target=level pairs parted by commas, as in info,vaultsync=debug"))?;
+    let wrong = || format!("`{text}` is no log filter: write error, warn, info, debug or trace, or target=level pairs parted by commas, as in info,vaultsync=debug");
+    // A bare word that is no level would count as a target, and silence everything else.
+    if !text.split(',').all(|part| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok()) {
+        return Err(wrong());
+    }
+    let targets = Targets::from_str(text).map_err(|_| wrong())?;
     // Whatever is asked: kube's client logs whole bodies that it cannot read, and HTTP libraries log headers.
     let quiet =
         ["kube_client", "h2", "hyper", "hyper_util", "reqwest", "rustls", "azure_core", "azure_identity"];
