@@ -190,6 +190,7 @@ impl Failure {
 }
 
 impl fmt::Display for Failure {
+    #[expect(clippy::too_many_lines, reason = "one arm a failure, all of it text")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SecretNotFound => f.write_str(

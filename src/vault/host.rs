@@ -1,39 +1,275 @@
-//! All that shares the limits of one vault host.
+//! All that shares the limits of one vault host: its handles, the schedule, the lanes and the budget.
+//!
+//! Pure: the time is an argument and nothing is sent from here. [`Host::step`] says which reads begin now and
+//! when to look again; [`Host::finish`] takes their outcomes. Invariants: no request begins without the budget
+//! and the gate; every source is read within its interval as long as both allow it; no waiter is forgotten.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Instant,
+};
 
-/// How much the plane may ask of a vault host, and how long it waits.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Requests per second to one vault host, over all identities. An eighth of the vault's documented 400.
-    pub requests_per_second: u32,
-    /// Requests that may go out at once after a quiet time.
-    pub burst: u32,
-    /// Requests under way at a time through one handle.
-    pub in_flight: usize,
-    /// First and longest wait after a failure that passes by itself.
-    pub retry: (Duration, Duration),
-    /// First and longest wait after a refusal that needs someone to change a setting.
-    pub refused_retry: (Duration, Duration),
-    /// The longest wait that a vault's `Retry-After` can ask for.
-    pub retry_after: Duration,
-    /// How long a value is kept for users that do not come for it.
-    pub value_life: Duration,
-    /// How long a handle without users keeps its connection and token.
-    pub idle: Duration,
+use super::{
+    answer::{Health, Reply, User, Want},
+    budget::Budget,
+    connection::{Connection, Source},
+    entry::{Entry, Ticket},
+    gate::Admission,
+    handle::Handle,
+    jitter::Jitter,
+    lanes::{HandleId, Lane, Lanes},
+    limits::Limits,
+    outcome::Fetch,
+    schedule::Schedule,
+};
+
+type Key = (HandleId, Source);
+
+/// What is to be done now.
+#[derive(Debug, Default)]
+pub(super) struct Step {
+    pub(super) fetches: Vec<Fetch>,
+    /// Handles that ended: their clients and tokens are to be dropped.
+    pub(super) ended: Vec<HandleId>,
+    /// When to look again, unless something happens before.
+    pub(super) until: Option<Instant>,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) limits: Limits,
+    pub(super) handles: HashMap<HandleId, Handle>,
+    ids: HashMap<Connection, HandleId>,
+    last_id: HandleId,
+    last_ticket: u64,
+    due: Schedule<Key>,
+    pub(super) values: Schedule<Key>,
+    idle: Schedule<HandleId>,
+    lanes: Lanes<(Source, u64)>,
+    pub(super) budget: Budget,
+    pub(super) jitter: Jitter,
+}
+
+impl Host {
+    pub(super) fn new(limits: Limits, jitter: Jitter, now: Instant) -> Self {
+        let budget = Budget::new(limits.requests_per_second, limits.burst, now);
         Self {
-            requests_per_second: 50,
-            burst: 100,
-            in_flight: 8,
-            retry: (Duration::from_secs(1), Duration::from_secs(60)),
-            refused_retry: (Duration::from_secs(30), Duration::from_secs(600)),
-            retry_after: Duration::from_secs(300),
-            value_life: Duration::from_secs(60),
-            idle: Duration::from_secs(120),
+            limits,
+            handles: HashMap::new(),
+            ids: HashMap::new(),
+            last_id: 0,
+            last_ticket: 0,
+            due: Schedule::new(),
+            values: Schedule::new(),
+            idle: Schedule::new(),
+            lanes: Lanes::new(),
+            budget,
+            jitter,
         }
+    }
+
+    /// Whether no handle is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.handles.is_empty()
+    }
+
+    pub(super) fn health(&self, connection: &Connection, now: Instant) -> Option<Health> {
+        self.handles.get(self.ids.get(connection)?).map(|handle| handle.health(now))
+    }
+
+    pub(super) fn ask(
+        &mut self,
+        user: &User,
+        connection: &Connection,
+        wants: &[Want],
+        now: Instant,
+    ) -> Reply {
+        let id = self.open(connection);
+        let wanted: BTreeSet<Source> = wants.iter().map(|want| want.source.clone()).collect();
+        self.unsubscribe(id, user, |source| !wanted.contains(source));
+        self.idle.remove(&id);
+        let handle = self.handles.entry(id).or_insert_with(|| Handle::new(connection.clone(), now));
+        let mut answers = Vec::with_capacity(wants.len());
+        for want in wants {
+            let entry = handle.entries.entry(want.source.clone()).or_insert_with(|| Entry::new(now));
+            answers.push(entry.ask(user, want, now));
+        }
+        handle.users.insert(user.clone(), wanted.clone());
+        let health = handle.health(now);
+        let unconfirmed_for = handle.unconfirmed_for(user, now);
+        for source in &wanted {
+            self.place(id, source);
+        }
+        Reply { answers, health, unconfirmed_for }
+    }
+
+    pub(super) fn release(&mut self, user: &User, connection: &Connection) {
+        self.each_entry(user, connection, |entry| entry.release(user));
+    }
+
+    pub(super) fn refresh(&mut self, user: &User, connection: &Connection, now: Instant) {
+        for (id, source) in self.each_entry(user, connection, |entry| entry.refresh(user, now)) {
+            self.place(id, &source);
+        }
+    }
+
+    pub(super) fn forget(&mut self, user: &User, connection: &Connection, now: Instant) {
+        let Some(&id) = self.ids.get(connection) else { return };
+        self.unsubscribe(id, user, |_| true);
+        let Some(handle) = self.handles.get_mut(&id) else { return };
+        handle.users.remove(user);
+        if handle.users.is_empty() {
+            self.idle.set(id, now + self.limits.idle);
+        }
+    }
+
+    /// Says what begins now and when to look again.
+    pub(super) fn step(&mut self, now: Instant) -> Step {
+        let mut step = Step::default();
+        while let Some((id, source)) = self.values.due(now) {
+            if let Some(entry) = self.entry(id, &source) {
+                entry.drop_value();
+            }
+        }
+        while let Some(id) = self.idle.due(now) {
+            if let Some(handle) = self.handles.remove(&id) {
+                self.ids.remove(&handle.connection);
+                step.ended.push(id);
+            }
+        }
+        while let Some((id, source)) = self.due.due(now) {
+            self.enqueue(id, &source, Lane::Periodic);
+        }
+        self.enqueue_probes(now);
+        let mut budget_at = None;
+        loop {
+            let (handles, in_flight) = (&self.handles, self.limits.in_flight);
+            let may_go = |id| handles.get(&id).is_none_or(|handle| handle.may_go(in_flight, now));
+            if !self.budget.ready(now) {
+                budget_at = self.lanes.has(may_go).then(|| self.budget.ready_at(now));
+                break;
+            }
+            let Some((id, (source, number))) = self.lanes.pop(may_go) else { break };
+            step.fetches.extend(self.begin(id, source, number, now));
+        }
+        let gates = self.handles.values().filter_map(|handle| match handle.gate.admission(now) {
+            Admission::ClosedUntil(until) => Some(until),
+            _ => None,
+        });
+        let times = [self.due.next(), self.values.next(), self.idle.next(), budget_at];
+        step.until = times.into_iter().flatten().chain(gates).min();
+        step
+    }
+
+    /// The handle of `connection`.
+    fn open(&mut self, connection: &Connection) -> HandleId {
+        if let Some(id) = self.ids.get(connection) {
+            return *id;
+        }
+        self.last_id += 1;
+        self.ids.insert(connection.clone(), self.last_id);
+        self.last_id
+    }
+
+    pub(super) fn entry(&mut self, id: HandleId, source: &Source) -> Option<&mut Entry> {
+        self.handles.get_mut(&id)?.entries.get_mut(source)
+    }
+
+    /// Does `action` with each source of `user` and returns where it did.
+    fn each_entry(
+        &mut self,
+        user: &User,
+        connection: &Connection,
+        mut action: impl FnMut(&mut Entry),
+    ) -> Vec<Key> {
+        let Some(&id) = self.ids.get(connection) else { return Vec::new() };
+        let Some(handle) = self.handles.get_mut(&id) else { return Vec::new() };
+        let sources: Vec<Source> = handle.users.get(user).into_iter().flatten().cloned().collect();
+        for source in &sources {
+            if let Some(entry) = handle.entries.get_mut(source) {
+                action(entry);
+            }
+        }
+        sources.into_iter().map(|source| (id, source)).collect()
+    }
+
+    /// `user` no longer wants those of its sources that `leaves` names.
+    fn unsubscribe(&mut self, id: HandleId, user: &User, leaves: impl Fn(&Source) -> bool) {
+        let Some(handle) = self.handles.get_mut(&id) else { return };
+        let sources = handle.users.get(user).into_iter().flatten();
+        let left: Vec<Source> = sources.filter(|source| leaves(source)).cloned().collect();
+        for source in left {
+            let Some(entry) = self.entry(id, &source) else { continue };
+            if entry.forget(user) {
+                if let Some(handle) = self.handles.get_mut(&id) {
+                    handle.entries.remove(&source);
+                }
+                let key = (id, source);
+                self.due.remove(&key);
+                self.values.remove(&key);
+            } else {
+                self.place(id, &source);
+            }
+        }
+    }
+
+    /// Puts the source where it belongs: in the interactive lane if someone waits, else under its next time.
+    pub(super) fn place(&mut self, id: HandleId, source: &Source) {
+        let slot = self.jitter.slot(&(id, source));
+        let limits = self.limits.clone();
+        let Some(entry) = self.entry(id, source) else { return };
+        if entry.in_flight {
+            return;
+        }
+        if entry.is_waited_for() {
+            self.enqueue(id, source, Lane::Interactive);
+        } else if entry.ticket.is_none()
+            && let Some(at) = entry.due(slot, &limits)
+        {
+            self.due.set((id, source.clone()), at);
+        }
+    }
+
+    /// Gives the source a place in `lane`, unless it has one at least as good.
+    pub(super) fn enqueue(&mut self, id: HandleId, source: &Source, lane: Lane) {
+        let number = self.last_ticket + 1;
+        let Some(entry) = self.entry(id, source) else { return };
+        if entry.in_flight || entry.ticket.is_some_and(|ticket| ticket.lane >= lane) {
+            return;
+        }
+        let Some(namespace) = entry.namespace().cloned() else { return };
+        entry.ticket = Some(Ticket { lane, number });
+        self.last_ticket = number;
+        self.lanes.push(lane, &namespace, id, (source.clone(), number));
+        self.due.remove(&(id, source.clone()));
+    }
+
+    /// A gate that may be tried again is tried, even if no source is due.
+    fn enqueue_probes(&mut self, now: Instant) {
+        let probes: Vec<Key> = (self.handles.iter())
+            .filter(|(_, handle)| handle.gate.outage().is_some())
+            .filter(|(_, handle)| handle.gate.admission(now) == Admission::Probe)
+            .filter(|(_, handle)| {
+                handle.entries.values().all(|entry| entry.ticket.is_none() && !entry.in_flight)
+            })
+            .filter_map(|(id, handle)| handle.longest_untried().map(|source| (*id, source.clone())))
+            .collect();
+        for (id, source) in probes {
+            self.enqueue(id, &source, Lane::Interactive);
+        }
+    }
+
+    /// The request begins, unless its place was given up meanwhile.
+    fn begin(&mut self, id: HandleId, source: Source, number: u64, now: Instant) -> Option<Fetch> {
+        let handle = self.handles.get_mut(&id)?;
+        let entry = handle.entries.get_mut(&source)?;
+        entry.ticket.take_if(|ticket| ticket.number == number)?;
+        entry.in_flight = true;
+        entry.tried_at = Some(now);
+        handle.in_flight += 1;
+        handle.gate.enter();
+        self.budget.take(now);
+        Some(Fetch { handle: id, connection: handle.connection.clone(), source, begun: now })
     }
 }

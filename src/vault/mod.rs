@@ -10,18 +10,36 @@
 //!           └────────── outcome <──────────────────────────────┘──> Wake
 //! ```
 //!
-//! One host holds everything that shares a vault's limits: its handles (one per [`Connection`], with
+//! One `Host` holds everything that shares a vault's limits: its handles (one per [`Connection`], with
 //! a client, a pool and a token of their own) and the budget. Hosts share nothing, so a slow vault delays only
 //! its own users. This layer knows no Kubernetes.
 
 mod answer;
 mod assertion;
+mod budget;
+mod challenge;
+mod client;
 mod connection;
+mod credential;
+mod entry;
 mod failure;
+mod gate;
+mod handle;
 mod host;
+mod jitter;
+mod lanes;
+mod limits;
 mod metrics;
 mod names;
+mod outcome;
 mod plane;
+mod poller;
+mod reader;
+mod refusal;
+mod schedule;
+#[cfg(test)]
+mod tests;
+mod token;
 mod transport;
 mod url;
 mod value;
@@ -30,7 +48,7 @@ pub use answer::{Answer, Attributes, Health, HealthState, Reading, Reply, User, 
 pub use assertion::{Assertion, AssertionError, Assertions};
 pub use connection::{Connection, Identity, ServiceVersion, Source, UnknownServiceVersion};
 pub use failure::{Failure, Peer, Principal};
-pub use host::Limits;
+pub use limits::Limits;
 pub use metrics::VaultMetrics;
 pub use names::{InvalidName, SecretName, SecretVersion};
 pub use plane::Plane;

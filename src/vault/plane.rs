@@ -1,64 +1,151 @@
-//! The plane as its users see it.
+//! The plane as its users see it: finds the host of a connection and asks it, under one short lock.
 
-use std::{fmt, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    answer::{Answer, Health, HealthState, Reply, User, Wake, Want},
+    answer::{Health, Reply, User, Wake, Want},
     assertion::Assertions,
     connection::Connection,
-    host::Limits,
+    failure::Failure,
+    host::Host,
+    jitter::Jitter,
+    limits::Limits,
     metrics::VaultMetrics,
+    poller::{self, Running},
+    reader::Reader,
     transport::Transport,
 };
 
-/// The fetch plane. Cheap to clone.
+/// The fetch plane. Cheap to clone. It lives on the tokio runtime in which it is first asked.
 #[derive(Clone)]
 pub struct Plane(Arc<Shared>);
 
-struct Shared {
-    _wakes: mpsc::UnboundedSender<Wake>,
+/// What all hosts share, and where they are found.
+pub(super) struct Shared {
+    limits: Limits,
+    transport: Transport,
+    assertions: Arc<dyn Assertions>,
+    metrics: VaultMetrics,
+    pub(super) wakes: mpsc::UnboundedSender<Wake>,
+    index: Mutex<Index>,
+}
+
+#[derive(Default)]
+struct Index {
+    /// By host name.
+    hosts: HashMap<String, Arc<Running>>,
+    /// Through which connection a user asked last.
+    users: HashMap<User, Connection>,
 }
 
 impl Plane {
     /// A plane, and the wakes it sends.
     #[must_use]
     pub fn new(
-        _limits: Limits,
-        _transport: Transport,
-        _assertions: Arc<dyn Assertions>,
-        _metrics: VaultMetrics,
+        limits: Limits,
+        transport: Transport,
+        assertions: Arc<dyn Assertions>,
+        metrics: VaultMetrics,
     ) -> (Self, mpsc::UnboundedReceiver<Wake>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(Arc::new(Shared { _wakes: sender })), receiver)
+        let (wakes, receiver) = mpsc::unbounded_channel();
+        let index = Mutex::default();
+        (Self(Arc::new(Shared { limits, transport, assertions, metrics, wakes, index })), receiver)
     }
 
-    /// Sync, never waits. Replaces what `user` wanted before, through any connection.
+    /// Answers at once, and sees to it that what is not known is read. Replaces what `user` wanted before,
+    /// through whatever connection.
     #[must_use]
-    pub fn ask(&self, _user: &User, _connection: &Connection, wants: &[Want]) -> Reply {
-        let _ = &self.0;
-        Reply {
-            answers: wants.iter().map(|_| Answer::Pending).collect(),
-            health: Health { state: HealthState::Unproven, users: 1 },
-            unconfirmed_for: None,
+    pub fn ask(&self, user: &User, connection: &Connection, wants: &[Want]) -> Reply {
+        let now = Instant::now().into_std();
+        let mut index = self.0.index();
+        let before = index.users.insert(user.clone(), connection.clone());
+        if let Some(before) = before.filter(|before| before != connection)
+            && let Some(running) = index.hosts.get(before.url.host())
+        {
+            running.host().forget(user, &before, now);
+            running.ring();
         }
+        let running = match index.hosts.entry(connection.url.host().to_owned()) {
+            hash_map::Entry::Occupied(known) => known.into_mut(),
+            hash_map::Entry::Vacant(new) => {
+                let running = Arc::new(Running::new(Host::new(self.0.limits.clone(), Jitter::random(), now)));
+                let weak = Arc::downgrade(&self.0);
+                tokio::spawn(poller::run(new.key().clone(), Arc::clone(&running), weak));
+                new.insert(running)
+            }
+        };
+        let reply = running.host().ask(user, connection, wants, now);
+        running.ring();
+        reply
     }
 
     /// The object has used its values: what it waited for may be dropped.
-    pub fn release(&self, _user: &User) {}
+    pub fn release(&self, user: &User) {
+        self.with_host(user, |host, connection| host.release(user, connection));
+    }
 
     /// Each of the user's sources is read once more in the interactive lane, never past the gate; until each is
-    /// answered by a GET begun after this call, `ask` says `Pending` for it.
-    pub fn refresh(&self, _user: &User) {}
+    /// answered by a GET begun after this call, [`Self::ask`] says `Pending` for it.
+    pub fn refresh(&self, user: &User) {
+        let now = Instant::now().into_std();
+        self.with_host(user, |host, connection| host.refresh(user, connection, now));
+    }
 
-    /// The object is gone.
-    pub fn forget(&self, _user: &User) {}
+    /// The object is gone, or wants nothing any more.
+    pub fn forget(&self, user: &User) {
+        let now = Instant::now().into_std();
+        self.with_host(user, |host, connection| host.forget(user, connection, now));
+        self.0.index().users.remove(user);
+    }
 
     /// How the handle of `connection` fares; `None` if there is none.
     #[must_use]
-    pub fn health(&self, _connection: &Connection) -> Option<Health> {
-        None
+    pub fn health(&self, connection: &Connection) -> Option<Health> {
+        let now = Instant::now().into_std();
+        let index = self.0.index();
+        let running = index.hosts.get(connection.url.host())?;
+        running.host().health(connection, now)
+    }
+
+    fn with_host(&self, user: &User, action: impl FnOnce(&mut Host, &Connection)) {
+        let index = self.0.index();
+        let Some(connection) = index.users.get(user) else { return };
+        let Some(running) = index.hosts.get(connection.url.host()) else { return };
+        action(&mut running.host(), connection);
+        running.ring();
+    }
+}
+
+impl Shared {
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a new handle reads with.
+    pub(super) fn reader(&self, connection: &Connection) -> Result<Reader, Failure> {
+        Reader::new(
+            connection.clone(),
+            &self.transport,
+            Arc::clone(&self.assertions),
+            Jitter::random(),
+            self.metrics.clone(),
+        )
+    }
+
+    /// Takes the host off the plane if it has no handle; nobody can ask it meanwhile.
+    pub(super) fn remove_if_empty(&self, host: &str) -> bool {
+        let mut index = self.index();
+        let empty = index.hosts.get(host).is_none_or(|running| running.host().is_empty());
+        if empty {
+            index.hosts.remove(host);
+        }
+        empty
     }
 }
 

@@ -1,0 +1,208 @@
+//! Key Vault's REST interface, as much as is used of it: one GET.
+//!
+//! Names are validated types before they come here, bodies are capped, and the buffers that hold a value are
+//! wiped. Nothing of a body that cannot be parsed is kept but where it went wrong.
+
+use jiff::Timestamp;
+use reqwest::{Client, Response, StatusCode, header};
+use serde::{Deserialize, Deserializer};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::{
+    answer::{Attributes, Reading},
+    connection::{Connection, Source},
+    failure::{Failure, Peer},
+    metrics::VaultMetrics,
+    names::{SecretName, SecretVersion},
+    refusal,
+    value::SecretValue,
+};
+
+/// A value has at most 25 KiB, of which JSON may make six times as much (`\u0000`), and 15 tags of 1 KiB likewise.
+const LARGEST_BODY: usize = 256 * 1024;
+/// Most values fit, so that most buffers never grow.
+const USUAL_BODY: usize = 8 * 1024;
+
+/// What the vault answered.
+#[derive(Debug)]
+pub(super) enum Got {
+    /// A value.
+    Value(Reading),
+    /// 401, with the vault's challenge.
+    Unauthorized { challenge: Option<String>, failure: Failure },
+    /// Anything else.
+    Failed { failure: Failure, retry_after: Option<std::time::Duration> },
+}
+
+impl From<Failure> for Got {
+    fn from(failure: Failure) -> Self {
+        Self::Failed { failure, retry_after: None }
+    }
+}
+
+/// Reads one source; without a token only to be challenged.
+pub(super) async fn get(
+    http: &Client,
+    connection: &Connection,
+    source: &Source,
+    token: Option<&str>,
+    metrics: &VaultMetrics,
+) -> Got {
+    let version = source.version.as_ref().map(|version| format!("/{version}")).unwrap_or_default();
+    let url = format!(
+        "{}/secrets/{}{version}?api-version={}",
+        connection.url, source.name, connection.service_version
+    );
+    let request = http.get(url).header(header::ACCEPT, "application/json");
+    let request = match token {
+        Some(token) => request.bearer_auth(token),
+        None => request,
+    };
+    let sent = request.send().await;
+    let status = sent.as_ref().ok().map(|response| response.status().as_u16());
+    metrics.request(connection.url.host(), "GetSecret", status);
+    let response = match sent {
+        Ok(response) => response,
+        Err(error) => return refusal::of_transport(&error, Peer::Vault).into(),
+    };
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = match body(response).await {
+        Ok(body) => body,
+        // The status alone says what a 401, 429 or 5xx is.
+        Err(_) if status != StatusCode::OK => Zeroizing::default(),
+        Err(failure) => return failure.into(),
+    };
+    if status == StatusCode::OK {
+        return parse(&body, &source.name, source.version.as_ref()).map_or_else(Got::from, Got::Value);
+    }
+    let failure = refusal::of_answer(status, &headers, &body);
+    if status == StatusCode::UNAUTHORIZED && failure != Failure::TokenBindingRequired {
+        let challenge = headers.get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
+        return Got::Unauthorized { challenge: challenge.map(ToOwned::to_owned), failure };
+    }
+    Got::Failed { failure, retry_after: refusal::retry_after(&headers) }
+}
+
+/// The whole body, in one wiped buffer, if it is not too large.
+async fn body(mut response: Response) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut body = Zeroizing::new(Vec::with_capacity(USUAL_BODY));
+    loop {
+        let chunk = response.chunk().await.map_err(|error| refusal::of_transport(&error, Peer::Vault))?;
+        let Some(chunk) = chunk else { return Ok(body) };
+        let length = body.len().saturating_add(chunk.len());
+        if length > LARGEST_BODY {
+            return Err(Failure::TooLarge);
+        }
+        if length > body.capacity() {
+            // A vector that grows by itself would leave its old bytes behind.
+            let mut larger = Zeroizing::new(Vec::with_capacity(length.saturating_mul(2).min(LARGEST_BODY)));
+            larger.extend_from_slice(&body);
+            body = larger;
+        }
+        body.extend_from_slice(&chunk);
+        if let Ok(mut unshared) = chunk.try_into_mut() {
+            unshared.as_mut().zeroize();
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Bundle {
+    id: String,
+    #[serde(deserialize_with = "wiped")]
+    value: Zeroizing<String>,
+    #[serde(default)]
+    attributes: Times,
+}
+
+#[derive(Default, Deserialize)]
+struct Times {
+    nbf: Option<i64>,
+    exp: Option<i64>,
+    created: Option<i64>,
+    updated: Option<i64>,
+}
+
+/// Wiped even if what follows in the body is broken.
+fn wiped<'de, D: Deserializer<'de>>(value: D) -> Result<Zeroizing<String>, D::Error> {
+    String::deserialize(value).map(Zeroizing::new)
+}
+
+/// The secret in a body, if it is the one that was asked for.
+fn parse(body: &[u8], name: &SecretName, version: Option<&SecretVersion>) -> Result<Reading, Failure> {
+    // serde_json's own message may quote the value it dislikes.
+    let bundle: Bundle = serde_json::from_slice(body).map_err(|error| Failure::MalformedResponse {
+        peer: Peer::Vault,
+        at: Some((error.line(), error.column())),
+    })?;
+    let malformed = Failure::MalformedResponse { peer: Peer::Vault, at: None };
+    let mut segments = bundle.id.rsplit('/');
+    let read_version = segments.next().and_then(|segment| SecretVersion::parse(segment).ok());
+    let read_name = segments.next().and_then(|segment| SecretName::parse(segment).ok());
+    let (Some(read_version), Some(read_name)) = (read_version, read_name) else { return Err(malformed) };
+    if read_name != *name || version.is_some_and(|version| *version != read_version) {
+        return Err(malformed);
+    }
+    let time = |seconds: Option<i64>| seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let attributes = Attributes {
+        version: read_version.as_str().to_owned(),
+        created: time(bundle.attributes.created),
+        updated: time(bundle.attributes.updated),
+        expires: time(bundle.attributes.exp),
+        not_before: time(bundle.attributes.nbf),
+    };
+    Ok(Reading { attributes, value: SecretValue::new(bundle.value) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VERSION: &str = "7f3c0a4b5d6e4f708192a3b4c5d6e7f8";
+
+    fn read(body: &str) -> Result<Reading, Failure> {
+        parse(body.as_bytes(), &SecretName::parse("shop-db").unwrap(), None)
+    }
+
+    #[test]
+    fn a_secret_is_read_with_its_version_and_times() {
+        let id = format!("https://prod.vault.azure.net/secrets/Shop-DB/{VERSION}");
+        let body =
+            format!(r#"{{"value":"a\nb","id":"{id}","attributes":{{"created":7,"updated":8,"exp":9}}}}"#);
+        let reading = read(&body).unwrap();
+        assert_eq!(reading.value.expose(), "a\nb");
+        assert_eq!(reading.attributes.version, VERSION);
+        assert_eq!(reading.attributes.updated, Timestamp::from_second(8).ok());
+        assert_eq!(reading.attributes.not_before, None);
+    }
+
+    #[test]
+    fn another_secret_or_version_than_asked_for_is_no_answer() {
+        let body = |name: &str, version: &str| {
+            format!(r#"{{"value":"x","id":"https://v/secrets/{name}/{version}"}}"#)
+        };
+        assert!(read(&body("shop-db", VERSION)).is_ok());
+        for id in [body("other", VERSION), body("shop-db", "latest"), body("shop-db", ""), body("", VERSION)]
+        {
+            assert_eq!(read(&id).unwrap_err().reason(), "MalformedResponse", "{id}");
+        }
+        let pinned = SecretVersion::parse(&"a".repeat(32)).unwrap();
+        let name = SecretName::parse("shop-db").unwrap();
+        assert!(parse(body("shop-db", VERSION).as_bytes(), &name, Some(&pinned)).is_err());
+    }
+
+    #[test]
+    fn no_piece_of_a_broken_body_is_in_the_failure() {
+        for body in [
+            r#"{"value":{"canary":1},"id":"x"}"#,
+            r#"{"value":"canary"#,
+            r#"{"id":"canary","value":"canary"}"#,
+            r#""canary""#,
+            r#"{"value":"canary","id":"x","attributes":"canary"}"#,
+            r#"{"value":"canary","id":"x","attributes":{"created":"canary"}}"#,
+        ] {
+            let failure = read(body).unwrap_err();
+            assert!(!format!("{failure} {failure:?}").contains("canary"), "{failure:?}");
+        }
+    }
+}

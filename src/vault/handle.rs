@@ -1,0 +1,99 @@
+//! One handle: its users, their sources and its gate.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::{Duration, Instant},
+};
+
+use super::{
+    answer::{Health, HealthState, User},
+    connection::{Connection, Source},
+    entry::Entry,
+    failure::{Failure, Scope},
+    gate::{Admission, Gate},
+};
+
+/// So many sources must be refused, and none accepted, before the identity as a whole counts as refused (or all
+/// of them, if there are fewer): one forbidden secret says nothing about the others.
+const REFUSALS_OF_ALL: usize = 3;
+
+/// What is read through one connection.
+#[derive(Debug)]
+pub(super) struct Handle {
+    pub(super) connection: Connection,
+    pub(super) users: HashMap<User, BTreeSet<Source>>,
+    pub(super) entries: HashMap<Source, Entry>,
+    pub(super) gate: Gate,
+    pub(super) in_flight: usize,
+    /// The vault gave or named a source.
+    pub(super) proven: bool,
+    /// When a new token was asked for because the vault rejected the last.
+    pub(super) renewed_at: Option<Instant>,
+}
+
+impl Handle {
+    pub(super) fn new(connection: Connection, now: Instant) -> Self {
+        Self {
+            connection,
+            users: HashMap::new(),
+            entries: HashMap::new(),
+            gate: Gate::new(now),
+            in_flight: 0,
+            proven: false,
+            renewed_at: None,
+        }
+    }
+
+    pub(super) fn may_go(&self, in_flight: usize, now: Instant) -> bool {
+        match self.gate.admission(now) {
+            Admission::Open => self.in_flight < in_flight,
+            Admission::Probe => true,
+            Admission::ClosedUntil(_) | Admission::Probing => false,
+        }
+    }
+
+    pub(super) fn health(&self, now: Instant) -> Health {
+        let state = match self.gate.outage() {
+            Some(outage) => HealthState::Failing {
+                failure: outage.failure.clone(),
+                lasting: now.saturating_duration_since(outage.since),
+                retry_in: self.gate.retry_in(now),
+            },
+            None if self.proven => HealthState::Working,
+            None => HealthState::Unproven,
+        };
+        Health { state, users: self.users.len() }
+    }
+
+    /// The longest time that one of the user's sources is unconfirmed.
+    pub(super) fn unconfirmed_for(&mut self, user: &User, now: Instant) -> Option<Duration> {
+        let failing = self.gate.outage().is_some();
+        let sources = self.users.get(user)?;
+        let entries = &mut self.entries;
+        sources.iter().filter_map(|source| entries.get_mut(source)?.unconfirmed_for(user, failing, now)).max()
+    }
+
+    /// Whether this failure of one source closes the gate: every source tried was refused.
+    pub(super) fn is_refused_as_a_whole(&self, failure: &Failure, source: &Source) -> bool {
+        match failure.scope() {
+            Scope::Handle => true,
+            Scope::Source => false,
+            Scope::Permission => {
+                let others = || self.entries.iter().filter(|(other, _)| *other != source);
+                let accepted = others().any(|(_, entry)| entry.refused() == Some(false));
+                let refused = others().filter(|(_, entry)| entry.refused() == Some(true)).count() + 1;
+                !accepted && refused >= REFUSALS_OF_ALL.min(self.entries.len())
+            }
+        }
+    }
+
+    /// Who was told `Pending` for any source.
+    pub(super) fn waiters(&self) -> impl Iterator<Item = &User> {
+        self.entries.values().flat_map(Entry::waiters)
+    }
+
+    /// The source that was not tried for the longest time: the one to probe with.
+    pub(super) fn longest_untried(&self) -> Option<&Source> {
+        self.entries.iter().min_by_key(|(source, entry)| (entry.tried_at, *source)).map(|(source, _)| source)
+    }
+}

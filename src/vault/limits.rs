@@ -1,0 +1,39 @@
+//! How much is asked of a vault, and how patiently.
+
+use std::time::Duration;
+
+/// How much the plane may ask of a vault host, and how long it waits.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Requests per second to one vault host, over all identities. An eighth of the vault's documented 400.
+    pub requests_per_second: u32,
+    /// Requests that may go out at once after a quiet time.
+    pub burst: u32,
+    /// Requests under way at a time through one handle.
+    pub in_flight: usize,
+    /// First and longest wait after a failure that passes by itself.
+    pub retry: (Duration, Duration),
+    /// First and longest wait after a refusal that needs someone to change a setting.
+    pub refused_retry: (Duration, Duration),
+    /// The longest wait that a vault's `Retry-After` can ask for.
+    pub retry_after: Duration,
+    /// How long a value is kept for users that do not come for it.
+    pub value_life: Duration,
+    /// How long a handle without users keeps its connection and token.
+    pub idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            requests_per_second: 50,
+            burst: 100,
+            in_flight: 8,
+            retry: (Duration::from_secs(1), Duration::from_secs(60)),
+            refused_retry: (Duration::from_secs(30), Duration::from_secs(600)),
+            retry_after: Duration::from_secs(300),
+            value_life: Duration::from_secs(60),
+            idle: Duration::from_secs(120),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What came of a read, and whom it concerns: one source, one handle, or the budget of the host.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use super::{
+    answer::{Reading, User, Wake},
+    connection::{Connection, Source},
+    entry::Entry,
+    failure::{Failure, Peer, Scope},
+    host::Host,
+    lanes::{HandleId, Lane},
+};
+
+/// One request that begins now.
+#[derive(Clone, Debug)]
+pub(super) struct Fetch {
+    pub(super) handle: HandleId,
+    pub(super) connection: Connection,
+    pub(super) source: Source,
+    pub(super) begun: Instant,
+}
+
+/// What came of a [`Fetch`].
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// A value.
+    Read(Reading),
+    /// Only how to ask was learnt; ask again.
+    Again,
+    /// The vault rejected the token, which is given up.
+    TokenRejected(Failure),
+    /// A failure, of whatever scope.
+    Failed {
+        /// Why.
+        failure: Failure,
+        /// How long the service asks to be left alone.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// Who is to be woken, each once.
+#[derive(Debug, Default)]
+struct Wakes {
+    users: BTreeSet<User>,
+    connection: bool,
+}
+
+impl Host {
+    /// Takes the outcome of a fetch and returns who is to be woken.
+    pub(super) fn finish(&mut self, fetch: &Fetch, outcome: Outcome, now: Instant) -> Vec<Wake> {
+        let (id, source) = (fetch.handle, &fetch.source);
+        let Some(handle) = self.handles.get_mut(&id) else { return Vec::new() };
+        handle.in_flight = handle.in_flight.saturating_sub(1);
+        if let Some(entry) = handle.entries.get_mut(source) {
+            entry.in_flight = false;
+        }
+        let mut wakes = Wakes::default();
+        let answered = match outcome {
+            Outcome::Again => {
+                handle.gate.undecided(now);
+                false
+            }
+            Outcome::TokenRejected(_) if handle.renewed_at.is_none_or(|at| fetch.begun < at) => {
+                handle.renewed_at.get_or_insert(now);
+                handle.gate.undecided(now);
+                false
+            }
+            Outcome::TokenRejected(failure) => {
+                self.outage(fetch, failure, None, now, &mut wakes);
+                false
+            }
+            Outcome::Read(reading) => {
+                self.confirmed(fetch, true, &mut wakes);
+                if let Some(entry) = self.entry(id, source) {
+                    wakes.users.extend(entry.read(reading, fetch.begun, now));
+                }
+                true
+            }
+            Outcome::Failed { failure, retry_after } => {
+                self.failed(fetch, failure, retry_after, now, &mut wakes)
+            }
+        };
+        self.keep_value(id, source, now);
+        if answered {
+            self.place(id, source);
+        } else {
+            let waited_for = self.entry(id, source).is_some_and(|entry| entry.is_waited_for());
+            self.enqueue(id, source, if waited_for { Lane::Interactive } else { Lane::Periodic });
+        }
+        let connection = wakes.connection.then(|| Wake::Connection(fetch.connection.clone()));
+        connection.into_iter().chain(wakes.users.into_iter().map(Wake::User)).collect()
+    }
+
+    /// Returns whether the failure answers the source.
+    fn failed(
+        &mut self,
+        fetch: &Fetch,
+        failure: Failure,
+        retry_after: Option<Duration>,
+        now: Instant,
+        wakes: &mut Wakes,
+    ) -> bool {
+        if failure == Failure::Throttled(Peer::Vault) {
+            self.budget.throttled(fetch.begun, now);
+        }
+        let scope = failure.scope();
+        if scope == Scope::Permission
+            && let Some(entry) = self.entry(fetch.handle, &fetch.source)
+        {
+            entry.refuse(fetch.begun);
+        }
+        let handle = self.handles.get(&fetch.handle);
+        if handle.is_some_and(|handle| handle.is_refused_as_a_whole(&failure, &fetch.source)) {
+            self.outage(fetch, failure, retry_after, now, wakes);
+            return false;
+        }
+        let proof = matches!(failure, Failure::SecretNotFound | Failure::SecretDisabled);
+        self.confirmed(fetch, proof, wakes);
+        if let Some(entry) = self.entry(fetch.handle, &fetch.source) {
+            wakes.users.extend(entry.fail(failure, fetch.begun, now));
+        }
+        true
+    }
+
+    /// The vault answered: an outage is over, and if that is `proof` that the identity may read, the handle works.
+    fn confirmed(&mut self, fetch: &Fetch, proof: bool, wakes: &mut Wakes) {
+        let Some(handle) = self.handles.get_mut(&fetch.handle) else { return };
+        handle.renewed_at = None;
+        wakes.connection |= handle.gate.answered(fetch.begun);
+        if proof && !handle.proven {
+            handle.proven = true;
+            wakes.connection = true;
+        }
+    }
+
+    /// The whole handle fails: said once, to the connection and to all who wait.
+    fn outage(
+        &mut self,
+        fetch: &Fetch,
+        failure: Failure,
+        retry_after: Option<Duration>,
+        now: Instant,
+        wakes: &mut Wakes,
+    ) {
+        let refusal = failure.scope() == Scope::Permission;
+        let Some(handle) = self.handles.get_mut(&fetch.handle) else { return };
+        let gate = &mut handle.gate;
+        let news = gate.failed(failure, retry_after, fetch.begun, now, &self.limits, &mut self.jitter);
+        let mut again = Vec::new();
+        if refusal {
+            for (source, entry) in &mut handle.entries {
+                let users = entry.withdraw_refusal();
+                if !users.is_empty() {
+                    again.push(source.clone());
+                }
+                wakes.users.extend(users.into_iter().filter(|_| news));
+            }
+        }
+        if news {
+            wakes.connection = true;
+            wakes.users.extend(handle.waiters().cloned());
+        }
+        for source in again {
+            self.place(fetch.handle, &source);
+        }
+    }
+
+    /// A value is kept for its time, if at all.
+    fn keep_value(&mut self, id: HandleId, source: &Source, now: Instant) {
+        let key = (id, source.clone());
+        if self.entry(id, source).is_some_and(|entry| Entry::holds_value(entry)) {
+            self.values.set(key, now + self.limits.value_life);
+        } else {
+            self.values.remove(&key);
+        }
+    }
+}
