@@ -112,7 +112,7 @@ pub struct Reply {
     pub health: Health,
     /// The longest time since one of these sources was last confirmed by the service (a value, or a failure of
     /// its own such as a 404), counted from the first ask if it never was. `None` while the handle works and
-    /// every source was confirmed within its interval.
+    /// every source was confirmed within one and a half of its intervals.
     pub unconfirmed_for: Option<Duration>,
 }
 

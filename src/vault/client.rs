@@ -60,7 +60,8 @@ pub(super) async fn get(
     };
     let sent = request.send().await;
     let status = sent.as_ref().ok().map(|response| response.status().as_u16());
-    metrics.request(connection.url.host(), "GetSecret", status);
+    let operation = if token.is_some() { "GetSecret" } else { "Challenge" };
+    metrics.request(connection.url.host(), operation, status);
     let response = match sent {
         Ok(response) => response,
         Err(error) => return refusal::of_transport(&error, Peer::Vault).into(),

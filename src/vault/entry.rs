@@ -120,7 +120,8 @@ impl Entry {
     pub(super) fn unconfirmed_for(&mut self, user: &User, failing: bool, now: Instant) -> Option<Duration> {
         let age = now.saturating_duration_since(self.confirmed.unwrap_or(self.first_asked));
         let subscription = self.subscriptions.get_mut(user)?;
-        subscription.told_stale = failing || age > subscription.interval;
+        // Half an interval of grace: a read that is just under way is not late.
+        subscription.told_stale = failing || age > subscription.interval.mul_f64(1.5);
         subscription.told_stale.then_some(age)
     }
 

@@ -3,7 +3,7 @@
 //! One [`Reader::read`] is at most one request to the vault, so that the budget counts them all: learning the
 //! tenant, or that a token is rejected, is an outcome of its own.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::Client;
 
@@ -26,7 +26,9 @@ pub(super) struct Reader {
     connection: Connection,
     http: Client,
     tokens: Arc<Tokens>,
-    tenant: OnceLock<String>,
+    /// As set, or as the vault last named it.
+    tenant: Mutex<Option<Arc<str>>>,
+    tenant_is_set: bool,
     metrics: VaultMetrics,
 }
 
@@ -41,19 +43,18 @@ impl Reader {
     ) -> Result<Self, Failure> {
         let http = transport.client()?;
         let Identity::WorkloadIdentity { tenant_id, .. } = &connection.identity;
-        let tenant = OnceLock::new();
-        if let Some(tenant_id) = tenant_id {
-            tenant.get_or_init(|| tenant_id.clone());
-        }
+        let tenant: Option<Arc<str>> = tenant_id.as_deref().map(Into::into);
+        let tenant_is_set = tenant.is_some();
         let provider = Federated { http: http.clone(), connection: connection.clone(), assertions };
         let tokens = Tokens::new(Box::new(provider), jitter, metrics.clone());
-        Ok(Self { connection, http, tokens, tenant, metrics })
+        Ok(Self { connection, http, tokens, tenant: Mutex::new(tenant), tenant_is_set, metrics })
     }
 
     /// Reads one source, or learns what it takes to read it.
     pub(super) async fn read(&self, source: &Source) -> Outcome {
-        let Some(tenant) = self.tenant.get() else { return self.discover(source).await };
-        let token = match self.tokens.get(tenant).await {
+        let known = self.tenant.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(tenant) = known else { return self.discover(source).await };
+        let token = match self.tokens.get(&tenant).await {
             Ok(token) => token,
             Err(refused) => {
                 return Outcome::Failed { failure: refused.failure, retry_after: refused.retry_after };
@@ -61,9 +62,11 @@ impl Reader {
         };
         match client::get(&self.http, &self.connection, source, Some(&token), &self.metrics).await {
             Got::Value(reading) => Outcome::Read(reading),
-            Got::Unauthorized { failure, .. } => {
+            Got::Unauthorized { challenge, failure } => {
                 self.tokens.reject(&token);
-                Outcome::TokenRejected(failure)
+                // The vault may have moved to another tenant; what it says now is judged like its first word.
+                let learnt = if self.tenant_is_set { Ok(()) } else { self.learn(challenge.as_deref()) };
+                Outcome::TokenRejected(learnt.err().unwrap_or(failure))
             }
             Got::Failed { failure, retry_after } => Outcome::Failed { failure, retry_after },
         }
@@ -72,20 +75,20 @@ impl Reader {
     /// The vault's challenge names the tenant.
     async fn discover(&self, source: &Source) -> Outcome {
         let failure = match client::get(&self.http, &self.connection, source, None, &self.metrics).await {
-            Got::Unauthorized { challenge, .. } => {
-                match challenge::tenant(challenge.as_deref().unwrap_or_default(), self.connection.url.cloud())
-                {
-                    Ok(tenant) => {
-                        self.tenant.get_or_init(|| tenant);
-                        return Outcome::Again;
-                    }
-                    Err(failure) => failure,
-                }
-            }
+            Got::Unauthorized { challenge, .. } => match self.learn(challenge.as_deref()) {
+                Ok(()) => return Outcome::Again,
+                Err(failure) => failure,
+            },
             // No vault gives a value to someone without a token.
             Got::Value(_) => Failure::UntrustedVaultHost,
             Got::Failed { failure, retry_after } => return Outcome::Failed { failure, retry_after },
         };
         Outcome::Failed { failure, retry_after: None }
+    }
+
+    fn learn(&self, challenge: Option<&str>) -> Result<(), Failure> {
+        let tenant = challenge::tenant(challenge.unwrap_or_default(), self.connection.url.cloud())?;
+        *self.tenant.lock().unwrap_or_else(PoisonError::into_inner) = Some(tenant.into());
+        Ok(())
     }
 }

@@ -45,6 +45,8 @@ impl Transport {
         (self.0)()
             .user_agent(concat!("vaultsync/", env!("CARGO_PKG_VERSION")))
             .https_only(true)
+            // A try that the budget and the gate do not know of would be one too many.
+            .retry(reqwest::retry::never())
             .redirect(Policy::none())
             .referer(false)
             .timeout(REQUEST_TIMEOUT)
