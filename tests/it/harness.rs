@@ -1,7 +1,11 @@
 //! What the other tests rest on: the control plane, the operator's account in it, faults and the audit log.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::Path;
+
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::support::{Account, Fault, Faults, Gate, Namespace, cluster};
@@ -68,4 +72,47 @@ fn tokens_are_signed_as_managed_clusters_sign_them() {
     let issuer = cluster().issuer();
     assert!(issuer.url.starts_with("https://127.0.0.1:"));
     assert_eq!(issuer.jwks.pointer("/keys/0/alg"), Some(&json!("RS256")));
+}
+
+#[tokio::test]
+async fn a_container_starts_with_the_environment_its_secrets_give() {
+    let namespace = Namespace::new().await;
+    let cluster = namespace.cluster();
+    let deployment = serde_json::from_value(json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "app", "namespace": namespace.name},
+        "spec": {"selector": {}, "template": {"spec": {"containers": [{
+            "name": "app", "command": ["/bin/sh", "-c"], "args": ["printf '%s %s %s' \"$ALL_A\" \"$ONE\" \"$POD\""],
+            "envFrom": [{"prefix": "ALL_", "secretRef": {"name": "app"}}],
+            "env": [
+                {"name": "ONE", "valueFrom": {"secretKeyRef": {"name": "app", "key": "B"}}},
+                {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            ],
+        }]}}},
+    }))
+    .unwrap();
+    let secrets: Api<Secret> = namespace.api(&cluster.admin());
+    let secret =
+        |data| serde_json::from_value(json!({"metadata": {"name": "app"}, "stringData": data})).unwrap();
+
+    let missing = cluster.start_of(&deployment).await.err().unwrap().to_string();
+    assert_eq!(missing, "secret \"app\" not found");
+    secrets.create(&PostParams::default(), &secret(json!({"A": "a"}))).await.unwrap();
+    let missing = cluster.start_of(&deployment).await.err().unwrap().to_string();
+    assert_eq!(missing, format!("couldn't find key B in Secret {}/app", namespace.name));
+    let whole = Patch::Merge(json!({"stringData": {"B": "b"}}));
+    secrets.patch("app", &PatchParams::default(), &whole).await.unwrap();
+
+    let start = cluster.start_of(&deployment).await.unwrap();
+    let output = start.command("/nothing".as_ref()).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "a b app-0");
+}
+
+#[tokio::test]
+async fn the_operator_is_started_as_the_deployment_says() {
+    let command = cluster().operator_command("/vaultsync".as_ref()).await.unwrap();
+    assert_eq!(command.get_program(), "/vaultsync");
+    assert_eq!(command.get_args().collect::<Vec<_>>(), ["run"]);
+    let environment: BTreeMap<_, _> = command.get_envs().collect();
+    assert_eq!(environment[OsStr::new("POD_NAMESPACE")], Some(OsStr::new("vaultsync-system")));
+    assert!(environment[OsStr::new("KUBECONFIG")].is_some_and(|path| Path::new(path).is_file()));
 }

@@ -1,6 +1,7 @@
 //! Who speaks to the API server: the admin, the operator's own ServiceAccount, or any other by a real token.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -151,9 +152,12 @@ impl Cluster {
 
     /// The path of a kubeconfig with a token of this account.
     pub(crate) async fn kubeconfig_for(&self, account: &Account) -> PathBuf {
+        // A file a call: another process may be reading the last one.
+        static FILES: AtomicUsize = AtomicUsize::new(0);
         let user = json!({"token": self.token(account).await});
         let content = self.access.kubeconfig(&account.namespace, &user);
-        let name = format!("{}.{}.kubeconfig", account.namespace, account.name);
+        let number = FILES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}.{}.{number}.kubeconfig", account.namespace, account.name);
         self.processes.write(&name, &content).expect("a kubeconfig")
     }
 

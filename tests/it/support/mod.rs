@@ -16,6 +16,7 @@ pub(crate) mod certificates;
 pub(crate) mod clients;
 pub(crate) mod cluster;
 pub(crate) mod faults;
+pub(crate) mod kubelet;
 pub(crate) mod manifests;
 pub(crate) mod namespace;
 pub(crate) mod processes;
