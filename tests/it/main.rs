@@ -10,5 +10,6 @@
 mod crds;
 mod fence;
 mod harness;
+mod layers;
 mod protocol;
 mod support;
