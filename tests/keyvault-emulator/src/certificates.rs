@@ -1,0 +1,76 @@
+//! The emulator's certificate authority: one root, a certificate for each host when it is first asked for.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::{
+    crypto::CryptoProvider,
+    pki_types::PrivateKeyDer,
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+
+/// Signs certificates; resolves them by SNI.
+pub(crate) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+    leaf: KeyPair,
+    provider: Arc<CryptoProvider>,
+    minted: Mutex<BTreeMap<String, Arc<CertifiedKey>>>,
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Authority").finish_non_exhaustive()
+    }
+}
+
+impl Authority {
+    /// Makes a fresh root.
+    pub(crate) fn generate(provider: Arc<CryptoProvider>) -> Result<Self, rcgen::Error> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "Key Vault emulator CA");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let pem = params.self_signed(&key)?.pem();
+        let issuer = Issuer::new(params, key);
+        Ok(Self { issuer, pem, leaf: KeyPair::generate()?, provider, minted: Mutex::default() })
+    }
+
+    /// The root, for the client's CA bundle.
+    pub(crate) fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    fn mint(&self, host: &str) -> Option<CertifiedKey> {
+        let mut params = CertificateParams::new(vec![host.to_owned()]).ok()?;
+        params.distinguished_name.push(DnType::CommonName, host);
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let certificate = params.signed_by(&self.leaf, &self.issuer).ok()?;
+        let key = PrivateKeyDer::Pkcs8(self.leaf.serialize_der().into());
+        CertifiedKey::from_der(vec![certificate.der().clone()], key, &self.provider).ok()
+    }
+}
+
+impl ResolvesServerCert for Authority {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let host = hello.server_name()?.to_lowercase();
+        let mut minted = self.minted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = minted.get(&host) {
+            return Some(Arc::clone(known));
+        }
+        let fresh = Arc::new(self.mint(&host)?);
+        minted.insert(host, Arc::clone(&fresh));
+        Some(fresh)
+    }
+}

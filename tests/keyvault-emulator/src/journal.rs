@@ -1,0 +1,173 @@
+//! What happened: requests to vaults, token requests, tunnels.
+//!
+//! Invariant: no value, token, secret or assertion is ever in it. An entry is written when the request arrives and
+//! completed when it is answered, so a stalled request is seen too.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::call::Operation;
+
+/// A request to a vault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoggedRequest {
+    /// When it arrived, by the machine's clock whatever the emulator's says.
+    pub time: Timestamp,
+    /// Name of the vault.
+    pub vault: String,
+    /// The HTTP method.
+    pub method: String,
+    /// The path, without the query.
+    pub path: String,
+    /// What it asked for; `None` when the path means nothing.
+    pub operation: Option<Operation>,
+    /// The secret asked for, in lower case; `None` for lists.
+    pub secret: Option<String>,
+    /// The version asked for.
+    pub version: Option<String>,
+    /// The `api-version` parameter.
+    pub api_version: Option<String>,
+    /// Client id of the token; `None` without a valid one.
+    pub client_id: Option<String>,
+    /// The answer's status; `None` while unanswered (stalled) or for ever (reset).
+    pub status: Option<u16>,
+    /// `error.code` of the answer.
+    pub code: Option<String>,
+    /// `error.innererror.code` of the answer.
+    pub inner_code: Option<String>,
+}
+
+/// A request to the token endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenRequest {
+    /// When it arrived, by the machine's clock.
+    pub time: Timestamp,
+    /// From the path.
+    pub tenant: String,
+    /// As sent.
+    pub client_id: String,
+    /// As sent.
+    pub scope: String,
+    /// Issuer of the assertion, as presented.
+    pub issuer: Option<String>,
+    /// Subject of the assertion, as presented.
+    pub subject: Option<String>,
+    /// Audiences of the assertion, as presented.
+    pub audiences: Vec<String>,
+    /// The answer's status; `None` while unanswered (stalled) or for ever (reset).
+    pub status: Option<u16>,
+    /// The `AADSTS` number of a refusal.
+    pub error: Option<u32>,
+}
+
+/// What became of a `CONNECT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ConnectOutcome {
+    /// 200: it ended in the emulator.
+    Tunnelled,
+    /// 502: no such vault, as a proxy answers a name that does not resolve.
+    UnknownVault,
+    /// 403: a host that is not Azure's, or no `CONNECT` at all.
+    Refused,
+}
+
+/// A request to the proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Connect {
+    /// When it arrived, by the machine's clock.
+    pub time: Timestamp,
+    /// `host:port`.
+    pub target: String,
+    /// What became of it.
+    pub outcome: ConnectOutcome,
+}
+
+/// Names an entry that is not complete yet; void once the journal was cleared.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    index: usize,
+    epoch: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    pub(crate) requests: Vec<LoggedRequest>,
+    pub(crate) tokens: Vec<TokenRequest>,
+    pub(crate) connects: Vec<Connect>,
+    epoch: u64,
+}
+
+impl Journal {
+    pub(crate) fn request(&mut self, request: LoggedRequest) -> Entry {
+        self.requests.push(request);
+        Entry { index: self.requests.len() - 1, epoch: self.epoch }
+    }
+
+    pub(crate) fn token(&mut self, request: TokenRequest) -> Entry {
+        self.tokens.push(request);
+        Entry { index: self.tokens.len() - 1, epoch: self.epoch }
+    }
+
+    pub(crate) fn request_mut(&mut self, entry: Entry) -> Option<&mut LoggedRequest> {
+        self.requests.get_mut(entry.index).filter(|_| entry.epoch == self.epoch)
+    }
+
+    pub(crate) fn token_mut(&mut self, entry: Entry) -> Option<&mut TokenRequest> {
+        self.tokens.get_mut(entry.index).filter(|_| entry.epoch == self.epoch)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self { epoch: self.epoch + 1, ..Self::default() };
+    }
+}
+
+/// The most requests within any one second, however the second is laid.
+#[must_use]
+pub fn peak_per_second(requests: &[LoggedRequest]) -> usize {
+    let mut times: Vec<i128> = requests.iter().map(|request| request.time.as_nanosecond()).collect();
+    times.sort_unstable();
+    let end_of = |start: &i128| times.partition_point(|time| *time < start + 1_000_000_000);
+    times.iter().enumerate().map(|(index, start)| end_of(start) - index).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(milliseconds: i64) -> LoggedRequest {
+        LoggedRequest {
+            time: Timestamp::from_millisecond(milliseconds).unwrap(),
+            vault: "shop".into(),
+            method: "GET".into(),
+            path: "/secrets/db".into(),
+            operation: Some(Operation::Get),
+            secret: Some("db".into()),
+            version: None,
+            api_version: None,
+            client_id: None,
+            status: None,
+            code: None,
+            inner_code: None,
+        }
+    }
+
+    #[test]
+    fn the_peak_is_found_across_the_edge_of_a_second() {
+        let requests: Vec<_> = [900, 950, 1_000, 1_899, 1_900, 5_000].map(at).into();
+        assert_eq!(peak_per_second(&requests), 4);
+        assert_eq!(peak_per_second(&[]), 0);
+    }
+
+    #[test]
+    fn an_answer_to_a_request_that_was_cleared_away_touches_nothing() {
+        let mut journal = Journal::default();
+        let entry = journal.request(at(1));
+        journal.clear();
+        journal.request(at(2));
+        assert!(journal.request_mut(entry).is_none());
+    }
+}

@@ -1,0 +1,286 @@
+//! A vault as tests hold it.
+//!
+//! These setters are the administrator's: they ask no permission and act at once. They panic on what only a broken
+//! test asks for (a secret that is not there, a bad name), naming the test's own line.
+#![expect(clippy::panic, reason = "a wrong setup must fail the test that wrote it, where it wrote it")]
+#![expect(clippy::must_use_candidate, reason = "setters return ids that most tests have no use for")]
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    access::{AccessModel, Permission},
+    call::Operation,
+    fault::{Fault, FaultId},
+    journal::LoggedRequest,
+    refusal::Refusal,
+    secrets::{Change, SecretOptions, Secrets, VersionInfo},
+    state::{Shared, State, VaultState},
+};
+
+/// A handle on one vault; clones are the same vault.
+#[derive(Clone)]
+pub struct Vault {
+    shared: Arc<Shared>,
+    name: String,
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Vault").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Vault {
+    pub(crate) fn new(shared: Arc<Shared>, name: &str) -> Self {
+        let name = name.to_lowercase();
+        shared.change(|state| {
+            shared.vault_of(state, &name);
+        });
+        Self { shared, name }
+    }
+
+    /// The lower-cased name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `https://{name}.vault.azure.net`
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("https://{}.vault.azure.net", self.name)
+    }
+
+    /// Moves the vault into another tenant, which Entra then knows too.
+    pub fn set_tenant(&self, tenant: &str) {
+        self.shared.change(|state| state.entra.add_tenant(tenant));
+        self.change(|vault| tenant.clone_into(&mut vault.tenant));
+    }
+
+    /// Chooses roles or access policies; roles are the default.
+    pub fn set_access_model(&self, model: AccessModel) {
+        self.change(|vault| vault.access.model = model);
+    }
+
+    /// Puts an empty page, with a link, before each page of a list but the first.
+    pub fn set_sparse_pages(&self, sparse: bool) {
+        self.change(|vault| vault.sparse = sparse);
+    }
+
+    /// Allows the client everything.
+    pub fn grant(&self, client_id: &str) {
+        self.grant_only(client_id, &Permission::ALL);
+    }
+
+    /// Allows the client exactly this.
+    pub fn grant_only(&self, client_id: &str, permissions: &[Permission]) {
+        self.change(|vault| vault.access.grant(client_id, permissions));
+    }
+
+    /// Takes everything from the client, denials of single secrets too.
+    pub fn revoke(&self, client_id: &str) {
+        self.change(|vault| vault.access.revoke(client_id));
+    }
+
+    /// Refuses one secret to the client, whatever it was granted.
+    pub fn deny(&self, client_id: &str, secret: &str) {
+        self.change(|vault| vault.access.deny(client_id, secret));
+    }
+
+    /// Adds a version and returns its id.
+    ///
+    /// # Panics
+    /// On a name or value the service refuses, and on a soft-deleted name.
+    #[track_caller]
+    pub fn set(&self, name: &str, value: &str) -> String {
+        self.set_with(name, value, SecretOptions::default())
+    }
+
+    /// Adds a version with tags, content type, dates or disabled, and returns its id.
+    ///
+    /// # Panics
+    /// As [`Self::set`].
+    #[track_caller]
+    pub fn set_with(&self, name: &str, value: &str, options: SecretOptions) -> String {
+        self.must(|secrets, now| {
+            secrets.settle(name);
+            let secret = secrets.set(name, value.to_owned(), options, now)?;
+            secret.current().map(|version| version.id.clone()).ok_or_else(|| Refusal::secret_not_found(name))
+        })
+    }
+
+    /// Makes the current version unreadable.
+    ///
+    /// # Panics
+    /// When there is no such secret.
+    #[track_caller]
+    pub fn disable(&self, name: &str) {
+        self.set_enabled(name, false);
+    }
+
+    /// Makes the current version readable again.
+    ///
+    /// # Panics
+    /// When there is no such secret.
+    #[track_caller]
+    pub fn enable(&self, name: &str) {
+        self.set_enabled(name, true);
+    }
+
+    #[track_caller]
+    fn set_enabled(&self, name: &str, enabled: bool) {
+        self.must(|secrets, now| {
+            secrets.settle(name);
+            let change = Change { enabled: Some(enabled), ..Change::default() };
+            secrets.update(name, None, change, now).map(|_| ())
+        });
+    }
+
+    /// Soft-deletes the secret; that shows at once.
+    ///
+    /// # Panics
+    /// When there is no such secret.
+    #[track_caller]
+    pub fn delete(&self, name: &str) {
+        self.must(|secrets, now| {
+            secrets.settle(name);
+            secrets.delete(name, 0, now).map(|_| ())
+        });
+    }
+
+    /// Undoes a soft delete; that shows at once.
+    ///
+    /// # Panics
+    /// When there is no such deleted secret.
+    #[track_caller]
+    pub fn recover(&self, name: &str) {
+        self.must(|secrets, _| {
+            secrets.settle(name);
+            secrets.recover(name, 0).map(|_| ())
+        });
+    }
+
+    /// Deletes a soft-deleted secret for good.
+    ///
+    /// # Panics
+    /// When there is no such deleted secret.
+    #[track_caller]
+    pub fn purge(&self, name: &str) {
+        self.must(|secrets, _| {
+            secrets.settle(name);
+            secrets.purge(name)
+        });
+    }
+
+    /// Loses the last write, as a fail-over may: the version before is current again. The only version stays. Returns
+    /// the id that is current now.
+    ///
+    /// # Panics
+    /// When there is no such secret.
+    #[track_caller]
+    pub fn rollback(&self, name: &str) -> String {
+        self.must(|secrets, _| secrets.rollback(name))
+    }
+
+    /// The secrets that are there, in the order LIST has.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.change(|vault| vault.secrets.present().map(|(_, secret)| secret.name.clone()).collect())
+    }
+
+    /// The versions of a secret in the order they were made; none when there is no such secret.
+    #[must_use]
+    pub fn versions(&self, name: &str) -> Vec<VersionInfo> {
+        self.change(|vault| {
+            let found = vault.secrets.present().find(|(key, _)| key.eq_ignore_ascii_case(name));
+            let versions = found.map(|(_, secret)| secret.versions.iter());
+            let info = versions.into_iter().flatten().map(|version| VersionInfo {
+                version: version.id.clone(),
+                enabled: version.options.enabled,
+                created: version.created,
+                updated: version.updated,
+            });
+            info.collect()
+        })
+    }
+
+    /// Puts a fault on this vault.
+    pub fn fault(&self, fault: Fault) -> FaultId {
+        self.change(|vault| vault.faults.add(fault))
+    }
+
+    /// Clears one fault; what it stalled goes on.
+    pub fn clear_fault(&self, id: FaultId) {
+        self.change(|vault| vault.faults.clear(id));
+    }
+
+    /// Clears every fault of this vault; what they stalled goes on.
+    pub fn clear_faults(&self) {
+        self.change(|vault| vault.faults.clear_all());
+    }
+
+    /// The requests to this vault so far, in order of arrival.
+    #[must_use]
+    pub fn requests(&self) -> Vec<LoggedRequest> {
+        self.shared.look(|state| self.own_requests(state))
+    }
+
+    /// Waits until the requests to this vault satisfy `enough`, and returns them. It looks again at every arrival and
+    /// every answer.
+    pub async fn requests_until(
+        &self,
+        mut enough: impl FnMut(&[LoggedRequest]) -> bool,
+    ) -> Vec<LoggedRequest> {
+        self.shared
+            .until(|state| {
+                let requests = self.own_requests(state);
+                enough(&requests).then_some(requests)
+            })
+            .await
+    }
+
+    /// How many requests of this kind came, whatever they were answered.
+    #[must_use]
+    pub fn count(&self, operation: Operation) -> usize {
+        self.count_where(|request| request.operation == Some(operation))
+    }
+
+    /// How many requests satisfy the condition.
+    #[must_use]
+    pub fn count_where(&self, mut wanted: impl FnMut(&LoggedRequest) -> bool) -> usize {
+        self.requests().iter().filter(|request| wanted(request)).count()
+    }
+
+    fn own_requests(&self, state: &State) -> Vec<LoggedRequest> {
+        state.journal.requests.iter().filter(|request| request.vault == self.name).cloned().collect()
+    }
+
+    /// Runs `change` on the vault, which is made again if it was removed.
+    fn change<T>(&self, change: impl FnOnce(&mut VaultState) -> T) -> T {
+        self.change_at(|vault, _| change(vault))
+    }
+
+    fn change_at<T>(&self, change: impl FnOnce(&mut VaultState, i64) -> T) -> T {
+        self.shared.change(|state| {
+            let now = state.clock.seconds();
+            let vault = self.shared.vault_of(state, &self.name);
+            change(vault, now)
+        })
+    }
+
+    /// An operation of the control API, whose refusal is an answer and not a panic.
+    pub(crate) fn attempt<T>(
+        &self,
+        operate: impl FnOnce(&mut Secrets, i64) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        self.change_at(|vault, now| operate(&mut vault.secrets, now))
+    }
+
+    #[track_caller]
+    fn must<T>(&self, operate: impl FnOnce(&mut Secrets, i64) -> Result<T, Refusal>) -> T {
+        match self.attempt(operate) {
+            Ok(done) => done,
+            Err(refusal) => panic!("vault {}: {}", self.name, refusal.message),
+        }
+    }
+}
