@@ -212,7 +212,7 @@ fn start_api_server(
         .arg(format!("--service-account-signing-key-file={}", signer.display()))
         .arg(format!("--audit-policy-file={}", policy.display()))
         .arg(format!("--audit-log-path={}", processes.folder().join("audit.log").display()))
-        // An event is in the file before the next one of the same request chain: nothing is counted late.
+        // Written by the call itself, not by a buffer later: a count right after an answer misses nothing.
         .arg("--audit-log-mode=blocking");
     processes.start("kube-apiserver", &mut server)
 }
@@ -230,7 +230,7 @@ fn start_controllers(processes: &Processes, access: &Access) -> Result<()> {
     processes.start("kube-controller-manager", &mut manager)
 }
 
-/// Asks with growing pauses until the path answers 200; a process that ended says so at once.
+/// Asks until the path answers 200, for a minute at most; a process that ended says so at once.
 async fn until_answers(processes: &Processes, client: &Client, path: &str) -> Result<()> {
     let answered = within(READY, || async {
         let request = http::Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
