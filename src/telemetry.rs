@@ -21,7 +21,11 @@ pub enum LogFormat {
 /// # Errors
 /// A sentence that says what to write instead.
 pub fn filter(text: &str) -> Result<Targets, String> {
-    let wrong = || format!("`{text}` is no log filter: write error, warn, info, debug or trace, or target=level pairs parted by commas, as in info,vaultsync=debug");
+    let wrong = || {
+        format!(
+            "`{text}` is no log filter: write error, warn, info, debug or trace, or target=level pairs parted by commas, as in info,vaultsync=debug"
+        )
+    };
     // A bare word that is no level would count as a target, and silence everything else.
     if !text.split(',').all(|part| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok()) {
         return Err(wrong());

@@ -28,7 +28,7 @@ pub fn set_condition(
 ) {
     let since = condition(conditions, type_)
         .filter(|old| old.status == status)
-        .map_or(Time(whole_second(now)), |old| old.last_transition_time.clone());
+        .map_or_else(|| Time(whole_second(now)), |old| old.last_transition_time.clone());
     conditions.retain(|old| old.type_ != type_);
     conditions.push(Condition {
         type_: type_.to_owned(),

@@ -1,5 +1,6 @@
 //! `KeyVault`: where to read, and as whom.
 #![expect(unreachable_pub, reason = "KubeSchema repeats each struct, pub and all, inside a private block")]
+#![expect(clippy::duplicated_attributes, reason = "columns of one type are not one column")]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};

@@ -7,6 +7,7 @@ mod conditions;
 mod crds;
 mod keyvault;
 mod reason;
+mod status;
 mod vaultsecretsync;
 
 pub(crate) use conditions::whole_second;
@@ -14,10 +15,10 @@ pub use conditions::{READY, STALLED, condition, set_condition};
 pub use crds::{crd_files, crds};
 pub use keyvault::{Identity, KeyVault, KeyVaultSpec, KeyVaultStatus, WorkloadIdentity};
 pub use reason::Reason;
+pub use status::{EntryKind, EntryStatus, TargetStatus, VaultSecretSyncStatus};
 pub use vaultsecretsync::{
-    DataFrom, DataItem, Decode, Deletion, EntryKind, EntryStatus, From, ObjectSecretRef, OnMissing,
-    SecretRef, SecretType, Target, TargetStatus, VaultKind, VaultRef, VaultSecretSync, VaultSecretSyncSpec,
-    VaultSecretSyncStatus,
+    DataFrom, DataItem, Decode, Deletion, From, ObjectSecretRef, OnMissing, SecretRef, SecretType, Target,
+    VaultKind, VaultRef, VaultSecretSync, VaultSecretSyncSpec,
 };
 
 use jiff::SignedDuration;

@@ -153,19 +153,19 @@ impl Inner {
         let (namespace, name) = key;
         unlink_from(
             &mut self.claims,
-            (namespace.clone(), entry.target.clone()),
+            &(namespace.clone(), entry.target.clone()),
             &(entry.created, name.clone()),
         );
-        unlink_from(&mut self.users, (namespace.clone(), entry.vault.clone()), name);
+        unlink_from(&mut self.users, &(namespace.clone(), entry.vault.clone()), name);
         Some(entry)
     }
 }
 
-fn unlink_from<T: Ord>(map: &mut HashMap<Key, BTreeSet<T>>, key: Key, value: &T) {
-    if let Some(set) = map.get_mut(&key) {
+fn unlink_from<T: Ord>(map: &mut HashMap<Key, BTreeSet<T>>, key: &Key, value: &T) {
+    if let Some(set) = map.get_mut(key) {
         set.remove(value);
         if set.is_empty() {
-            map.remove(&key);
+            map.remove(key);
         }
     }
 }

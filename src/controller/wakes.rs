@@ -3,6 +3,7 @@
 use super::connection::connection;
 use super::{Context, Wakes};
 use crate::vault::{Connection, Wake};
+use kube::runtime::reflector::Store;
 use std::sync::Arc;
 
 /// Delivers every wake-up, for ever.
@@ -21,7 +22,7 @@ pub(super) async fn deliver(context: Arc<Context>, mut wakes: Wakes) {
 
 /// The connection says how it fares; its objects set their clock for staleness, or stop it.
 fn wake_connection(context: &Context, changed: &Connection) {
-    for vault in context.vaults.iter().flat_map(|store| store.state()) {
+    for vault in context.vaults.iter().flat_map(Store::state) {
         if connection(&vault).as_ref() != Ok(changed) {
             continue;
         }

@@ -140,6 +140,7 @@ pub(super) fn pruned(mut object: VaultSecretSync) -> VaultSecretSync {
 }
 
 /// What changes the work of an object: not labels, not other annotations, not status.
+#[expect(clippy::unnecessary_wraps, reason = "a predicate may also have no opinion")]
 fn work(object: &VaultSecretSync) -> Option<u64> {
     let metadata = &object.metadata;
     let of = (metadata.generation, object.sync_requested(), metadata.deletion_timestamp.is_some());

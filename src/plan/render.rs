@@ -44,7 +44,7 @@ impl fmt::Debug for KeyBytes {
 
 /// What the answers of one round make of the Secret.
 #[derive(Debug, Default)]
-pub struct Rendered {
+pub(super) struct Rendered {
     /// Keys whose bytes are known.
     pub set: BTreeMap<String, KeyBytes>,
     /// Keys of `data` that are to go, because their source is missing and the spec says so.
@@ -68,7 +68,7 @@ impl Rendered {
 
 /// Renders every key of the spec from the answers.
 #[must_use]
-pub fn render(spec: &VaultSecretSyncSpec, sources: &[UsedSource], answers: &[Answer]) -> Rendered {
+pub(super) fn render(spec: &VaultSecretSyncSpec, sources: &[UsedSource], answers: &[Answer]) -> Rendered {
     let mut rendered = Rendered { complete: true, ..Rendered::default() };
     for (index, (used, answer)) in sources.iter().zip(answers).enumerate() {
         render_data(spec, index, used, answer, &mut rendered);
@@ -144,7 +144,7 @@ fn render_data(
 
 /// The reason of the API for a word of the fetch plane.
 #[must_use]
-pub fn failure_reason(word: &str) -> Reason {
+pub(super) fn failure_reason(word: &str) -> Reason {
     word.parse().unwrap_or(Reason::ServiceUnavailable)
 }
 

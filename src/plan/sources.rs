@@ -70,7 +70,7 @@ fn add(found: &mut Vec<UsedSource>, source: Source) -> &mut UsedSource {
 
 /// The entry of status that speaks of a source.
 #[must_use]
-pub fn entry<'a>(entries: &'a [EntryStatus], source: &Source) -> Option<&'a EntryStatus> {
+pub(super) fn entry<'a>(entries: &'a [EntryStatus], source: &Source) -> Option<&'a EntryStatus> {
     entries.iter().find(|entry| {
         let version_fits = match &source.version {
             None => !entry.pinned,
@@ -124,7 +124,7 @@ fn attributes(entry: &EntryStatus) -> Option<Attributes> {
 
 /// Whether a reason speaks of a value that was read, so that it stands until another version is.
 #[must_use]
-pub fn of_value(reason: Reason) -> bool {
+pub(super) fn of_value(reason: Reason) -> bool {
     matches!(
         reason,
         Reason::PropertyNotFound

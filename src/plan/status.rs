@@ -178,16 +178,13 @@ fn entry_after(
         MISSING.clone_into(&mut after.state);
         return (after, None);
     }
-    match reason {
-        Some(reason) => {
-            reason.as_str().clone_into(&mut after.state);
-            let problem = Problem::of_source(spec, used, reason, failure);
-            (after, Some(problem))
-        }
-        None => {
-            validity(&after, input.now).clone_into(&mut after.state);
-            (after, None)
-        }
+    if let Some(reason) = reason {
+        reason.as_str().clone_into(&mut after.state);
+        let problem = Problem::of_source(spec, used, reason, failure);
+        (after, Some(problem))
+    } else {
+        validity(&after, input.now).clone_into(&mut after.state);
+        (after, None)
     }
 }
 

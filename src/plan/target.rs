@@ -155,7 +155,7 @@ impl From<&Observed> for Verified {
     }
 }
 
-/// The keys among `managed` that somebody else changed or removed.
+/// The keys among `keys` that somebody else changed or removed.
 ///
 /// With a `verified` picture any difference of a key's managers counts, which also catches a key that equals the
 /// vault and was therefore never recorded as ours. Without one (after a restart) our own entry must name each key,
@@ -165,15 +165,14 @@ pub fn drifted(
     observed: &Observed,
     verified: Option<&Verified>,
     written_version: &str,
-    managed: &[String],
+    keys: &[String],
     manager: &str,
 ) -> BTreeSet<String> {
     if observed.resource_version == written_version {
         return BTreeSet::new();
     }
     let verified = verified.filter(|verified| verified.uid == observed.uid);
-    managed
-        .iter()
+    keys.iter()
         .filter(|key| {
             let managers = observed.keys.get(*key);
             verified.map_or_else(

@@ -110,8 +110,8 @@ pub(super) fn waiting(input: &Input<'_>, drifted: bool) -> Verdict {
 }
 
 /// The answers are in and nothing could be written: the sources' own problems, and `problem` before them.
-pub(super) fn not_written(input: &Input<'_>, rendered: &Rendered, problem: Option<Problem>) -> Verdict {
-    let status = status::settled(input, rendered, problem.clone());
+pub(super) fn not_written(input: &Input<'_>, rendered: &Rendered, problem: Option<&Problem>) -> Verdict {
+    let status = status::settled(input, rendered, problem.cloned());
     let blocked = problem.is_some();
     Verdict { blocked: true, ..conclude(input, status, blocked, Outcome::Failed) }
 }

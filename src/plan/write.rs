@@ -102,7 +102,7 @@ fn create(input: &Input<'_>, rendered: Rendered) -> Step {
         None
     };
     if rendered.set.is_empty() || problem.is_some() {
-        return Step::Settle(verdict::not_written(input, &rendered, problem));
+        return Step::Settle(verdict::not_written(input, &rendered, problem.as_ref()));
     }
     let desired = Desired::of(input.object);
     Step::Create(NewSecret {
@@ -130,10 +130,10 @@ fn change(
     let required = input.object.spec.target.type_.required_keys();
     if let Some(key) = change.remove.iter().find(|key| required.contains(&key.as_str())) {
         let problem = Problem::missing_key(input.object.spec.target.type_, key);
-        return Step::Settle(verdict::not_written(input, rendered, Some(problem)));
+        return Step::Settle(verdict::not_written(input, rendered, Some(&problem)));
     }
     if size(&change.set) > MAX_SECRET_BYTES {
-        return Step::Settle(verdict::not_written(input, rendered, Some(Problem::too_large())));
+        return Step::Settle(verdict::not_written(input, rendered, Some(&Problem::too_large())));
     }
     if change.is_empty() {
         return Step::Settle(verdict::settled(input));
