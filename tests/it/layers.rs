@@ -42,6 +42,9 @@ const NO_CLIENT: &[&str] = &[
     "crate::controller",
 ];
 
+/// Longer files have more than one subject. Unit tests do not count, at a file's foot or in a `tests` of its own.
+const LONGEST: usize = 400;
+
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut files = Vec::new();
@@ -168,6 +171,27 @@ fn only_the_controller_names_the_controller_runtime() {
     let mut found = violations(&project().join("src"), &["kube::runtime", "kube_runtime"]);
     found.retain(|violation| !violation.contains("/src/controller"));
     assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn no_source_file_is_longer_than_its_subject() {
+    let source = project().join("src");
+    let tests = |file: &Path| {
+        file.strip_prefix(&source).unwrap().iter().any(|part| part == "tests" || part == "tests.rs")
+    };
+    for file in sources(&source) {
+        if tests(&file) {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let end = text.find("\n#[cfg(test)]\nmod ").unwrap_or(text.len());
+        let lines = text[..end].lines().count();
+        assert!(
+            lines <= LONGEST,
+            "{} has {lines} lines outside its tests, {LONGEST} are allowed",
+            file.display()
+        );
+    }
 }
 
 #[test]
