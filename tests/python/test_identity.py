@@ -1,0 +1,200 @@
+"""Tokens: the vault's challenge, client secrets and federated assertions."""
+
+import base64
+import time
+import uuid
+
+import jwt
+import pytest
+import requests
+from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
+from azure.identity import ClientAssertionCredential, ClientSecretCredential, WorkloadIdentityCredential
+from azure.keyvault.secrets import SecretClient
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+AUDIENCE = "api://AzureADTokenExchange"
+SUBJECT = "system:serviceaccount:shop:shop"
+
+
+class Cluster:
+    """A Kubernetes cluster as Entra sees it: an issuer and its keys."""
+
+    def __init__(self, control, kind: str = "RSA"):
+        self.issuer = f"https://oidc.example/{uuid.uuid4()}"
+        if kind == "RSA":
+            self.key, self.algorithm = rsa.generate_private_key(65537, 2048), "RS256"
+            public = jwt.algorithms.RSAAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
+        else:
+            self.key, self.algorithm = ec.generate_private_key(ec.SECP256R1()), "ES256"
+            public = jwt.algorithms.ECAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
+        key = {**public, "kid": "one", "use": "sig", "alg": self.algorithm}
+        control.call("PUT", "/entra/issuers", {"issuer": self.issuer, "jwks": {"keys": [key]}})
+
+    def token(self, key=None, **changes) -> str:
+        now = int(time.time())
+        claims = {"iss": self.issuer, "sub": SUBJECT, "aud": [AUDIENCE], "iat": now, "exp": now + 3600, **changes}
+        return jwt.encode(claims, key or self.key, self.algorithm, headers={"kid": "one"})
+
+    def federate(self, control, client_id: str):
+        control.call(
+            "PUT",
+            "/entra/federation",
+            {
+                "tenant": control.tenant,
+                "clientId": client_id,
+                "issuer": self.issuer,
+                "subject": SUBJECT,
+                "audience": AUDIENCE,
+            },
+        )
+
+
+def open_vault(vault, credential) -> SecretClient:
+    return SecretClient(vault.url, credential, retry_total=0)
+
+
+def refusal(vault, credential) -> str:
+    with pytest.raises(ClientAuthenticationError) as refused:
+        open_vault(vault, credential).get_secret("db")
+    return refused.value.message
+
+
+def test_the_first_request_is_challenged_and_the_second_carries_a_token(control, vault, secrets):
+    vault.set("db", "one")
+    assert secrets.get_secret("db").value == "one"
+    first, second = vault.requests()
+    assert (first["status"], first["clientId"]) == (401, None)
+    assert (second["status"], second["clientId"]) == (200, vault.client_id)
+    secrets.get_secret("db")
+    assert vault.statuses() == [200, 200], "the token is kept"
+
+
+def test_the_challenge_names_tenant_and_resource(control, vault):
+    answer = requests.get(f"{vault.url}/secrets/db?api-version=7.4")
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"] == (
+        f'Bearer authorization="https://login.windows.net/{control.tenant}", resource="https://vault.azure.net"'
+    )
+    assert answer.json()["error"]["code"] == "Unauthorized"
+
+
+@pytest.mark.parametrize("kind", ["RSA", "EC"])
+def test_an_assertion_signed_by_a_trusted_issuer_gets_a_token(control, vault, kind):
+    vault.set("db", "one")
+    cluster = Cluster(control, kind)
+    cluster.federate(control, vault.client_id)
+    credential = ClientAssertionCredential(control.tenant, vault.client_id, cluster.token)
+    assert open_vault(vault, credential).get_secret("db").value == "one"
+    logged = [entry for entry in control.call("GET", "/token-requests") if entry["clientId"] == vault.client_id]
+    assert [(entry["issuer"], entry["subject"], entry["audiences"]) for entry in logged] == [
+        (cluster.issuer, SUBJECT, [AUDIENCE])
+    ]
+
+
+def test_a_projected_service_account_token_gets_a_token(control, vault, tmp_path):
+    vault.set("db", "one")
+    cluster = Cluster(control)
+    cluster.federate(control, vault.client_id)
+    file = tmp_path / "token"
+    file.write_text(cluster.token())
+    credential = WorkloadIdentityCredential(
+        tenant_id=control.tenant, client_id=vault.client_id, token_file_path=str(file)
+    )
+    assert open_vault(vault, credential).get_secret("db").value == "one"
+
+
+@pytest.mark.parametrize(
+    ("changes", "number"),
+    [
+        ({"iss": "https://oidc.example/another"}, 700211),
+        ({"sub": "system:serviceaccount:shop:other"}, 700213),
+        ({"aud": "https://kubernetes.default.svc"}, 700212),
+        ({"exp": 1_700_000_000}, 700024),
+    ],
+)
+def test_an_assertion_that_does_not_match_is_refused_by_number(control, vault, changes, number):
+    cluster = Cluster(control)
+    cluster.federate(control, vault.client_id)
+    credential = ClientAssertionCredential(control.tenant, vault.client_id, lambda: cluster.token(**changes))
+    assert f"AADSTS{number}:" in refusal(vault, credential)
+
+
+def test_an_assertion_signed_by_a_stranger_is_refused(control, vault):
+    cluster, stranger = Cluster(control), Cluster(control)
+    cluster.federate(control, vault.client_id)
+    credential = ClientAssertionCredential(
+        control.tenant, vault.client_id, lambda: cluster.token(key=stranger.key)
+    )
+    assert "AADSTS700027:" in refusal(vault, credential)
+
+
+def test_a_wrong_secret_an_unknown_application_and_tenant_are_refused_by_number(control, vault):
+    wrong = ClientSecretCredential(control.tenant, vault.client_id, "guess")
+    assert "AADSTS7000215:" in refusal(vault, wrong)
+    unknown = ClientSecretCredential(control.tenant, str(uuid.uuid4()), "guess")
+    assert "AADSTS700016:" in refusal(vault, unknown)
+
+
+def test_an_unknown_tenant_is_refused(control, vault):
+    # The client asks the tenant's discovery document first and words that refusal itself.
+    credential = ClientSecretCredential(str(uuid.uuid4()), vault.client_id, vault.secret)
+    with pytest.raises(ClientAuthenticationError, match="authority configuration"):
+        credential.get_token("https://vault.azure.net/.default")
+    answer = requests.post(
+        f"https://login.microsoftonline.com/{uuid.uuid4()}/oauth2/v2.0/token",
+        data={"grant_type": "client_credentials"},
+    )
+    assert (answer.status_code, answer.json()["error_codes"]) == (400, [90002])
+
+
+def test_a_scope_that_is_not_the_vault_is_refused(control, vault):
+    credential = ClientSecretCredential(control.tenant, vault.client_id, vault.secret)
+    for scope, number in (("https://vault.azure.net", 1002012), ("https://storage.azure.com/.default", 500011)):
+        with pytest.raises(ClientAuthenticationError, match=f"AADSTS{number}:"):
+            credential.get_token(scope)
+
+
+def test_a_token_of_another_tenant_is_refused(control, vault):
+    vault.set("db", "one")
+    token = ClientSecretCredential(control.tenant, vault.client_id, vault.secret).get_token(
+        "https://vault.azure.net/.default"
+    )
+    vault.configure(tenant=str(uuid.uuid4()))
+    answer = requests.get(
+        f"{vault.url}/secrets/db?api-version=7.4", headers={"Authorization": f"Bearer {token.token}"}
+    )
+    assert answer.status_code == 401
+    assert answer.json()["error"]["message"].startswith("AKV10032:")
+
+
+def test_a_token_that_was_changed_is_refused(control, vault):
+    token = ClientSecretCredential(control.tenant, vault.client_id, vault.secret).get_token(
+        "https://vault.azure.net/.default"
+    )
+    header, claims, signature = token.token.split(".")
+    padded = base64.urlsafe_b64decode(claims + "==")
+    forged = base64.urlsafe_b64encode(padded.replace(vault.client_id.encode(), b"0" * 36)).decode().rstrip("=")
+    answer = requests.get(
+        f"{vault.url}/secrets/db?api-version=7.4",
+        headers={"Authorization": f"Bearer {header}.{forged}.{signature}"},
+    )
+    assert answer.status_code == 401
+
+
+def test_a_claims_challenge_makes_the_client_ask_for_a_new_token_once(control, vault, secrets):
+    vault.set("db", "one")
+    secrets.get_secret("db")
+    vault.fault("unauthorized", code="insufficient_claims", times=1)
+    assert secrets.get_secret("db").value == "one"
+    assert vault.statuses() == [200, 401, 200]
+    asked = [entry for entry in control.call("GET", "/token-requests") if entry["clientId"] == vault.client_id]
+    assert len(asked) == 2
+
+
+def test_an_error_of_the_token_endpoint_on_demand_is_read(control, vault):
+    control.call("POST", "/entra/faults", {"kind": "aadsts", "number": 7000222, "secret": vault.client_id})
+    credential = ClientSecretCredential(control.tenant, vault.client_id, vault.secret)
+    assert "AADSTS7000222:" in refusal(vault, credential)
+    control.call("DELETE", "/entra/faults")
+    with pytest.raises(HttpResponseError, match="SecretNotFound"):
+        open_vault(vault, credential).get_secret("db")
