@@ -35,6 +35,8 @@ mod secrets;
 mod state;
 mod token;
 mod vault;
+#[cfg(test)]
+mod wire;
 
 pub use access::{AccessModel, Permission};
 pub use call::Operation;
