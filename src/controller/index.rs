@@ -185,12 +185,12 @@ pub(super) fn key_of(object: &VaultSecretSync) -> Key {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Target, VaultSecretSyncSpec};
+    use crate::api::{Target, TargetStatus, VaultRef, VaultSecretSyncSpec};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     fn object(name: &str, target: &str, created: i64) -> VaultSecretSync {
         let spec = VaultSecretSyncSpec {
-            vault_ref: Default::default(),
+            vault_ref: VaultRef::default(),
             refresh_interval: "5m".to_owned(),
             suspend: false,
             data: Vec::new(),
@@ -239,7 +239,7 @@ mod tests {
             let mut object = object(name, name, 1);
             if name != "b" {
                 object.status = Some(crate::api::VaultSecretSyncStatus {
-                    target: Some(Default::default()),
+                    target: Some(TargetStatus::default()),
                     ..Default::default()
                 });
             }

@@ -2,8 +2,8 @@
 
 use super::{Input, Observed, Seen, Step, UsedSource, Vault, Verdict, Verified, plan, sources};
 use crate::api::{
-    DataFrom, DataItem, Decode, From, ObjectSecretRef, OnMissing, SecretRef, VaultSecretSync,
-    VaultSecretSyncSpec,
+    DataFrom, DataItem, Decode, From, ObjectSecretRef, OnMissing, SecretRef, Target, VaultRef,
+    VaultSecretSync, VaultSecretSyncSpec,
 };
 use crate::vault::{Answer, Attributes, Failure, Health, HealthState, Reading, Reply, SecretValue};
 use jiff::Timestamp;
@@ -49,6 +49,7 @@ pub(super) fn object_source(secret: &str) -> DataFrom {
 }
 
 /// An object with everything that a round needs, changed by each test where it matters.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own that a test turns on")]
 pub(super) struct Scene {
     pub(super) object: VaultSecretSync,
     pub(super) answers: Vec<Answer>,
@@ -69,12 +70,12 @@ pub(super) struct Scene {
 impl Scene {
     pub(super) fn new(data: Vec<DataItem>, data_from: Vec<DataFrom>) -> Self {
         let spec = VaultSecretSyncSpec {
-            vault_ref: Default::default(),
+            vault_ref: VaultRef::default(),
             refresh_interval: "5m".to_owned(),
             suspend: false,
             data,
             data_from,
-            target: Default::default(),
+            target: Target::default(),
         };
         let mut object = VaultSecretSync::new("shop", spec);
         object.metadata.namespace = Some("shop".to_owned());
@@ -152,7 +153,7 @@ impl Scene {
         if let Some(status) = &verdict.status {
             self.object.status = Some(status.clone());
         }
-        self.verified = verdict.verified.clone().or(self.verified.take());
+        self.verified = verdict.verified.clone().or_else(|| self.verified.take());
         self.blocked = verdict.blocked;
         self.seen = Seen::Remembered;
         self.demanded.clear();

@@ -2,7 +2,7 @@
 
 use super::fixtures::{Scene, failed, key, object_source, read, secret};
 use super::*;
-use crate::api::{Deletion, OnMissing, SYNC_REQUESTED_ANNOTATION};
+use crate::api::{Deletion, EntryStatus, OnMissing, SYNC_REQUESTED_ANNOTATION};
 use crate::vault::{Answer, Failure, HealthState};
 use std::sync::Arc;
 
@@ -107,7 +107,7 @@ fn a_source_that_comes_back_is_written_again() {
     let mut scene = synced();
     scene.object.spec.data[0].on_missing = OnMissing::Remove;
     scene.object.status.as_mut().unwrap().entries[0] =
-        crate::api::EntryStatus { name: "one".to_owned(), state: "Missing".to_owned(), ..Default::default() };
+        EntryStatus { name: "one".to_owned(), state: "Missing".to_owned(), ..EntryStatus::default() };
     scene.answers = vec![read("v1", "a"), Answer::Unchanged];
     assert_eq!(change_of(scene.step()).set.keys().collect::<Vec<_>>(), ["A"]);
 }

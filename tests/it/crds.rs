@@ -26,8 +26,7 @@ fn every_field_is_described() {
     fn undescribed(path: &str, schema: &serde_json::Value, found: &mut Vec<String>) {
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
             let path = format!("{path}.{name}");
-            let standard =
-                path.ends_with(".metadata") || path.ends_with(".apiVersion") || path.ends_with(".kind");
+            let standard = ["metadata", "apiVersion", "kind"].contains(&name.as_str());
             if property["description"].as_str().is_none_or(str::is_empty) && !standard {
                 found.push(path.clone());
             }

@@ -9,6 +9,7 @@
 
 mod crds;
 mod fence;
+mod first_sync;
 mod harness;
 mod layers;
 mod protocol;

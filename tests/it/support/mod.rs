@@ -20,6 +20,7 @@ pub(crate) mod kubelet;
 pub(crate) mod manifests;
 pub(crate) mod namespace;
 pub(crate) mod processes;
+pub(crate) mod scene;
 pub(crate) mod tools;
 pub(crate) mod wait;
 pub(crate) mod wire;

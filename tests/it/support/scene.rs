@@ -1,0 +1,358 @@
+//! One test's world: a namespace, a vault in an emulator of its own, a federated ServiceAccount, a `KeyVault`, and an
+//! operator that sees nothing but that namespace.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::events::v1::Event;
+use keyvault_emulator::{Config, Emulator, FederatedCredential, Vault};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Client, Resource, ResourceExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use vaultsync::api::{KeyVault, READY, VaultSecretSync, condition};
+use vaultsync::controller::Settings;
+use vaultsync::run::{clock, run};
+use vaultsync::vault::{Limits, Transport};
+
+use super::{Faults, Namespace, until};
+
+/// The client id of the identity that every test reads as, unless it says otherwise.
+pub(crate) const CLIENT: &str = "aaaaaaaa-1111-4222-8333-444444444444";
+const AUDIENCE: &str = "api://AzureADTokenExchange";
+
+/// See the module.
+pub(crate) struct Scene {
+    pub(crate) namespace: Namespace,
+    pub(crate) emulator: Emulator,
+    /// The vault of the `KeyVault` named `default`.
+    pub(crate) vault: Vault,
+    /// On the operator's way to the API server.
+    pub(crate) faults: Faults,
+    /// What the operator is started with.
+    pub(crate) settings: Settings,
+    operator: Option<Operator>,
+}
+
+/// A running operator.
+struct Operator {
+    address: std::net::SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<Result<(), vaultsync::run::RunError>>,
+}
+
+impl Scene {
+    /// All of it, the operator running.
+    pub(crate) async fn new() -> Self {
+        let mut scene = Self::without_operator().await;
+        scene.start().await;
+        scene
+    }
+
+    /// All of it but the operator; [`Self::settings`] can still be changed.
+    pub(crate) async fn without_operator() -> Self {
+        let namespace = Namespace::new().await;
+        let emulator = Emulator::start(Config::default()).await.expect("an emulator");
+        let issuer = namespace.cluster().issuer();
+        emulator.trust_issuer(&issuer.url, &issuer.jwks.to_string()).expect("the cluster's keys");
+        // Vault names are global in Azure and no longer than 24 letters.
+        let vault = emulator.vault(&namespace.name);
+        let settings = Settings {
+            namespaces: vec![namespace.name.clone()],
+            own_namespace: Some("vaultsync-system".to_owned()),
+            drift_interval: Duration::from_secs(1),
+            drift_probes_per_second: 100,
+            stale_after: None,
+            min_refresh_interval: Duration::from_secs(1),
+            limits: Limits {
+                // Failures of a test's vault are over soon.
+                retry: (Duration::from_millis(200), Duration::from_secs(1)),
+                refused_retry: (Duration::from_millis(200), Duration::from_secs(1)),
+                retry_after: Duration::from_secs(2),
+                ..Limits::default()
+            },
+            clock,
+        };
+        let scene = Self { namespace, emulator, vault, faults: Faults::new(), settings, operator: None };
+        scene.identity("shop", CLIENT).await;
+        scene.vault.grant(CLIENT);
+        scene.create::<KeyVault>(&scene.key_vault("default", &scene.vault.url())).await;
+        scene
+    }
+
+    /// A ServiceAccount that Entra trusts as `client_id`.
+    pub(crate) async fn identity(&self, account: &str, client_id: &str) {
+        let account = self.namespace.account(account).await;
+        self.emulator.federate(FederatedCredential {
+            tenant: self.emulator.tenant().to_owned(),
+            client_id: client_id.to_owned(),
+            issuer: self.namespace.cluster().issuer().url.clone(),
+            subject: account.user(),
+            audience: AUDIENCE.to_owned(),
+        });
+    }
+
+    /// A `KeyVault` that reads as the ServiceAccount `shop`, as often as a test wants.
+    pub(crate) fn key_vault(&self, name: &str, url: &str) -> Value {
+        json!({
+            "apiVersion": "vaultsync.dev/v1alpha1", "kind": "KeyVault", "metadata": {"name": name},
+            "spec": {
+                "url": url,
+                "minRefreshInterval": "10s",
+                "identity": {"workloadIdentity": {
+                    "serviceAccountName": "shop", "clientId": CLIENT, "tenantId": self.emulator.tenant(),
+                }},
+            },
+        })
+    }
+
+    /// Starts the operator.
+    pub(crate) async fn start(&mut self) {
+        assert!(self.operator.is_none(), "one operator a scene");
+        let client = self.namespace.cluster().operator_client_with(&self.faults).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async {
+            stopped.await.ok();
+        };
+        let task = tokio::spawn(run(self.settings.clone(), client, self.transport(), listener, shutdown));
+        self.operator = Some(Operator { address, stop: Some(stop), task });
+    }
+
+    /// Stops the operator as SIGTERM does, and waits for its end.
+    pub(crate) async fn stop(&mut self) {
+        let mut operator = self.operator.take().expect("a running operator");
+        operator.stop.take().expect("not yet stopped").send(()).ok();
+        operator.task.await.expect("no panic").expect("an orderly end");
+    }
+
+    /// Ends the operator in the middle of whatever it does.
+    pub(crate) async fn kill(&mut self) {
+        let operator = self.operator.take().expect("a running operator");
+        operator.task.abort();
+        operator.task.await.ok();
+    }
+
+    fn transport(&self) -> Transport {
+        let (proxy, ca) = (self.emulator.proxy_url(), self.emulator.ca_pem().to_owned());
+        Transport::new(Arc::new(move || {
+            let proxy = reqwest::Proxy::https(&proxy).expect("a proxy's address");
+            let root = reqwest::Certificate::from_pem(ca.as_bytes()).expect("a certificate");
+            reqwest::Client::builder().proxy(proxy).tls_certs_only([root])
+        }))
+    }
+
+    /// What the operator serves at a path.
+    pub(crate) async fn http(&self, path: &str) -> (u16, String) {
+        let address = self.operator.as_ref().expect("a running operator").address;
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let answer = client.get(format!("http://{address}{path}")).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("a body"))
+    }
+
+    /// The admin, who plays the users.
+    pub(crate) fn admin(&self) -> Client {
+        self.namespace.cluster().admin()
+    }
+
+    /// A typed view of the namespace for the admin.
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        self.namespace.api(&self.admin())
+    }
+
+    /// Creates an object as a user would.
+    pub(crate) async fn create<K>(&self, object: &Value) -> K
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Serialize,
+    {
+        self.try_create(object).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same, where the API server may refuse.
+    pub(crate) async fn try_create<K>(&self, object: &Value) -> kube::Result<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Serialize,
+    {
+        // Not through the type: a user's manifest holds what a user writes, defaults and mistakes included.
+        let path = K::url_path(&(), Some(&self.namespace.name));
+        let request = http::Request::post(format!("{path}?fieldValidation=Strict"))
+            .header("content-type", "application/json")
+            .body(object.to_string().into_bytes())
+            .expect("a request");
+        self.admin().request(request).await
+    }
+
+    /// Creates a `VaultSecretSync` with this spec.
+    pub(crate) async fn sync(&self, name: &str, spec: Value) -> VaultSecretSync {
+        self.create(&sync(name, &spec)).await
+    }
+
+    /// Merges a patch into a `VaultSecretSync`.
+    pub(crate) async fn edit(&self, name: &str, patch: Value) -> VaultSecretSync {
+        self.try_edit(name, patch).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same, where the API server may refuse.
+    pub(crate) async fn try_edit(&self, name: &str, patch: Value) -> kube::Result<VaultSecretSync> {
+        let api: Api<VaultSecretSync> = self.api();
+        api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await
+    }
+
+    /// Waits until the operator has said of the newest spec that Ready is `status` for `reason`.
+    pub(crate) async fn ready(&self, name: &str, status: &str, reason: &str) -> VaultSecretSync {
+        let what = format!("{name} has Ready={status} {reason}");
+        let says = |object: Option<&VaultSecretSync>| {
+            let Some(object) = object else { return false };
+            let ready = object.status.as_ref().and_then(|known| condition(&known.conditions, READY));
+            ready.is_some_and(|ready| {
+                ready.status == status
+                    && ready.reason == reason
+                    && ready.observed_generation == object.metadata.generation
+            })
+        };
+        until(&self.api(), name, &what, says).await.expect("an object")
+    }
+
+    /// Waits until the object is synced.
+    pub(crate) async fn synced(&self, name: &str) -> VaultSecretSync {
+        self.ready(name, "True", "Synced").await
+    }
+
+    /// Waits until the connection says that Ready is `status` for `reason`.
+    pub(crate) async fn vault_says(&self, name: &str, status: &str, reason: &str) -> KeyVault {
+        let what = format!("KeyVault {name} has Ready={status} {reason}");
+        let says = |object: Option<&KeyVault>| {
+            let ready = object.and_then(|object| condition(&object.status.as_ref()?.conditions, READY));
+            ready.is_some_and(|ready| ready.status == status && ready.reason == reason)
+        };
+        until(&self.api(), name, &what, says).await.expect("an object")
+    }
+
+    /// The Secret's keys and values, as text; `None` where there is none.
+    pub(crate) async fn secret(&self, name: &str) -> Option<BTreeMap<String, String>> {
+        let secret = self.api::<Secret>().get_opt(name).await.expect("an answer")?;
+        Some(values(&secret))
+    }
+
+    /// Waits until the Secret has exactly these keys and values.
+    pub(crate) async fn secret_is(&self, name: &str, expected: &[(&str, &str)]) -> Secret {
+        let expected: BTreeMap<String, String> =
+            expected.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let what = format!("Secret {name} has the keys {:?} and their values", expected.keys());
+        let equal = |secret: Option<&Secret>| secret.is_some_and(|secret| values(secret) == expected);
+        until(&self.api(), name, &what, equal).await.expect("a Secret")
+    }
+
+    /// Waits until there is no such object.
+    pub(crate) async fn gone<K>(&self, name: &str)
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Serialize
+            + Send
+            + 'static,
+    {
+        until(&self.api::<K>(), name, &format!("{name} is gone"), |object: Option<&K>| object.is_none())
+            .await;
+    }
+
+    /// Creates a Secret that is not ours.
+    pub(crate) async fn foreign_secret(&self, name: &str, key: &str, value: &str) -> Secret {
+        let object = json!({"metadata": {"name": name}, "stringData": {key: value}});
+        let secret = serde_json::from_value(object).expect("a Secret");
+        self.api::<Secret>().create(&PostParams::default(), &secret).await.expect("a created Secret")
+    }
+
+    /// Merges a patch into a Secret as a person with `kubectl` does.
+    pub(crate) async fn edit_secret(&self, name: &str, patch: Value) -> Secret {
+        let params = PatchParams { field_manager: Some("kubectl-edit".to_owned()), ..PatchParams::default() };
+        self.api::<Secret>().patch(name, &params, &Patch::Merge(patch)).await.expect("a patched Secret")
+    }
+
+    /// Deletes an object as a user would.
+    pub(crate) async fn delete<K>(&self, name: &str)
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        self.api::<K>().delete(name, &DeleteParams::default()).await.expect("a deletion");
+    }
+
+    /// Has an object synced now, and waits for the answer.
+    pub(crate) async fn force(&self, name: &str, request: &str) -> VaultSecretSync {
+        self.edit(name, json!({"metadata": {"annotations": {"vaultsync.dev/sync-requested-at": request}}}))
+            .await;
+        let answered = |object: Option<&VaultSecretSync>| {
+            let status = object.and_then(|object| object.status.as_ref());
+            status.is_some_and(|status| status.last_handled_sync.as_deref() == Some(request))
+        };
+        until(&self.api(), name, &format!("{name} answers the request {request}"), answered)
+            .await
+            .expect("an object")
+    }
+
+    /// The reasons of all events about an object, oldest first.
+    pub(crate) async fn event_reasons(&self, name: &str) -> Vec<String> {
+        let mut events = self.api::<Event>().list(&ListParams::default()).await.expect("events").items;
+        events.retain(|event| {
+            event.regarding.as_ref().is_some_and(|about| about.name.as_deref() == Some(name))
+        });
+        events.sort_by_key(|event| event.event_time.as_ref().map(|time| time.0));
+        events.into_iter().filter_map(|event| event.reason).collect()
+    }
+
+    /// The message of Ready.
+    pub(crate) fn message(object: &VaultSecretSync) -> String {
+        let status = object.status.as_ref().expect("a status");
+        condition(&status.conditions, READY).expect("a condition").message.clone()
+    }
+}
+
+/// The manifest of a `VaultSecretSync`.
+pub(crate) fn sync(name: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "vaultsync.dev/v1alpha1", "kind": "VaultSecretSync",
+        "metadata": {"name": name}, "spec": spec,
+    })
+}
+
+/// A spec of `data` alone: pairs of key and secret, read as often as a test may.
+pub(crate) fn data(pairs: &[(&str, &str)]) -> Value {
+    let items: Vec<Value> =
+        pairs.iter().map(|(key, secret)| json!({"key": key, "from": {"secret": {"name": secret}}})).collect();
+    json!({"refreshInterval": "10s", "data": items})
+}
+
+fn values(secret: &Secret) -> BTreeMap<String, String> {
+    let data = secret.data.iter().flatten();
+    data.map(|(key, value)| (key.clone(), String::from_utf8_lossy(&value.0).into_owned())).collect()
+}
+
+/// The resourceVersion, for whoever counts movements.
+pub(crate) fn version<K: Resource>(object: &K) -> String {
+    object.resource_version().unwrap_or_default()
+}
