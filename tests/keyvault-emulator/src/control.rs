@@ -89,9 +89,10 @@ struct OfVault {
 async fn requests(Extract(shared): Context, Query(of): Query<OfVault>) -> Json<Value> {
     let wanted = of.vault.map(|name| name.to_lowercase());
     shared.look(|state| {
-        let requests = state.journal.requests.iter();
-        let chosen = requests.filter(|request| wanted.as_ref().is_none_or(|name| *name == request.vault));
-        Json(json!(chosen.collect::<Vec<_>>()))
+        Json(match wanted {
+            Some(name) => json!(state.journal.of_vault(&name)),
+            None => json!(state.journal.all_requests()),
+        })
     })
 }
 

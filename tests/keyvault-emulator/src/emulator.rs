@@ -202,7 +202,7 @@ impl Emulator {
     /// Every request to a vault so far, in order of arrival.
     #[must_use]
     pub fn requests(&self) -> Vec<LoggedRequest> {
-        self.shared.look(|state| state.journal.requests.clone())
+        self.shared.look(|state| state.journal.all_requests())
     }
 
     /// Every request to the token endpoint so far.

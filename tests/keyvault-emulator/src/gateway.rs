@@ -158,7 +158,7 @@ async fn ask_vault(shared: &Shared, name: &str, cut: &Notify, request: &VaultReq
         }
     };
     shared.change(|state| {
-        if let Some(logged) = state.journal.request_mut(entry) {
+        if let Some(logged) = state.journal.request_mut(name, entry) {
             logged.status = Some(answer.status.as_u16());
             logged.code.clone_from(&answer.code);
             logged.inner_code.clone_from(&answer.inner);

@@ -3,6 +3,8 @@
 //! Invariant: no value, token, secret or assertion is ever in it. An entry is written when the request arrives and
 //! completed when it is answered, so a stalled request is seen too.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -95,7 +97,8 @@ pub(crate) struct Entry {
 
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
-    pub(crate) requests: Vec<LoggedRequest>,
+    /// By vault: who waits for one looks at its requests again and again.
+    requests: BTreeMap<String, Vec<LoggedRequest>>,
     pub(crate) tokens: Vec<TokenRequest>,
     pub(crate) connects: Vec<Connect>,
     epoch: u64,
@@ -103,8 +106,9 @@ pub(crate) struct Journal {
 
 impl Journal {
     pub(crate) fn request(&mut self, request: LoggedRequest) -> Entry {
-        self.requests.push(request);
-        Entry { index: self.requests.len() - 1, epoch: self.epoch }
+        let requests = self.requests.entry(request.vault.clone()).or_default();
+        requests.push(request);
+        Entry { index: requests.len() - 1, epoch: self.epoch }
     }
 
     pub(crate) fn token(&mut self, request: TokenRequest) -> Entry {
@@ -112,8 +116,20 @@ impl Journal {
         Entry { index: self.tokens.len() - 1, epoch: self.epoch }
     }
 
-    pub(crate) fn request_mut(&mut self, entry: Entry) -> Option<&mut LoggedRequest> {
-        self.requests.get_mut(entry.index).filter(|_| entry.epoch == self.epoch)
+    /// The requests to one vault, in order of arrival.
+    pub(crate) fn of_vault(&self, vault: &str) -> &[LoggedRequest] {
+        self.requests.get(vault).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The requests to every vault, in order of arrival.
+    pub(crate) fn all_requests(&self) -> Vec<LoggedRequest> {
+        let mut all: Vec<_> = self.requests.values().flatten().cloned().collect();
+        all.sort_by_key(|request| request.time);
+        all
+    }
+
+    pub(crate) fn request_mut(&mut self, vault: &str, entry: Entry) -> Option<&mut LoggedRequest> {
+        self.requests.get_mut(vault)?.get_mut(entry.index).filter(|_| entry.epoch == self.epoch)
     }
 
     pub(crate) fn token_mut(&mut self, entry: Entry) -> Option<&mut TokenRequest> {
@@ -168,6 +184,6 @@ mod tests {
         let entry = journal.request(at(1));
         journal.clear();
         journal.request(at(2));
-        assert!(journal.request_mut(entry).is_none());
+        assert!(journal.request_mut("shop", entry).is_none());
     }
 }

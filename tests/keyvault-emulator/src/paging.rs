@@ -14,7 +14,8 @@ pub(crate) const MAX_RESULTS: usize = 25;
 /// Where a list goes on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SkipToken {
-    after: String,
+    /// The last key of the page before.
+    pub(crate) after: String,
     /// The page this token asks for follows an empty one.
     #[serde(default)]
     gap: bool,
@@ -46,11 +47,11 @@ pub(crate) fn max_results(text: Option<&str>) -> Result<usize, Refusal> {
     }
 }
 
-/// One page of `sorted` keys, and the token of the next one while there is more.
+/// One page of keys sorted in ascending order, and the token of the next one while there is more.
 ///
 /// `sparse` puts an empty page, with a token, before each page but the first, as the service does now and then.
-pub(crate) fn page<T>(
-    sorted: Vec<(String, T)>,
+pub(crate) fn page<'a, T>(
+    sorted: impl Iterator<Item = (&'a str, T)>,
     from: Option<&SkipToken>,
     count: usize,
     sparse: bool,
@@ -58,18 +59,14 @@ pub(crate) fn page<T>(
     if let Some(token) = from.filter(|token| sparse && !token.gap) {
         return (Vec::new(), Some(SkipToken { gap: true, ..token.clone() }));
     }
-    let mut rest = sorted
-        .into_iter()
-        .filter(|(key, _)| from.is_none_or(|token| *key > token.after))
-        .collect::<Vec<_>>()
-        .into_iter();
-    let mut last = String::new();
+    let mut rest = sorted.skip_while(|(key, _)| from.is_some_and(|token| *key <= token.after.as_str()));
+    let mut last = "";
     let mut items = Vec::new();
     for (key, item) in rest.by_ref().take(count) {
         last = key;
         items.push(item);
     }
-    let next = (rest.len() > 0).then_some(SkipToken { after: last, gap: false });
+    let next = rest.next().map(|_| SkipToken { after: last.to_owned(), gap: false });
     (items, next)
 }
 
@@ -81,10 +78,14 @@ mod tests {
         (0..count).map(|index| (format!("{index:04}"), index)).collect()
     }
 
+    fn sorted(keys: &[(String, usize)]) -> impl Iterator<Item = (&str, usize)> {
+        keys.iter().map(|(key, item)| (key.as_str(), *item))
+    }
+
     fn walk(total: usize, count: usize, sparse: bool) -> Vec<Vec<usize>> {
         let (mut pages, mut from) = (Vec::new(), None);
         loop {
-            let (items, next) = page(keys(total), from.as_ref(), count, sparse);
+            let (items, next) = page(sorted(&keys(total)), from.as_ref(), count, sparse);
             pages.push(items);
             let Some(next) = next else { return pages };
             from = Some(SkipToken::decode(&next.encode()).unwrap());
@@ -109,10 +110,10 @@ mod tests {
 
     #[test]
     fn an_item_removed_between_two_pages_moves_no_other() {
-        let (_, next) = page(keys(10), None, 5, false);
+        let (_, next) = page(sorted(&keys(10)), None, 5, false);
         let mut left = keys(10);
         left.remove(0);
-        let (items, _) = page(left, next.as_ref(), 5, false);
+        let (items, _) = page(sorted(&left), next.as_ref(), 5, false);
         assert_eq!(items, [5, 6, 7, 8, 9]);
     }
 

@@ -140,37 +140,38 @@ fn answer(
 fn list(vault: &mut VaultState, request: &VaultRequest, call: &Call) -> Result<Map<String, Value>, Refusal> {
     let count = paging::max_results(request.query.get("maxresults").map(String::as_str))?;
     let from = request.query.get("$skiptoken").map(|text| SkipToken::decode(text)).transpose()?;
-    let host = vault.name.as_str();
-    let item = |key: &String, secret: &Secret, deleted: bool| {
+    let from = from.as_ref();
+    let after = from.map(|token| token.after.as_str());
+    let VaultState { name: host, secrets, sparse, .. } = vault;
+    let item = |secret: &Secret| {
         let mut item = secret.current().map(metadata).unwrap_or_default();
         item.insert("id".to_owned(), format!("{}/secrets/{}", origin(host), secret.name).into());
-        if deleted {
-            item.extend(deletion(host, secret));
-        }
-        (key.clone(), item)
+        item
     };
-    let items: Vec<_> = match call.operation {
+    let (items, next): (Vec<_>, _) = match call.operation {
         Operation::ListDeleted => {
-            vault.secrets.absent().map(|(key, secret)| item(key, secret, true)).collect()
+            let (found, next) = paging::page(secrets.absent(after), from, count, *sparse);
+            let with_deletion = |secret| item(secret).into_iter().chain(deletion(host, secret)).collect();
+            (found.into_iter().map(with_deletion).collect(), next)
         }
         Operation::ListVersions => {
-            let secret = vault.secrets.find(&call.name)?;
-            let mut items: Vec<_> = secret
-                .versions
-                .iter()
-                .map(|version| {
-                    let mut item = metadata(version);
-                    item.insert("id".to_owned(), version_id(host, secret, version).into());
-                    (version.id.clone(), item)
-                })
-                .collect();
+            let secret = &*secrets.find(&call.name)?;
+            let mut versions: Vec<_> = secret.versions.iter().map(|made| (made.id.as_str(), made)).collect();
             // By version id, which is random: never the order they were made in.
-            items.sort_by(|(left, _), (right, _)| left.cmp(right));
-            items
+            versions.sort_by_key(|(id, _)| *id);
+            let (found, next) = paging::page(versions.into_iter(), from, count, *sparse);
+            let version_item = |version| {
+                let mut item = metadata(version);
+                item.insert("id".to_owned(), version_id(host, secret, version).into());
+                item
+            };
+            (found.into_iter().map(version_item).collect(), next)
         }
-        _ => vault.secrets.present().map(|(key, secret)| item(key, secret, false)).collect(),
+        _ => {
+            let (found, next) = paging::page(secrets.present(after), from, count, *sparse);
+            (found.into_iter().map(item).collect(), next)
+        }
     };
-    let (items, next) = paging::page(items, from.as_ref(), count, vault.sparse);
     let version = request.query.get("api-version").map(String::as_str).unwrap_or_default();
     let link = next.map(|token| {
         let path = request.path.as_str();

@@ -4,7 +4,7 @@
 //! current one; a soft-deleted secret keeps its versions and its name. After a delete or recover over REST the secret
 //! settles: the next few looks still miss, counted in requests so that nobody has to wait for a clock.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, ops::Bound};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -259,14 +259,20 @@ impl Secrets {
         }
     }
 
-    /// The secrets that are there, keyed and sorted as LIST sorts: by upper-cased name.
-    pub(crate) fn present(&self) -> impl Iterator<Item = (&String, &Secret)> {
-        self.by_name.iter().filter(|(_, secret)| secret.deletion.is_none() && secret.settling == 0)
+    /// The secrets that are there, keyed and sorted as LIST sorts: by upper-cased name; those after a key, if given.
+    pub(crate) fn present(&self, after: Option<&str>) -> impl Iterator<Item = (&str, &Secret)> {
+        self.settled(after).filter(|(_, secret)| secret.deletion.is_none())
     }
 
     /// The deleted secrets whose deletion shows, in the same order.
-    pub(crate) fn absent(&self) -> impl Iterator<Item = (&String, &Secret)> {
-        self.by_name.iter().filter(|(_, secret)| secret.deletion.is_some() && secret.settling == 0)
+    pub(crate) fn absent(&self, after: Option<&str>) -> impl Iterator<Item = (&str, &Secret)> {
+        self.settled(after).filter(|(_, secret)| secret.deletion.is_some())
+    }
+
+    fn settled(&self, after: Option<&str>) -> impl Iterator<Item = (&str, &Secret)> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let found = self.by_name.range::<str, _>((start, Bound::Unbounded));
+        found.map(|(key, secret)| (key.as_str(), secret)).filter(|(_, secret)| secret.settling == 0)
     }
 }
 
@@ -305,7 +311,10 @@ mod tests {
         let second = set(&mut secrets, "DB-URL", "two", 2);
         assert_eq!(secrets.read("db-url", None).unwrap().1.id, second);
         assert_eq!(secrets.read("db-url", Some(&first.to_uppercase())).unwrap().1.value, "one");
-        assert_eq!(secrets.present().map(|(_, secret)| secret.name.as_str()).collect::<Vec<_>>(), ["Db-Url"]);
+        assert_eq!(
+            secrets.present(None).map(|(_, secret)| secret.name.as_str()).collect::<Vec<_>>(),
+            ["Db-Url"]
+        );
     }
 
     #[test]

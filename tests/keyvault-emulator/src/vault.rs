@@ -14,7 +14,7 @@ use crate::{
     journal::LoggedRequest,
     refusal::Refusal,
     secrets::{Change, SecretOptions, Secrets, VersionInfo},
-    state::{Shared, State, VaultState},
+    state::{Shared, VaultState},
 };
 
 /// A handle on one vault; clones are the same vault.
@@ -185,14 +185,14 @@ impl Vault {
     /// The secrets that are there, in the order LIST has.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        self.change(|vault| vault.secrets.present().map(|(_, secret)| secret.name.clone()).collect())
+        self.change(|vault| vault.secrets.present(None).map(|(_, secret)| secret.name.clone()).collect())
     }
 
     /// The versions of a secret in the order they were made; none when there is no such secret.
     #[must_use]
     pub fn versions(&self, name: &str) -> Vec<VersionInfo> {
         self.change(|vault| {
-            let found = vault.secrets.present().find(|(key, _)| key.eq_ignore_ascii_case(name));
+            let found = vault.secrets.present(None).find(|(key, _)| key.eq_ignore_ascii_case(name));
             let versions = found.map(|(_, secret)| secret.versions.iter());
             let info = versions.into_iter().flatten().map(|version| VersionInfo {
                 version: version.id.clone(),
@@ -222,7 +222,7 @@ impl Vault {
     /// The requests to this vault so far, in order of arrival.
     #[must_use]
     pub fn requests(&self) -> Vec<LoggedRequest> {
-        self.shared.look(|state| self.own_requests(state))
+        self.shared.look(|state| state.journal.of_vault(&self.name).to_vec())
     }
 
     /// Waits until the requests to this vault satisfy `enough`, and returns them. It looks again at every arrival and
@@ -233,8 +233,8 @@ impl Vault {
     ) -> Vec<LoggedRequest> {
         self.shared
             .until(|state| {
-                let requests = self.own_requests(state);
-                enough(&requests).then_some(requests)
+                let requests = state.journal.of_vault(&self.name);
+                enough(requests).then(|| requests.to_vec())
             })
             .await
     }
@@ -248,11 +248,10 @@ impl Vault {
     /// How many requests satisfy the condition.
     #[must_use]
     pub fn count_where(&self, mut wanted: impl FnMut(&LoggedRequest) -> bool) -> usize {
-        self.requests().iter().filter(|request| wanted(request)).count()
-    }
-
-    fn own_requests(&self, state: &State) -> Vec<LoggedRequest> {
-        state.journal.requests.iter().filter(|request| request.vault == self.name).cloned().collect()
+        self.shared.look(|state| {
+            let requests = state.journal.of_vault(&self.name).iter();
+            requests.filter(|request| wanted(request)).count()
+        })
     }
 
     /// Runs `change` on the vault, which is made again if it was removed.
