@@ -12,5 +12,6 @@ mod fence;
 mod first_sync;
 mod harness;
 mod layers;
+mod plane;
 mod protocol;
 mod support;
