@@ -452,6 +452,66 @@ fn a_longer_interval_takes_effect_when_the_impatient_user_leaves() {
 }
 
 #[test]
+fn a_value_that_nobody_lacks_is_not_kept() {
+    let mut world = World::new();
+    world.say("db", Said::Version(1));
+    let _ = world.ask("a", &[want("db", Some(1))]);
+    world.pass(MINUTE);
+    assert_eq!(world.gets.len(), 1);
+    let repair = Want { value: true, ..want("db", Some(1)) };
+    assert!(matches!(world.ask("a", std::slice::from_ref(&repair)).answers[0], Answer::Pending));
+    world.settle();
+    assert!(is_read(&world.ask("a", &[repair]).answers[0], 1));
+}
+
+#[test]
+fn who_was_woken_and_has_not_come_yet_is_not_woken_again_for_the_same_value() {
+    let mut world = World::new();
+    world.say("db", Said::Version(1));
+    let _ = world.ask("slow", &[want("db", None)]);
+    world.settle();
+    world.woken();
+    let _ = world.ask("new", &[Want { value: true, ..want("db", Some(1)) }]);
+    world.host.refresh(&user("new"), &connection(0), world.now);
+    world.settle();
+    assert_eq!(world.gets.len(), 2);
+    assert_eq!(world.woken(), [Wake::User(user("new"))]);
+}
+
+#[test]
+fn many_forbidden_secrets_are_still_their_own_failures_while_another_is_read() {
+    let mut world = World::new();
+    world.say("open", Said::Version(1));
+    let _ = world.ask("one", &[want("open", Some(1))]);
+    world.pass(MINUTE);
+    let names = ["a", "b", "c", "d"];
+    for name in names {
+        world.say(name, Said::Fails(Failure::MissingRole(Principal::default())));
+    }
+    let wants: Vec<Want> = names.iter().map(|name| want(name, None)).collect();
+    let _ = world.ask("two", &wants);
+    world.settle();
+    let reply = world.ask("two", &wants);
+    assert!(reply.answers.iter().all(|answer| matches!(answer, Answer::Failed(_))));
+    assert!(matches!(reply.health.state, HealthState::Working));
+}
+
+#[test]
+fn an_outage_ends_even_if_who_met_it_has_gone() {
+    let mut world = World::new();
+    world.down = Some((Failure::Throttled(Peer::Vault), None));
+    let _ = world.ask("met-it", &[want("db", None)]);
+    let patient = Want { interval: 600 * MINUTE, ..want("other", Some(1)) };
+    let _ = world.ask("patient", &[patient]);
+    world.settle();
+    world.host.forget(&user("met-it"), &connection(0), world.now);
+    world.down = None;
+    world.pass(2 * MINUTE);
+    let health = world.host.health(&connection(0), world.now).unwrap();
+    assert!(matches!(health.state, HealthState::Working), "{health:?}");
+}
+
+#[test]
 fn no_value_is_in_the_debug_of_anything() {
     let mut world = World::new();
     world.say("db", Said::Version(1));
