@@ -163,9 +163,9 @@ fn observe(context: &Context, scope: Option<&str>, event: &Event<VaultSecretSync
 
 /// A connection that came, changed or went is news for its objects; its status is not.
 fn wake_users(context: &Context, event: &Event<KeyVault>) {
-    let (Event::Apply(vault) | Event::Delete(vault)) = event else { return };
+    let (Event::Apply(vault) | Event::InitApply(vault) | Event::Delete(vault)) = event else { return };
     let (namespace, name) = (vault.namespace().unwrap_or_default(), vault.name_any());
-    let unchanged = matches!(event, Event::Apply(_))
+    let unchanged = !matches!(event, Event::Delete(_))
         && context.vault(&namespace, &name).is_some_and(|old| {
             old.metadata.generation == vault.metadata.generation && old.metadata.uid == vault.metadata.uid
         });

@@ -8,6 +8,7 @@
 //! [`plan`] is called until it settles. It knows no client and takes the time as an argument. Its order is the
 //! behaviour: what refuses first, wins.
 
+mod json;
 mod problem;
 mod render;
 mod sources;

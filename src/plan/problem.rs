@@ -74,7 +74,7 @@ impl Problem {
     pub(super) fn too_large() -> Self {
         Self::new(
             Reason::TooLarge,
-            "The Secret would be larger than 1 MiB, the most that Kubernetes takes; nothing was written. Split it into several objects.".to_owned(),
+            "The Secret would be larger than 1 MiB, the most that Kubernetes takes, or have more than 4096 keys; nothing was written. Split it into several objects.".to_owned(),
         )
     }
 

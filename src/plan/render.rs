@@ -2,21 +2,22 @@
 //!
 //! Errors here carry a reason and never a piece of a value; `serde_json` would print the value it dislikes.
 
+use super::json::{Absent, Json};
 use super::sources::UsedSource;
 use crate::api::{DataItem, Decode, OnMissing, Reason, VaultSecretSyncSpec};
 use crate::vault::{Answer, Reading};
 use base64::Engine as _;
 use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use jsonpath_rust::JsonPath as _;
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 /// The most that the API server takes in one Secret, keys and values together.
 pub const MAX_SECRET_BYTES: usize = 1024 * 1024;
+
+/// The most keys that `status.target.keys` can name.
+pub(super) const MAX_KEYS: usize = 4096;
 
 /// The bytes of one key. Cannot be printed; wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
@@ -111,11 +112,10 @@ fn render_data(
     rendered: &mut Rendered,
 ) {
     let items: Vec<&DataItem> = used.data.iter().filter_map(|&place| spec.data.get(place)).collect();
-    let document = Document::of(&items, answer);
     let mut removed = 0;
     for item in &items {
         let outcome = match answer {
-            Answer::Read(reading) => key_bytes(item, reading, document.as_ref()),
+            Answer::Read(reading) => key_bytes(item, reading).map_err(Some),
             Answer::Failed(failure) => Err(Some(failure_reason(failure.reason()))),
             Answer::Unchanged | Answer::Pending => Err(None),
         };
@@ -178,19 +178,15 @@ fn render_object(
             return Vec::new();
         }
     };
-    let document = Document::parse(reading);
-    let Some(members) = document.as_ref().and_then(|document| document.0.as_object()) else {
+    let Some(members) = Json::parse(reading.value.expose()).and_then(Json::members) else {
         rendered.complete = false;
         rendered.problem(index, Reason::InvalidJson);
         return Vec::new();
     };
     let mut keys = Vec::with_capacity(members.len());
-    for (name, value) in members {
-        if value.is_null() {
-            continue;
-        }
-        if valid_key(name) {
-            keys.push((name.clone(), KeyBytes::new(text_of(value).into_bytes())));
+    for (name, part) in members {
+        if valid_key(&name) {
+            keys.push((name, KeyBytes::new(part.text().as_bytes().to_vec())));
         } else {
             rendered.problem(index, Reason::InvalidKey);
         }
@@ -198,54 +194,16 @@ fn render_object(
     keys
 }
 
-/// A parsed value; its strings are wiped when it goes.
-struct Document(Value);
-
-impl Document {
-    /// `None` where the value is not JSON; the parser's error holds pieces of the value and is dropped here.
-    fn parse(reading: &Reading) -> Option<Self> {
-        serde_json::from_str(reading.value.expose()).ok().map(Self)
-    }
-
-    /// Parsed once for all the properties of one source.
-    fn of(items: &[&DataItem], answer: &Answer) -> Option<Self> {
-        let Answer::Read(reading) = answer else { return None };
-        items.iter().any(|item| item.from.secret.property.is_some()).then(|| Self::parse(reading)).flatten()
-    }
-}
-
-impl Drop for Document {
-    fn drop(&mut self) {
-        fn wipe(value: &mut Value) {
-            match value {
-                Value::String(text) => text.zeroize(),
-                Value::Array(items) => items.iter_mut().for_each(wipe),
-                Value::Object(members) => members.values_mut().for_each(wipe),
-                Value::Null | Value::Bool(_) | Value::Number(_) => {}
-            }
-        }
-        wipe(&mut self.0);
-    }
-}
-
-fn key_bytes(
-    item: &DataItem,
-    reading: &Arc<Reading>,
-    document: Option<&Document>,
-) -> Result<KeyBytes, Option<Reason>> {
+fn key_bytes(item: &DataItem, reading: &Reading) -> Result<KeyBytes, Reason> {
     let secret = &item.from.secret;
-    let Some(property) = &secret.property else {
-        return decode(reading.value.expose(), secret.decode).map_err(Some);
-    };
-    let document = document.ok_or(Some(Reason::InvalidJson))?;
-    let found = document.0.query(property).map_err(|_| Some(Reason::InvalidSpec))?;
-    let value = found.first().filter(|value| !value.is_null()).ok_or(Some(Reason::PropertyNotFound))?;
-    decode(&Zeroizing::new(text_of(value)), secret.decode).map_err(Some)
-}
-
-/// A string raw, anything else as compact JSON.
-fn text_of(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    let value = reading.value.expose();
+    let Some(property) = &secret.property else { return decode(value, secret.decode) };
+    let part =
+        Json::parse(value).ok_or(Reason::InvalidJson)?.at(property).map_err(|absent| match absent {
+            Absent::NotFound => Reason::PropertyNotFound,
+            Absent::BadPath => Reason::InvalidSpec,
+        })?;
+    decode(&part.text(), secret.decode)
 }
 
 fn decode(text: &str, how: Decode) -> Result<KeyBytes, Reason> {
@@ -295,32 +253,19 @@ mod tests {
         DataItem { key: "KEY".to_owned(), from: From { secret }, on_missing: OnMissing::Keep }
     }
 
-    fn rendered(value: &str, property: Option<&str>, how: Decode) -> Result<String, Option<Reason>> {
-        let item = item(property, how);
-        let answer = Answer::Read(Arc::new(reading("v1", value)));
-        let Answer::Read(read) = &answer else { unreachable!() };
-        let document = Document::of(&[&item], &answer);
-        key_bytes(&item, read, document.as_ref())
+    fn rendered(value: &str, property: Option<&str>, how: Decode) -> Result<String, Reason> {
+        key_bytes(&item(property, how), &reading("v1", value))
             .map(|bytes| String::from_utf8_lossy(bytes.expose()).into_owned())
     }
 
     #[test]
-    fn a_property_gives_strings_raw_and_anything_else_as_compact_json() {
-        let json = r#"{"token": "t1", "port": 5432, "hosts": ["a", "b"], "user-name": "u", "none": null}"#;
-        let of = |path| rendered(json, Some(path), Decode::None);
-        assert_eq!(of("$.token"), Ok("t1".to_owned()));
-        assert_eq!(of("$.port"), Ok("5432".to_owned()));
-        assert_eq!(of("$.hosts"), Ok(r#"["a","b"]"#.to_owned()));
-        assert_eq!(of("$.hosts[1]"), Ok("b".to_owned()));
-        assert_eq!(of("$.hosts[-1]"), Ok("b".to_owned()));
-        assert_eq!(of("$['user-name']"), Ok("u".to_owned()));
-        assert_eq!(of("$.none"), Err(Some(Reason::PropertyNotFound)));
-        assert_eq!(of("$.other"), Err(Some(Reason::PropertyNotFound)));
-    }
-
-    #[test]
-    fn a_value_that_is_no_json_has_no_property() {
-        assert_eq!(rendered("plain", Some("$.token"), Decode::None), Err(Some(Reason::InvalidJson)));
+    fn a_property_is_taken_before_it_is_decoded() {
+        let json = r#"{"token": "aGk", "port": 5432, "none": null}"#;
+        assert_eq!(rendered(json, Some("$.token"), Decode::Base64), Ok("hi".to_owned()));
+        assert_eq!(rendered(json, Some("$.port"), Decode::None), Ok("5432".to_owned()));
+        assert_eq!(rendered(json, Some("$.none"), Decode::None), Err(Reason::PropertyNotFound));
+        assert_eq!(rendered(json, Some("$.*"), Decode::None), Err(Reason::InvalidSpec));
+        assert_eq!(rendered("plain", Some("$.token"), Decode::None), Err(Reason::InvalidJson));
     }
 
     #[test]
@@ -330,7 +275,7 @@ mod tests {
         assert_eq!(rendered("aGk", None, Decode::Base64), Ok("hi".to_owned()));
         assert_eq!(rendered("aGk_aGk-", None, Decode::Auto), Ok("hi?hi>".to_owned()));
         assert_eq!(rendered("not base64!", None, Decode::Auto), Ok("not base64!".to_owned()));
-        assert_eq!(rendered("not base64!", None, Decode::Base64), Err(Some(Reason::DecodeFailed)));
+        assert_eq!(rendered("not base64!", None, Decode::Base64), Err(Reason::DecodeFailed));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What to write: which values are needed, which keys are set, removed and kept.
 
-use super::render::{MAX_SECRET_BYTES, Rendered, render};
+use super::render::{MAX_KEYS, MAX_SECRET_BYTES, Rendered, render};
 use super::target::{Change, Desired, NewSecret, Observed, Seen, drifted, manager_of};
 use super::{Input, Problem, Step, answers, remembered, renders_all, sources, verdict};
 use crate::vault::Answer;
@@ -96,10 +96,8 @@ fn create(input: &Input<'_>, rendered: Rendered) -> Step {
     let lacking = type_.required_keys().iter().find(|key| !rendered.set.contains_key(**key));
     let problem = if let Some(key) = lacking {
         Some(Problem::missing_key(type_, key))
-    } else if size(&rendered.set) > MAX_SECRET_BYTES {
-        Some(Problem::too_large())
     } else {
-        None
+        too_large(&rendered.set)
     };
     if rendered.set.is_empty() || problem.is_some() {
         return Step::Settle(verdict::not_written(input, &rendered, problem.as_ref()));
@@ -132,8 +130,8 @@ fn change(
         let problem = Problem::missing_key(input.object.spec.target.type_, key);
         return Step::Settle(verdict::not_written(input, rendered, Some(&problem)));
     }
-    if size(&change.set) > MAX_SECRET_BYTES {
-        return Step::Settle(verdict::not_written(input, rendered, Some(&Problem::too_large())));
+    if let Some(problem) = too_large(&change.set) {
+        return Step::Settle(verdict::not_written(input, rendered, Some(&problem)));
     }
     if change.is_empty() {
         return Step::Settle(verdict::settled(input));
@@ -218,6 +216,8 @@ fn left_keys(input: &Input<'_>, rendered: &Rendered, observed: Option<&Observed>
     gone.into_iter().filter(exists).collect()
 }
 
-fn size(set: &BTreeMap<String, super::KeyBytes>) -> usize {
-    set.iter().map(|(key, bytes)| key.len() + bytes.expose().len()).sum()
+/// More than the API server takes in a Secret, or than status can name.
+fn too_large(set: &BTreeMap<String, super::KeyBytes>) -> Option<Problem> {
+    let bytes: usize = set.iter().map(|(key, bytes)| key.len() + bytes.expose().len()).sum();
+    (bytes > MAX_SECRET_BYTES || set.len() > MAX_KEYS).then(Problem::too_large)
 }
