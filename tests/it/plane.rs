@@ -376,3 +376,28 @@ async fn a_service_account_that_is_not_there_costs_no_call_to_the_token_service(
     assert_eq!(stage.reason(&connection("prod"), &want("db")).await, "ServiceAccountNotFound");
     assert!(stage.emulator.token_requests().is_empty());
 }
+
+#[tokio::test]
+async fn a_vault_that_hangs_holds_up_only_its_own_users() {
+    let mut stage = Stage::new().await;
+    let hangs = stage.vault("hangs");
+    stage.vault("works");
+    let _ = hangs.fault(Fault::stall());
+    let _ = stage.plane.ask(&user("waits"), &connection("hangs"), &[want("db")]);
+    hangs.requests_until(|requests| requests.iter().any(|request| request.client_id.is_some())).await;
+    let value = stage.value(&user("reads"), &connection("works"), &want("db")).await;
+    assert_eq!(value, format!("{CANARY}-works"));
+    let reply = stage.plane.ask(&user("waits"), &connection("hangs"), &[want("db")]);
+    assert!(matches!(reply.answers[0], Answer::Pending), "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_vault_is_read_over_one_connection() {
+    let mut stage = Stage::new().await;
+    let vault = stage.vault("prod");
+    stage.value(&user("shop"), &connection("prod"), &want("db")).await;
+    vault.requests_until(|requests| requests.len() > 10).await;
+    let tunnels =
+        stage.emulator.connects().iter().filter(|connect| connect.target.starts_with("prod.")).count();
+    assert_eq!(tunnels, 1);
+}
