@@ -83,7 +83,9 @@ def control(tmp_path_factory):
     bundle = tmp_path_factory.mktemp("emulator") / "ca.pem"
     emulator = subprocess.Popen([binary, "--ca-out", str(bundle)], stdout=subprocess.PIPE, text=True)
     try:
-        address = json.loads(emulator.stdout.readline())
+        line = emulator.stdout.readline()
+        assert line, f"{binary} ended with {emulator.wait()} before it was ready"
+        address = json.loads(line)
         with pytest.MonkeyPatch.context() as environment:
             for name in list(os.environ):
                 if name.upper() in ("NO_PROXY", "HTTP_PROXY", "ALL_PROXY", "HTTPS_PROXY", "CURL_CA_BUNDLE"):

@@ -191,6 +191,26 @@ def test_a_claims_challenge_makes_the_client_ask_for_a_new_token_once(control, v
     assert len(asked) == 2
 
 
+@pytest.mark.parametrize("code", ["AKV10032", "AKV10022", "TokenExpired"])
+def test_a_token_the_vault_refuses_is_renewed_once(vault, secrets, code):
+    vault.set("db", "one")
+    secrets.get_secret("db")
+    vault.fault("unauthorized", code=code, times=1)
+    assert secrets.get_secret("db").value == "one"
+    vault.fault("unauthorized", code=code)
+    with pytest.raises(ClientAuthenticationError, match=code):
+        secrets.get_secret("db")
+
+
+def test_a_busy_token_endpoint_is_tried_again(control, vault, secrets):
+    vault.set("db", "one")
+    control.call("POST", "/entra/faults", {"kind": "throttle", "secret": vault.client_id, "times": 1})
+    control.call("POST", "/entra/faults", {"kind": "status", "status": 503, "secret": vault.client_id, "times": 1})
+    assert secrets.get_secret("db").value == "one"
+    asked = [entry for entry in control.call("GET", "/token-requests") if entry["clientId"] == vault.client_id]
+    assert [entry["status"] for entry in asked] == [429, 503, 200]
+
+
 def test_an_error_of_the_token_endpoint_on_demand_is_read(control, vault):
     control.call("POST", "/entra/faults", {"kind": "aadsts", "number": 7000222, "secret": vault.client_id})
     credential = ClientSecretCredential(control.tenant, vault.client_id, vault.secret)
