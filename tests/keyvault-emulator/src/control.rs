@@ -102,11 +102,11 @@ async fn clear_log(Extract(shared): Context) -> StatusCode {
 }
 
 async fn token_requests(Extract(shared): Context) -> Json<Value> {
-    shared.look(|state| Json(json!(state.journal.tokens)))
+    shared.look(|state| Json(json!(state.journal.tokens.entries())))
 }
 
 async fn connects(Extract(shared): Context) -> Json<Value> {
-    shared.look(|state| Json(json!(state.journal.connects)))
+    shared.look(|state| Json(json!(state.journal.connects.entries())))
 }
 
 #[derive(Deserialize)]

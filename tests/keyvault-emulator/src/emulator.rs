@@ -208,7 +208,7 @@ impl Emulator {
     /// Every request to the token endpoint so far.
     #[must_use]
     pub fn token_requests(&self) -> Vec<TokenRequest> {
-        self.shared.look(|state| state.journal.tokens.clone())
+        self.shared.look(|state| state.journal.tokens.entries().to_vec())
     }
 
     /// Waits until the token requests so far satisfy `enough`, and returns them.
@@ -216,13 +216,17 @@ impl Emulator {
         &self,
         mut enough: impl FnMut(&[TokenRequest]) -> bool,
     ) -> Vec<TokenRequest> {
-        self.shared.until(|state| enough(&state.journal.tokens).then(|| state.journal.tokens.clone())).await
+        self.shared
+            .until(|state| {
+                enough(state.journal.tokens.entries()).then(|| state.journal.tokens.entries().to_vec())
+            })
+            .await
     }
 
     /// Every request to the proxy so far.
     #[must_use]
     pub fn connects(&self) -> Vec<Connect> {
-        self.shared.look(|state| state.journal.connects.clone())
+        self.shared.look(|state| state.journal.connects.entries().to_vec())
     }
 
     /// Targets that were refused: hosts that a client under test should never talk to.

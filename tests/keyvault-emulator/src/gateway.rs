@@ -126,7 +126,7 @@ async fn ask_vault(shared: &Shared, name: &str, cut: &Notify, request: &VaultReq
             Err(turned) => (turned.call.clone(), None),
         };
         let secret = call.as_ref().map(|call| call.name.to_lowercase()).filter(|name| !name.is_empty());
-        let entry = state.journal.request(LoggedRequest {
+        let entry = state.journal.vault_mut(name).push(LoggedRequest {
             time: clock::machine_time(),
             vault: name.to_owned(),
             method: request.method.to_string(),
@@ -158,7 +158,7 @@ async fn ask_vault(shared: &Shared, name: &str, cut: &Notify, request: &VaultReq
         }
     };
     shared.change(|state| {
-        if let Some(logged) = state.journal.request_mut(name, entry) {
+        if let Some(logged) = state.journal.vault_mut(name).complete(entry) {
             logged.status = Some(answer.status.as_u16());
             logged.code.clone_from(&answer.code);
             logged.inner_code.clone_from(&answer.inner);
@@ -196,11 +196,11 @@ async fn ask_login(shared: &Shared, cut: &Notify, method: &str, path: &str, body
         return shared.look(|state| login::document(state, &shared.tokens, &page));
     };
     let form = TokenForm::parse(body);
-    let entry = shared.change(|state| state.journal.token(login::record(tenant, &form)));
+    let entry = shared.change(|state| state.journal.tokens.push(login::record(tenant, &form)));
     let decide = |state: &mut State| login::decide(state, &shared.tokens, tenant, &form);
     let answer = settle(shared, cut, decide, |state, id| state.entra.faults.stands(id)).await;
     shared.change(|state| {
-        if let Some(logged) = state.journal.token_mut(entry) {
+        if let Some(logged) = state.journal.tokens.complete(entry) {
             logged.status = Some(answer.status.as_u16());
             logged.error = answer.code.as_deref().and_then(|code| code.parse().ok());
         }

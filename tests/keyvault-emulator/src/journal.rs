@@ -88,56 +88,77 @@ pub struct Connect {
     pub outcome: ConnectOutcome,
 }
 
-/// Names an entry that is not complete yet; void once the journal was cleared.
+/// Names an entry that is not complete yet; void once its log was cleared.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
     index: usize,
     epoch: u64,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Journal {
-    /// By vault: who waits for one looks at its requests again and again.
-    requests: BTreeMap<String, Vec<LoggedRequest>>,
-    pub(crate) tokens: Vec<TokenRequest>,
-    pub(crate) connects: Vec<Connect>,
+/// Entries in order of arrival.
+#[derive(Debug)]
+pub(crate) struct Log<T> {
+    entries: Vec<T>,
+    /// How often it was cleared.
     epoch: u64,
 }
 
-impl Journal {
-    pub(crate) fn request(&mut self, request: LoggedRequest) -> Entry {
-        let requests = self.requests.entry(request.vault.clone()).or_default();
-        requests.push(request);
-        Entry { index: requests.len() - 1, epoch: self.epoch }
+impl<T> Default for Log<T> {
+    fn default() -> Self {
+        Self { entries: Vec::new(), epoch: 0 }
+    }
+}
+
+impl<T> Log<T> {
+    pub(crate) fn push(&mut self, entry: T) -> Entry {
+        self.entries.push(entry);
+        Entry { index: self.entries.len() - 1, epoch: self.epoch }
     }
 
-    pub(crate) fn token(&mut self, request: TokenRequest) -> Entry {
-        self.tokens.push(request);
-        Entry { index: self.tokens.len() - 1, epoch: self.epoch }
+    pub(crate) fn complete(&mut self, entry: Entry) -> Option<&mut T> {
+        self.entries.get_mut(entry.index).filter(|_| entry.epoch == self.epoch)
+    }
+
+    pub(crate) fn entries(&self) -> &[T] {
+        &self.entries
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+        self.epoch += 1;
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    /// By vault: who waits for one looks at its requests again and again.
+    requests: BTreeMap<String, Log<LoggedRequest>>,
+    pub(crate) tokens: Log<TokenRequest>,
+    pub(crate) connects: Log<Connect>,
+}
+
+impl Journal {
+    /// The log of one vault.
+    pub(crate) fn vault_mut(&mut self, vault: &str) -> &mut Log<LoggedRequest> {
+        self.requests.entry(vault.to_owned()).or_default()
     }
 
     /// The requests to one vault, in order of arrival.
     pub(crate) fn of_vault(&self, vault: &str) -> &[LoggedRequest] {
-        self.requests.get(vault).map(Vec::as_slice).unwrap_or_default()
+        self.requests.get(vault).map(Log::entries).unwrap_or_default()
     }
 
     /// The requests to every vault, in order of arrival.
     pub(crate) fn all_requests(&self) -> Vec<LoggedRequest> {
-        let mut all: Vec<_> = self.requests.values().flatten().cloned().collect();
+        let mut all: Vec<_> = self.requests.values().flat_map(Log::entries).cloned().collect();
         all.sort_by_key(|request| request.time);
         all
     }
 
-    pub(crate) fn request_mut(&mut self, vault: &str, entry: Entry) -> Option<&mut LoggedRequest> {
-        self.requests.get_mut(vault)?.get_mut(entry.index).filter(|_| entry.epoch == self.epoch)
-    }
-
-    pub(crate) fn token_mut(&mut self, entry: Entry) -> Option<&mut TokenRequest> {
-        self.tokens.get_mut(entry.index).filter(|_| entry.epoch == self.epoch)
-    }
-
     pub(crate) fn clear(&mut self) {
-        *self = Self { epoch: self.epoch + 1, ..Self::default() };
+        self.requests.values_mut().for_each(Log::clear);
+        self.tokens.clear();
+        self.connects.clear();
     }
 }
 
@@ -180,10 +201,11 @@ mod tests {
 
     #[test]
     fn an_answer_to_a_request_that_was_cleared_away_touches_nothing() {
-        let mut journal = Journal::default();
-        let entry = journal.request(at(1));
-        journal.clear();
-        journal.request(at(2));
-        assert!(journal.request_mut("shop", entry).is_none());
+        let mut log = Log::default();
+        let entry = log.push(at(1));
+        assert!(log.complete(entry).is_some());
+        log.clear();
+        log.push(at(2));
+        assert!(log.complete(entry).is_none());
     }
 }
