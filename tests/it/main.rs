@@ -8,6 +8,7 @@
 )]
 
 mod crds;
+mod docs;
 mod fence;
 mod first_sync;
 mod harness;
