@@ -20,6 +20,8 @@ mod write;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod invariants;
+#[cfg(test)]
 mod tests;
 
 pub use problem::Problem;
