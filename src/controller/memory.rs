@@ -3,6 +3,7 @@
 use super::index::Key;
 use crate::api::VaultSecretSync;
 use crate::plan::Verified;
+use crate::vault::Attributes;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,10 +18,19 @@ pub(super) struct Memory {
     pub(super) written: Option<(String, Arc<VaultSecretSync>)>,
     /// The request for a sync that the plane was told of.
     pub(super) refreshed: Option<String>,
-    /// The generation whose last round ended blocked.
-    pub(super) blocked: Option<i64>,
+    /// The last round ended blocked.
+    pub(super) blocked: Option<Blocked>,
     /// Failures in a row.
     pub(super) failures: u32,
+}
+
+/// A round that had all its answers and could write nothing.
+#[derive(Clone, Debug)]
+pub(super) struct Blocked {
+    /// The generation that was judged.
+    pub(super) generation: Option<i64>,
+    /// What was seen of each source.
+    pub(super) judged: Vec<Option<Attributes>>,
 }
 
 /// The memories of all objects, and whose target is to be looked at.

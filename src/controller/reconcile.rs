@@ -6,11 +6,11 @@ use super::backoff::backoff;
 use super::connection::connection;
 use super::error::Error;
 use super::index::key_of;
-use super::memory::Memory;
+use super::memory::{Blocked, Memory};
 use super::report;
 use crate::api::{KeyVault, READY, VaultSecretSync, condition, fnv1a};
 use crate::plan::{self, Input, Seen, Step, UsedSource, Vault, Verdict};
-use crate::vault::{Connection, HealthState, Reply, User};
+use crate::vault::{Attributes, Connection, HealthState, Reply, User, Want};
 use kube::runtime::controller::Action;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -37,6 +37,9 @@ pub(super) async fn reconcile(shown: Arc<VaultSecretSync>, context: Arc<Context>
     };
     if result.is_ok() {
         memory.failures = 0;
+    } else {
+        // What was judged was not said: it has to be judged again.
+        memory.blocked = None;
     }
     // A round may outlive its object.
     if context.index.contains(&key) {
@@ -58,7 +61,7 @@ pub(super) fn after_error(object: Arc<VaultSecretSync>, error: &Error, context: 
 
 async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory) -> Result<Verdict, Error> {
     let key = key_of(object);
-    let user = User { namespace: key.0.as_str().into(), name: key.1.as_str().into() };
+    let user = user_of(object);
     let sources = plan::sources(&object.spec);
     let found = context.vault(&key.0, &object.spec.vault_ref.name);
     let place = found.as_deref().map(|vault| connection(vault).map(|connection| (vault, connection)));
@@ -71,10 +74,12 @@ async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory)
     let probe = context.memories.take_probe(&key);
     let mut demanded = BTreeSet::new();
     let mut seen = Seen::Remembered;
+    let blocked = memory.blocked.take().filter(|blocked| blocked.generation == object.metadata.generation);
+    let judged = blocked.as_ref().map(|blocked| blocked.judged.as_slice());
     for _ in 0..MOST_STEPS {
-        let reply = match (&place, &sources) {
+        let asked = match (&place, &sources) {
             (Some(Ok((vault, connection))), Ok(sources)) if !idle => {
-                Some(ask(context, object, &user, vault, connection, sources, &demanded))
+                Some(ask(context, object, vault, connection, sources, judged, &demanded))
             }
             _ => {
                 // What is not read any more is not polled any more.
@@ -82,12 +87,14 @@ async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory)
                 None
             }
         };
-        let vault = match (&place, &reply) {
-            (Some(Ok((_, connection))), Some(reply)) => Vault::Found { url: connection.url.as_str(), reply },
+        let vault = match (&place, &asked) {
+            (Some(Ok((_, connection))), Some((_, reply))) => {
+                Vault::Found { url: connection.url.as_str(), reply }
+            }
             (Some(Err(sentence)), _) => Vault::Invalid(sentence.clone()),
             _ => Vault::NotFound,
         };
-        let users = reply.as_ref().map_or(0, |reply| reply.health.users);
+        let users = asked.as_ref().map_or(0, |(_, reply)| reply.health.users);
         let step = plan::plan(&Input {
             object,
             sources: &sources,
@@ -99,7 +106,7 @@ async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory)
             seen: &seen,
             verified: memory.verified.as_ref(),
             probe,
-            blocked: memory.blocked.is_some() && memory.blocked == object.metadata.generation,
+            blocked: blocked.is_some(),
             stale_after: stale_after(context, object, found.as_deref(), users),
             now: context.now(),
         });
@@ -118,6 +125,14 @@ async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory)
                 if verdict.is_final() {
                     context.plane.release(&user);
                 }
+                memory.blocked = match &asked {
+                    Some((wants, reply)) if verdict.blocked => Some(Blocked {
+                        generation: object.metadata.generation,
+                        judged: plan::judged(wants, &reply.answers),
+                    }),
+                    _ if verdict.is_final() => None,
+                    _ => blocked,
+                };
                 return Ok(verdict);
             }
         }
@@ -125,24 +140,29 @@ async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory)
     Err(Error::Unsettled)
 }
 
+fn user_of(object: &VaultSecretSync) -> User {
+    let (namespace, name) = key_of(object);
+    User { namespace: namespace.into(), name: name.into() }
+}
+
 fn ask(
     context: &Context,
     object: &VaultSecretSync,
-    user: &User,
     vault: &KeyVault,
     connection: &Connection,
     sources: &[UsedSource],
+    judged: Option<&[Option<Attributes>]>,
     demanded: &BTreeSet<usize>,
-) -> Reply {
+) -> (Vec<Want>, Reply) {
     let floor = context.settings.min_refresh_interval;
     let interval = plan::interval(object, &vault.spec.min_refresh_interval, floor);
-    let wants = plan::wants(object, connection.url.as_str(), sources, interval, demanded);
-    let mut reply = context.plane.ask(user, connection, &wants);
+    let wants = plan::wants(object, connection.url.as_str(), sources, interval, judged, demanded);
+    let mut reply = context.plane.ask(&user_of(object), connection, &wants);
     // A restart forgets for how long the vault has been silent; the KeyVault's condition does not.
     if matches!(reply.health.state, HealthState::Failing { .. }) {
         reply.unconfirmed_for = reply.unconfirmed_for.max(not_ready_for(context, vault));
     }
-    reply
+    (wants, reply)
 }
 
 fn not_ready_for(context: &Context, vault: &KeyVault) -> Option<Duration> {

@@ -34,7 +34,6 @@ pub(super) async fn report(
     if let Some(verified) = &verdict.verified {
         memory.verified = Some(verified.clone());
     }
-    memory.blocked = if verdict.blocked { object.metadata.generation } else { None };
     if let Some(status) = &verdict.status {
         let written = context.server.write_status(object.as_ref(), object.status.as_ref(), status).await?;
         let replaced = object.metadata.resource_version.clone().unwrap_or_default();

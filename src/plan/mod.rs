@@ -26,7 +26,7 @@ mod tests;
 
 pub use problem::Problem;
 pub use render::{KeyBytes, MAX_SECRET_BYTES, valid_key};
-pub use sources::{UsedSource, interval, sources, wants};
+pub use sources::{UsedSource, interval, judged, sources, wants};
 pub use target::{
     Change, Desired, NewSecret, Observed, Refusal, Seen, Verified, Written, drifted, manager_of,
 };

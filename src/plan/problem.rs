@@ -71,6 +71,16 @@ impl Problem {
         )
     }
 
+    /// Every source is there, or may be missing, and none gives a key.
+    pub(super) fn nothing_to_write(target: &str) -> Self {
+        Self::new(
+            Reason::MissingKey,
+            format!(
+                "No source gives a key now, and an empty Secret is never made, so there is no Secret {target} yet. Check the names and values in the vault."
+            ),
+        )
+    }
+
     pub(super) fn too_large() -> Self {
         Self::new(
             Reason::TooLarge,

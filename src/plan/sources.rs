@@ -1,7 +1,7 @@
 //! What an object reads: its spec as a list of sources, each once, and what to ask the plane for.
 
 use crate::api::{EntryStatus, Reason, VaultSecretSync, VaultSecretSyncSpec, parse_duration};
-use crate::vault::{Attributes, SecretName, SecretVersion, Source, Want};
+use crate::vault::{Answer, Attributes, SecretName, SecretVersion, Source, Want};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -83,14 +83,15 @@ pub(super) fn entry<'a>(entries: &'a [EntryStatus], source: &Source) -> Option<&
     })
 }
 
-/// What to ask the plane for: `known` is what status says was written, `demanded` the sources whose value is needed
-/// whatever is known.
+/// What to ask the plane for: known is what status says was written, or what was [`judged`] while nothing could be;
+/// `demanded` are the sources whose value is needed whatever is known.
 #[must_use]
 pub fn wants(
     object: &VaultSecretSync,
     vault: &str,
     sources: &[UsedSource],
     interval: Duration,
+    judged: Option<&[Option<Attributes>]>,
     demanded: &BTreeSet<usize>,
 ) -> Vec<Want> {
     // Another vault: nothing of what is known speaks of it.
@@ -101,8 +102,26 @@ pub fn wants(
         .map(|(index, used)| Want {
             source: used.source.clone(),
             interval,
-            known: status.and_then(|status| entry(&status.entries, &used.source)).and_then(attributes),
+            known: match judged {
+                Some(judged) => judged.get(index).cloned().flatten(),
+                None => status.and_then(|status| entry(&status.entries, &used.source)).and_then(attributes),
+            },
             value: demanded.contains(&index),
+        })
+        .collect()
+}
+
+/// What a round saw of each source, for the next one to know if it ended [blocked](super::Verdict::blocked): status
+/// speaks of what is written.
+#[must_use]
+pub fn judged(wants: &[Want], answers: &[Answer]) -> Vec<Option<Attributes>> {
+    wants
+        .iter()
+        .zip(answers)
+        .map(|(want, answer)| match answer {
+            Answer::Read(reading) => Some(reading.attributes.clone()),
+            Answer::Unchanged => want.known.clone(),
+            Answer::Failed(_) | Answer::Pending => None,
         })
         .collect()
 }

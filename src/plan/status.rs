@@ -72,15 +72,40 @@ pub(super) fn settled(
     rendered: &Rendered,
     first: Option<Problem>,
 ) -> VaultSecretSyncStatus {
+    after_answers(input, rendered, first, true)
+}
+
+/// The same where nothing could be written: no entry speaks of a version that is not in the Secret.
+pub(super) fn not_written(
+    input: &Input<'_>,
+    rendered: &Rendered,
+    first: Option<Problem>,
+) -> VaultSecretSyncStatus {
+    after_answers(input, rendered, first, false)
+}
+
+fn after_answers(
+    input: &Input<'_>,
+    rendered: &Rendered,
+    first: Option<Problem>,
+    written: bool,
+) -> VaultSecretSyncStatus {
     let mut new = begin(input);
     let (used, answers) = answers(input);
     let old = input.object.status.as_ref().filter(|status| status.vault.as_deref() == vault_url(input));
     let old_entries = old.map_or(&[][..], |status| &status.entries);
+    let in_the_way = first.as_ref().filter(|_| !written).map(|problem| problem.reason);
     let mut problems: Vec<Problem> = first.into_iter().collect();
     new.entries.clear();
     for (index, (used, answer)) in used.iter().zip(answers).enumerate() {
         let before = entry(old_entries, &used.source);
-        let (after, problem) = entry_after(input, rendered, index, used, answer, before);
+        let (mut after, problem) = entry_after(input, rendered, index, used, answer, before);
+        if !written {
+            restore_attributes(&mut after, before);
+            if let (Answer::Read(_), None, Some(reason)) = (answer, &problem, in_the_way) {
+                reason.as_str().clone_into(&mut after.state);
+            }
+        }
         problems.extend(problem);
         new.entries.push(after);
     }
@@ -206,6 +231,13 @@ fn set_attributes(entry: &mut EntryStatus, attributes: &Attributes) {
     entry.updated = time(attributes.updated);
     entry.not_before = time(attributes.not_before);
     entry.expires = time(attributes.expires);
+}
+
+/// What was read is not what was written.
+fn restore_attributes(entry: &mut EntryStatus, before: Option<&EntryStatus>) {
+    let state = std::mem::take(&mut entry.state);
+    let (kind, name, pinned) = (entry.kind, std::mem::take(&mut entry.name), entry.pinned);
+    *entry = EntryStatus { kind, name, pinned, state, ..before.cloned().unwrap_or_default() };
 }
 
 /// What to remember of the Secret: as this round left it, or as status had it.

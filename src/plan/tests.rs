@@ -304,6 +304,53 @@ fn a_blocked_object_reads_nothing_until_an_answer_changes() {
 }
 
 #[test]
+fn a_change_that_could_not_be_written_is_written_whole_when_the_cause_goes() {
+    let mut scene = Scene::new(vec![key("tls.crt", "one"), key("tls.key", "two")], Vec::new());
+    scene.object.spec.target.type_ = crate::api::SecretType::Tls;
+    scene.object.spec.data[1].on_missing = OnMissing::Remove;
+    scene.answers = vec![read("v1", "crt"), read("v1", "key")];
+    scene.create();
+    scene.answers = vec![read("v2", "new crt"), failed(Failure::SecretNotFound)];
+    assert!(scene.settle().blocked);
+    let entry = scene.object.status.as_ref().unwrap().entries[0].clone();
+    assert_eq!((entry.version.as_deref(), entry.state.as_str()), (Some("v1"), "MissingKey"));
+    scene.answers = vec![Answer::Unchanged, read("v1", "key")];
+    assert_eq!(scene.step(), Step::Read([0].into()));
+    scene.answers[0] = read("v2", "new crt");
+    let Step::Change(change) = scene.step() else { panic!("{:?}", scene.step()) };
+    assert!(change.set.contains_key("tls.crt"));
+}
+
+#[test]
+fn a_blocked_object_says_another_reason_and_answers_a_request() {
+    let mut scene = Scene::new(vec![key("A", "one")], Vec::new());
+    scene.answers = vec![failed(Failure::SecretNotFound)];
+    assert!(scene.settle().blocked);
+    scene.answers = vec![failed(Failure::SecretNotFound)];
+    assert_eq!(scene.verdict().status, None);
+    scene.answers = vec![failed(Failure::SecretDisabled)];
+    scene.settle();
+    assert_eq!(scene.ready().1, "SecretDisabled");
+    let annotations = scene.object.metadata.annotations.get_or_insert_default();
+    annotations.insert(SYNC_REQUESTED_ANNOTATION.to_owned(), "now".to_owned());
+    scene.refreshed = Some("now".to_owned());
+    scene.answers = vec![failed(Failure::SecretDisabled)];
+    scene.settle();
+    assert_eq!(scene.object.status.unwrap().last_handled_sync.as_deref(), Some("now"));
+}
+
+#[test]
+fn a_secret_without_keys_is_never_made_nor_called_synced() {
+    let mut scene = Scene::new(vec![key("A", "one")], Vec::new());
+    scene.object.spec.data[0].on_missing = OnMissing::Remove;
+    scene.answers = vec![failed(Failure::SecretNotFound)];
+    assert!(scene.settle().blocked);
+    let (status, reason, _) = scene.ready();
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "MissingKey"));
+    assert_eq!(scene.object.status.unwrap().entries[0].state, "Missing");
+}
+
+#[test]
 fn a_refused_target_is_named_and_looked_at_again() {
     let mut scene = Scene::new(vec![key("A", "one")], Vec::new());
     scene.answers = vec![read("v1", "a")];
@@ -416,6 +463,7 @@ fn a_restart_knows_what_was_read_and_asks_again_only_for_what_failed() {
         super::fixtures::URL,
         &scene.sources(),
         Duration::from_secs(60),
+        None,
         &BTreeSet::new(),
     );
     assert_eq!(wants[0].known, None);

@@ -111,7 +111,7 @@ pub(super) fn waiting(input: &Input<'_>, drifted: bool) -> Verdict {
 
 /// The answers are in and nothing could be written: the sources' own problems, and `problem` before them.
 pub(super) fn not_written(input: &Input<'_>, rendered: &Rendered, problem: Option<&Problem>) -> Verdict {
-    let status = status::settled(input, rendered, problem.cloned());
+    let status = status::not_written(input, rendered, problem.cloned());
     let blocked = problem.is_some();
     Verdict { blocked: true, ..conclude(input, status, blocked, Outcome::Failed) }
 }

@@ -2,7 +2,7 @@
 
 use super::render::{MAX_KEYS, MAX_SECRET_BYTES, Rendered, render};
 use super::target::{Change, Desired, NewSecret, Observed, Seen, drifted, manager_of};
-use super::{Input, Problem, Step, answers, remembered, renders_all, sources, verdict};
+use super::{Input, Problem, Step, answers, pending_request, remembered, renders_all, sources, verdict};
 use crate::vault::Answer;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 /// nothing to write.
 pub(super) fn write(input: &Input<'_>) -> Step {
     let (used, answers) = answers(input);
-    if input.blocked && !answers.iter().any(|answer| matches!(answer, Answer::Read(_))) {
+    if input.blocked && says_nothing_new(input) {
         return Step::Settle(verdict::still_blocked(input));
     }
-    let all = renders_all(input);
+    // Of what was judged while nothing could be written, nothing was written: all of it is due.
+    let all = renders_all(input) || input.blocked;
     let drift = drift(input);
     let needed: BTreeSet<usize> = used
         .iter()
@@ -39,6 +40,23 @@ pub(super) fn write(input: &Input<'_>) -> Step {
         Seen::Remembered if remembered(input).is_some() => change(input, &rendered, &drift, all, None),
         _ => create(input, rendered),
     }
+}
+
+/// Whether every answer is the one that was judged already, and nobody asks for another look.
+fn says_nothing_new(input: &Input<'_>) -> bool {
+    let (used, answers) = answers(input);
+    let entries = input.object.status.as_ref().map_or(&[][..], |status| &status.entries);
+    let judged = |used: &super::UsedSource, reason: &str| {
+        sources::entry(entries, &used.source)
+            .is_some_and(|entry| entry.state == reason || entry.state == super::status::MISSING)
+    };
+    pending_request(input).is_none()
+        && input.demanded.is_empty()
+        && used.iter().zip(answers).all(|(used, answer)| match answer {
+            Answer::Unchanged | Answer::Pending => true,
+            Answer::Failed(failure) => judged(used, failure.reason()),
+            Answer::Read(_) => false,
+        })
 }
 
 /// The keys that somebody else changed or removed.
@@ -96,6 +114,8 @@ fn create(input: &Input<'_>, rendered: Rendered) -> Step {
     let lacking = type_.required_keys().iter().find(|key| !rendered.set.contains_key(**key));
     let problem = if let Some(key) = lacking {
         Some(Problem::missing_key(type_, key))
+    } else if rendered.set.is_empty() && rendered.problems.is_empty() {
+        Some(Problem::nothing_to_write(input.object.target_name()))
     } else {
         too_large(&rendered.set)
     };
