@@ -104,7 +104,8 @@ pub(super) async fn publish<K: Reported>(context: &Context, object: &K, notice: 
     }
     let event = Event {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{}.", metadata.name.as_deref().unwrap_or_default())),
+            // A trailing hyphen, not a dot: the API server checks the prefix as a name.
+            generate_name: Some(format!("{}-", metadata.name.as_deref().unwrap_or_default())),
             namespace: Some(namespace.clone()),
             ..ObjectMeta::default()
         },
