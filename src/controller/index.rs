@@ -8,6 +8,9 @@ use kube::runtime::watcher::Event;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// What Ready says where a Secret of the target's name is in the way: it is looked at, for it may go.
+const REFUSED: [&str; 4] = ["TargetNotOwned", "TargetConflict", "TypeMismatch", "TargetImmutable"];
+
 /// Namespace and name of an object.
 pub(super) type Key = (String, String);
 
@@ -172,8 +175,8 @@ fn unlink_from<T: Ord>(map: &mut HashMap<Key, BTreeSet<T>>, key: &Key, value: &T
 
 fn has_target(object: &VaultSecretSync) -> bool {
     let Some(status) = &object.status else { return false };
-    let refused = condition(&status.conditions, READY)
-        .is_some_and(|ready| ["TargetNotOwned", "TargetConflict"].contains(&ready.reason.as_str()));
+    let refused =
+        condition(&status.conditions, READY).is_some_and(|ready| REFUSED.contains(&ready.reason.as_str()));
     status.target.is_some() || refused
 }
 

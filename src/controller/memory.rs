@@ -18,6 +18,8 @@ pub(super) struct Memory {
     pub(super) written: Option<(String, Arc<VaultSecretSync>)>,
     /// The request for a sync that the plane was told of.
     pub(super) refreshed: Option<String>,
+    /// What the last round left open.
+    pub(super) unfinished: Option<Unfinished>,
     /// The last round ended blocked.
     pub(super) blocked: Option<Blocked>,
     /// Failures in a row.
@@ -31,6 +33,18 @@ pub(super) struct Blocked {
     pub(super) generation: Option<i64>,
     /// What was seen of each source.
     pub(super) judged: Vec<Option<Attributes>>,
+}
+
+/// A round that waits for values: the next one has to ask for them again, or they are dropped as unwanted, and to
+/// look at the target again, or what made them necessary is forgotten.
+#[derive(Clone, Debug)]
+pub(super) struct Unfinished {
+    /// The generation whose sources are meant.
+    pub(super) generation: Option<i64>,
+    /// The sources whose value was demanded, by index.
+    pub(super) demanded: BTreeSet<usize>,
+    /// Whether the round had looked at the target.
+    pub(super) looked: bool,
 }
 
 /// The memories of all objects, and whose target is to be looked at.

@@ -6,7 +6,7 @@ use super::backoff::backoff;
 use super::connection::connection;
 use super::error::Error;
 use super::index::key_of;
-use super::memory::{Blocked, Memory};
+use super::memory::{Blocked, Memory, Unfinished};
 use super::report;
 use crate::api::{KeyVault, READY, VaultSecretSync, condition, fnv1a};
 use crate::plan::{self, Input, Seen, Step, UsedSource, Vault, Verdict};
@@ -71,8 +71,10 @@ async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory)
         ignored || rival.is_some() || object.spec.suspend || object.metadata.deletion_timestamp.is_some();
     let manager = plan::manager_of(object);
     let target = Target { namespace: &key.0, name: object.target_name(), object: &key.1, manager: &manager };
-    let probe = context.memories.take_probe(&key);
-    let mut demanded = BTreeSet::new();
+    let unfinished = memory.unfinished.take().filter(|left| left.generation == object.metadata.generation);
+    let looked = unfinished.as_ref().is_some_and(|left| left.looked);
+    let probe = context.memories.take_probe(&key) || looked;
+    let mut demanded = unfinished.map(|left| left.demanded).unwrap_or_default();
     let mut seen = Seen::Remembered;
     let blocked = memory.blocked.take().filter(|blocked| blocked.generation == object.metadata.generation);
     let judged = blocked.as_ref().map(|blocked| blocked.judged.as_slice());
@@ -133,6 +135,11 @@ async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory)
                     _ if verdict.is_final() => None,
                     _ => blocked,
                 };
+                memory.unfinished = verdict.unfinished.then(|| Unfinished {
+                    generation: object.metadata.generation,
+                    demanded,
+                    looked: seen != Seen::Remembered,
+                });
                 return Ok(verdict);
             }
         }

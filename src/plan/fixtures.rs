@@ -156,7 +156,9 @@ impl Scene {
         self.verified = verdict.verified.clone().or_else(|| self.verified.take());
         self.blocked = verdict.blocked;
         self.seen = Seen::Remembered;
-        self.demanded.clear();
+        if !verdict.unfinished {
+            self.demanded.clear();
+        }
         self.answers = vec![Answer::Unchanged; self.answers.len()];
         verdict
     }

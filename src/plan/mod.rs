@@ -150,7 +150,7 @@ fn pending_request<'a>(input: &Input<'a>) -> Option<&'a str> {
 }
 
 /// The target is looked at when it is time to, when a write said that it changed, when the spec or the deletion
-/// policy changed (to see which metadata is ours), and where it was refused before.
+/// policy changed (to see which metadata is ours), and as long as status says that something is wrong with it.
 fn look_at_target(input: &Input<'_>) -> Option<Step> {
     let due = match input.seen {
         Seen::Changed => true,
@@ -160,8 +160,9 @@ fn look_at_target(input: &Input<'_>) -> Option<Step> {
                     || pending_request(input).is_some()
                     || Some(target.generation) != input.object.metadata.generation
                     || target.deletion != input.object.spec.target.deletion
+                    || status::doubts_target(input.object)
             }
-            None => status::was_refused_by_target(input.object),
+            None => status::doubts_target(input.object),
         },
         Seen::Absent | Seen::Ours(_) | Seen::Written(_) | Seen::Refused(_) => false,
     };

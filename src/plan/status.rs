@@ -22,13 +22,21 @@ const NOT_YET_VALID: &str = "NotYetValid";
 /// How many problems a message spells out.
 const SPELLED_OUT: usize = 4;
 
-/// Whether status says that the target itself was in the way.
-pub(super) fn was_refused_by_target(object: &VaultSecretSync) -> bool {
+/// Whether status says that the target itself was in the way, or was not as it should be: only a look can tell that
+/// it no longer is so.
+pub(super) fn doubts_target(object: &VaultSecretSync) -> bool {
     let conditions = object.status.as_ref().map_or(&[][..], |status| &status.conditions);
     condition(conditions, READY).and_then(|ready| ready.reason.parse().ok()).is_some_and(|reason| {
         matches!(
             reason,
-            Reason::TargetNotOwned | Reason::TargetConflict | Reason::TypeMismatch | Reason::TargetImmutable
+            Reason::TargetNotOwned
+                | Reason::TargetConflict
+                | Reason::TypeMismatch
+                | Reason::TargetImmutable
+                | Reason::WriteForbidden
+                | Reason::SecretRejected
+                | Reason::NamespaceTerminating
+                | Reason::Drifted
         )
     })
 }

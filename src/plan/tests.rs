@@ -210,8 +210,21 @@ fn a_secret_deleted_while_the_vault_is_silent_is_drifted_at_once() {
     scene.demanded = [0, 1].into();
     scene.answers = vec![Answer::Pending, Answer::Pending];
     scene.state = outage();
-    scene.settle();
+    assert!(scene.settle().unfinished);
     assert_eq!(scene.ready().1, "Drifted");
+    // Only a look can tell that it is not so any more.
+    assert_eq!(scene.step(), Step::Probe);
+}
+
+#[test]
+fn a_target_that_was_refused_is_not_called_synced_without_a_look() {
+    for refusal in [Refusal::NotOwned, Refusal::OwnedBy("other".to_owned()), Refusal::Forbidden] {
+        let mut scene = synced();
+        scene.seen = Seen::Refused(refusal);
+        scene.settle();
+        assert_eq!(scene.ready().0, "False");
+        assert_eq!(scene.step(), Step::Probe);
+    }
 }
 
 #[test]

@@ -57,6 +57,8 @@ pub struct Verdict {
     pub verified: Option<Verified>,
     /// Everything was answered and still nothing could be written: only another answer or spec changes that.
     pub blocked: bool,
+    /// Values are awaited: the next round demands the same again, and looks at the target if this one had to.
+    pub unfinished: bool,
 }
 
 impl Verdict {
@@ -67,7 +69,15 @@ impl Verdict {
     }
 
     pub(super) const fn quiet(outcome: Outcome) -> Self {
-        Self { outcome, reason: None, status: None, next: None, verified: None, blocked: false }
+        Self {
+            outcome,
+            reason: None,
+            status: None,
+            next: None,
+            verified: None,
+            blocked: false,
+            unfinished: false,
+        }
     }
 }
 
@@ -103,9 +113,10 @@ pub(super) fn waiting(input: &Input<'_>, drifted: bool) -> Verdict {
         Some(problem) => {
             let reason = Some(problem.reason);
             let status = status::refused(input, problem);
-            Verdict { reason, status, next: Some(LOOK_AGAIN), ..Verdict::quiet(Outcome::Failed) }
+            let next = Some(LOOK_AGAIN);
+            Verdict { reason, status, next, unfinished: true, ..Verdict::quiet(Outcome::Failed) }
         }
-        None => Verdict { next: next(input, None), ..Verdict::quiet(Outcome::Waiting) },
+        None => Verdict { next: next(input, None), unfinished: true, ..Verdict::quiet(Outcome::Waiting) },
     }
 }
 
