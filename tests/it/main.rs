@@ -9,10 +9,14 @@
 
 mod crds;
 mod docs;
+mod drift;
+mod edits;
 mod fence;
 mod first_sync;
 mod harness;
 mod layers;
+mod ownership;
 mod plane;
 mod protocol;
 mod support;
+mod two_objects;

@@ -218,6 +218,12 @@ impl Scene {
         api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await
     }
 
+    /// Merges a patch into a `KeyVault`.
+    pub(crate) async fn edit_vault(&self, name: &str, patch: Value) -> KeyVault {
+        let api: Api<KeyVault> = self.api();
+        api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.expect("a patched KeyVault")
+    }
+
     /// Waits until the operator has said of the newest spec that Ready is `status` for `reason`.
     pub(crate) async fn ready(&self, name: &str, status: &str, reason: &str) -> VaultSecretSync {
         let what = format!("{name} has Ready={status} {reason}");

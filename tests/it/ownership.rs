@@ -1,0 +1,193 @@
+//! A Secret that is not ours is never touched; one that is ours is, whatever became of it.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::PostParams;
+use serde_json::{Value, json};
+use vaultsync::api::{STALLED, VaultSecretSync, condition};
+
+use crate::support::scene::{Scene, data, version};
+use crate::support::until;
+
+const OWNER: &str = "vaultsync.dev/owner";
+
+/// Creates a Secret as a person, a backup tool or another controller does.
+async fn create(scene: &Scene, secret: Value) -> Secret {
+    let secret = serde_json::from_value(secret).unwrap();
+    scene.api::<Secret>().create(&PostParams::default(), &secret).await.unwrap()
+}
+
+fn marked(owner: &str, key: &str, value: &str) -> Value {
+    json!({"metadata": {"name": "shop", "annotations": {OWNER: owner}}, "stringData": {key: value}})
+}
+
+async fn get(scene: &Scene) -> Secret {
+    scene.api::<Secret>().get("shop").await.unwrap()
+}
+
+fn is_stalled(object: &VaultSecretSync) -> bool {
+    condition(&object.status.as_ref().unwrap().conditions, STALLED)
+        .is_some_and(|stalled| stalled.status == "True")
+}
+
+/// The scene after somebody took the Secret away and `secret` in its place, all while the operator was not looking.
+async fn swapped(secret: Value) -> (Scene, Secret) {
+    let mut scene = Scene::new().await;
+    scene.vault.set("a", "one");
+    scene.sync("shop", data(&[("A", "a")])).await;
+    scene.synced("shop").await;
+    scene.stop().await;
+    scene.delete::<Secret>("shop").await;
+    scene.gone::<Secret>("shop").await;
+    let theirs = create(&scene, secret).await;
+    scene.start().await;
+    (scene, theirs)
+}
+
+#[tokio::test]
+async fn a_foreign_secret_is_refused_untouched_and_created_once_it_is_gone() {
+    let scene = Scene::new().await;
+    let cluster = scene.namespace.cluster();
+    let mark = cluster.mark();
+    scene.vault.set("a", "one");
+    let theirs = scene.foreign_secret("shop", "THEIRS", "kept").await;
+    scene.sync("shop", data(&[("A", "a")])).await;
+    let object = scene.ready("shop", "False", "TargetNotOwned").await;
+    let message = Scene::message(&object);
+    for part in ["Secret shop", "delete it", "spec.target.name"] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert!(!is_stalled(&object), "it heals without an edit of the spec");
+    assert_eq!(version(&get(&scene).await), version(&theirs));
+    let operator = cluster.operator().user();
+    let namespace = scene.namespace.name.clone();
+    let reads = cluster.seen_since(mark, |seen| {
+        seen.user == operator && seen.namespace == namespace && seen.resource == "secrets" && !seen.is_write()
+    });
+    assert_eq!(reads, []);
+    assert!(
+        cluster
+            .operator_writes_since(mark, &namespace)
+            .iter()
+            .filter(|write| write.resource == "secrets")
+            .all(|write| write.code == 403 || write.code == 409)
+    );
+
+    scene.delete::<Secret>("shop").await;
+    scene.secret_is("shop", &[("A", "one")]).await;
+    scene.synced("shop").await;
+}
+
+#[tokio::test]
+async fn a_secret_with_the_mark_of_another_object_is_refused_untouched() {
+    let scene = Scene::new().await;
+    scene.vault.set("a", "one");
+    let theirs = create(&scene, marked("other", "THEIRS", "kept")).await;
+    scene.sync("shop", data(&[("A", "a")])).await;
+    let message = Scene::message(&scene.ready("shop", "False", "TargetConflict").await);
+    for part in ["Secret shop", "VaultSecretSync other", "vaultsync.dev/owner to shop"] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert_eq!(version(&get(&scene).await), version(&theirs));
+}
+
+#[tokio::test]
+async fn a_secret_that_was_swapped_for_a_foreign_one_is_refused_untouched() {
+    let foreign = json!({"metadata": {"name": "shop"}, "stringData": {"A": "theirs"}});
+    let (scene, theirs) = swapped(foreign).await;
+    scene.ready("shop", "False", "TargetNotOwned").await;
+    // Neither does a change in the vault go over it.
+    scene.vault.set("a", "two");
+    scene.vault.clear_log();
+    scene.vault.requests_until(|requests| requests.len() >= 2).await;
+    let object = scene.ready("shop", "False", "TargetNotOwned").await;
+    assert_eq!(version(&get(&scene).await), version(&theirs));
+    assert_eq!(object.status.unwrap().entries.len(), 1, "what was synced is still said");
+    scene.delete::<Secret>("shop").await;
+    scene.secret_is("shop", &[("A", "two")]).await;
+    scene.synced("shop").await;
+}
+
+#[tokio::test]
+async fn a_write_never_hits_a_secret_that_was_swapped_since() {
+    let mut scene = Scene::without_operator().await;
+    // Nothing looks: the write itself has to notice.
+    scene.settings.drift_interval = std::time::Duration::ZERO;
+    scene.start().await;
+    scene.vault.set("a", "one");
+    scene.sync("shop", data(&[("A", "a")])).await;
+    scene.synced("shop").await;
+    scene.delete::<Secret>("shop").await;
+    scene.gone::<Secret>("shop").await;
+    let theirs = scene.foreign_secret("shop", "A", "theirs").await;
+    scene.vault.set("a", "two");
+    scene.ready("shop", "False", "TargetNotOwned").await;
+    assert_eq!(version(&get(&scene).await), version(&theirs));
+}
+
+#[tokio::test]
+async fn a_secret_restored_from_a_backup_is_ours_again() {
+    let (scene, theirs) = swapped(marked("shop", "A", "old")).await;
+    let secret = scene.secret_is("shop", &[("A", "one")]).await;
+    assert_eq!(secret.metadata.uid, theirs.metadata.uid, "repaired, not replaced");
+    let object = scene.synced("shop").await;
+    let owned = |secret: Option<&Secret>| {
+        let owners = secret.and_then(|secret| secret.metadata.owner_references.as_ref());
+        owners.is_some_and(|owners| owners.len() == 1 && Some(&owners[0].uid) == object.metadata.uid.as_ref())
+    };
+    until(&scene.api(), "shop", "the object owns the Secret", owned).await;
+}
+
+#[tokio::test]
+async fn a_secret_of_an_owner_that_is_no_more_ends_with_the_living_one() {
+    let mut restored = marked("shop", "A", "old");
+    restored["metadata"]["ownerReferences"] = json!([{
+        "apiVersion": "vaultsync.dev/v1alpha1", "kind": "VaultSecretSync", "name": "shop",
+        "uid": "00000000-0000-4000-8000-000000000000", "controller": true, "blockOwnerDeletion": false,
+    }]);
+    let (scene, _) = swapped(restored).await;
+    // The garbage collector may be first; then it is created anew.
+    let object = scene.api::<VaultSecretSync>().get("shop").await.unwrap();
+    let owned = |secret: Option<&Secret>| {
+        let Some(secret) = secret else { return false };
+        let owners = secret.metadata.owner_references.as_deref().unwrap_or_default();
+        owners.len() == 1 && Some(&owners[0].uid) == object.metadata.uid.as_ref()
+    };
+    until(&scene.api(), "shop", "the living object owns the Secret", owned).await;
+    scene.secret_is("shop", &[("A", "one")]).await;
+    scene.synced("shop").await;
+}
+
+#[tokio::test]
+async fn a_secret_of_another_type_is_named_and_only_an_edit_can_help() {
+    let scene = Scene::new().await;
+    scene.vault.set("a", "one");
+    let mut other = marked("shop", "username", "kept");
+    other["type"] = "kubernetes.io/basic-auth".into();
+    let theirs = create(&scene, other).await;
+    scene.sync("shop", data(&[("A", "a")])).await;
+    let object = scene.ready("shop", "False", "TypeMismatch").await;
+    assert!(is_stalled(&object));
+    let message = Scene::message(&object);
+    assert!(message.contains("Secret shop") && message.contains("Opaque"), "{message}");
+    assert_eq!(version(&get(&scene).await), version(&theirs));
+    scene.delete::<Secret>("shop").await;
+    scene.secret_is("shop", &[("A", "one")]).await;
+    assert!(!is_stalled(&scene.synced("shop").await));
+}
+
+#[tokio::test]
+async fn an_immutable_secret_is_named_and_created_anew_once_it_is_deleted() {
+    let scene = Scene::new().await;
+    scene.vault.set("a", "one");
+    let mut immutable = marked("shop", "A", "old");
+    immutable["immutable"] = true.into();
+    let theirs = create(&scene, immutable).await;
+    scene.sync("shop", data(&[("A", "a")])).await;
+    let object = scene.ready("shop", "False", "TargetImmutable").await;
+    let message = Scene::message(&object);
+    assert!(message.contains("Secret shop") && message.contains("delete it"), "{message}");
+    assert_eq!(version(&get(&scene).await), version(&theirs));
+    scene.delete::<Secret>("shop").await;
+    scene.secret_is("shop", &[("A", "one")]).await;
+    scene.synced("shop").await;
+}
