@@ -139,11 +139,13 @@ pub(super) fn pruned(mut object: VaultSecretSync) -> VaultSecretSync {
     object
 }
 
-/// What changes the work of an object: not labels, not other annotations, not status.
+/// What changes the work of an object: not labels, not other annotations, not status, unless somebody takes it away.
 #[expect(clippy::unnecessary_wraps, reason = "a predicate may also have no opinion")]
 fn work(object: &VaultSecretSync) -> Option<u64> {
     let metadata = &object.metadata;
-    let of = (metadata.generation, object.sync_requested(), metadata.deletion_timestamp.is_some());
+    let says_nothing = object.status.as_ref().is_none_or(|status| status.conditions.is_empty());
+    let of =
+        (metadata.generation, object.sync_requested(), metadata.deletion_timestamp.is_some(), says_nothing);
     Some(fnv1a(format!("{of:?}").as_bytes()))
 }
 
