@@ -7,7 +7,9 @@
     reason = "a test ends at the first thing that is not as it should be"
 )]
 
+mod api_server;
 mod crds;
+mod deletion;
 mod docs;
 mod drift;
 mod edits;
@@ -18,5 +20,7 @@ mod layers;
 mod ownership;
 mod plane;
 mod protocol;
+mod restart;
+mod steady;
 mod support;
 mod two_objects;

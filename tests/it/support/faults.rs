@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use kube::Client;
 use kube::client::Body;
@@ -21,6 +22,8 @@ pub(crate) struct Call {
     pub(crate) resource: String,
     pub(crate) namespace: Option<String>,
     pub(crate) name: Option<String>,
+    /// The keys of `data` that its body names, sorted; no values.
+    pub(crate) keys: Vec<String>,
 }
 
 impl Call {
@@ -29,8 +32,8 @@ impl Call {
         self.verb == verb && self.resource == resource
     }
 
-    fn of(request: &Request<Body>) -> Self {
-        let path = request.uri().path();
+    fn of(request: &Parts, body: &[u8]) -> Self {
+        let path = request.uri.path();
         let mut rest = path.trim_matches('/').split('/');
         let known = match rest.next() {
             Some("api") => rest.next().is_some(),
@@ -44,6 +47,7 @@ impl Call {
                 resource: path.to_owned(),
                 namespace: None,
                 name: None,
+                keys: Vec::new(),
             };
         }
         let mut namespace = None;
@@ -55,14 +59,22 @@ impl Call {
         let name = parts.get(1).map(ToString::to_string);
         let resource =
             parts.get(2).map_or_else(|| parts[0].to_owned(), |part| format!("{}/{part}", parts[0]));
-        Self { verb: verb(request, name.is_some()), resource, namespace, name }
+        Self { verb: verb(request, name.is_some()), resource, namespace, name, keys: keys(body) }
     }
 }
 
-fn verb(request: &Request<Body>, one: bool) -> &'static str {
-    let query = request.uri().query().unwrap_or_default();
+fn keys(body: &[u8]) -> Vec<String> {
+    let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let data = body.get("data").and_then(serde_json::Value::as_object);
+    let mut keys: Vec<String> = data.into_iter().flatten().map(|(key, _)| key.clone()).collect();
+    keys.sort();
+    keys
+}
+
+fn verb(request: &Parts, one: bool) -> &'static str {
+    let query = request.uri.query().unwrap_or_default();
     let watch = query.split('&').any(|pair| matches!(pair, "watch=true" | "watch=1"));
-    match (request.method(), one) {
+    match (&request.method, one) {
         (&Method::GET, _) if watch => "watch",
         (&Method::GET, true) => "get",
         (&Method::GET, false) => "list",
@@ -203,7 +215,11 @@ impl Faults {
     }
 
     async fn pass(&self, request: Request<Body>, client: &Client) -> Result<Response<Body>, Error> {
-        match self.take(Call::of(&request)) {
+        let (parts, body) = request.into_parts();
+        let body = body.collect_bytes().await?;
+        let call = Call::of(&parts, &body);
+        let request = Request::from_parts(parts, Body::from(body));
+        match self.take(call) {
             None => {}
             Some(Fault::Answer { code, reason, retry_after }) => return answer(code, reason, retry_after),
             Some(Fault::Refuse) => return Err("connection refused by a fault".into()),

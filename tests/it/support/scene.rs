@@ -42,10 +42,18 @@ pub(crate) struct Scene {
 }
 
 /// A running operator.
-struct Operator {
+pub(crate) struct Operator {
     address: std::net::SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<(), vaultsync::run::RunError>>,
+}
+
+impl Operator {
+    /// Stops it as SIGTERM does, and waits for its end.
+    pub(crate) async fn stop(mut self) {
+        self.stop.take().expect("not yet stopped").send(()).ok();
+        self.task.await.expect("no panic").expect("an orderly end");
+    }
 }
 
 impl Scene {
@@ -116,6 +124,11 @@ impl Scene {
     /// Starts the operator.
     pub(crate) async fn start(&mut self) {
         assert!(self.operator.is_none(), "one operator a scene");
+        self.operator = Some(self.second_operator().await);
+    }
+
+    /// Starts one more operator, as an old leader that does not know of the new one.
+    pub(crate) async fn second_operator(&self) -> Operator {
         let client = self.namespace.cluster().operator_client_with(&self.faults).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
@@ -124,14 +137,12 @@ impl Scene {
             stopped.await.ok();
         };
         let task = tokio::spawn(run(self.settings.clone(), client, self.transport(), listener, shutdown));
-        self.operator = Some(Operator { address, stop: Some(stop), task });
+        Operator { address, stop: Some(stop), task }
     }
 
     /// Stops the operator as SIGTERM does, and waits for its end.
     pub(crate) async fn stop(&mut self) {
-        let mut operator = self.operator.take().expect("a running operator");
-        operator.stop.take().expect("not yet stopped").send(()).ok();
-        operator.task.await.expect("no panic").expect("an orderly end");
+        self.operator.take().expect("a running operator").stop().await;
     }
 
     /// Ends the operator in the middle of whatever it does.
