@@ -1,6 +1,7 @@
 //! What the watch has shown of all objects: who claims which target, who uses which connection, who can be probed.
 //!
-//! Two objects and one target are decided here, without an API call: the older object has it, then the lesser name.
+//! Two objects and one target are decided here, without an API call: the older object has it; of two that were
+//! created in the same second the one that wrote it already, then the lesser name.
 
 use crate::api::{READY, VaultSecretSync, condition};
 use jiff::Timestamp;
@@ -19,9 +20,14 @@ struct Entry {
     target: String,
     vault: String,
     created: Timestamp,
+    /// Whether it wrote its target: timestamps are of whole seconds, and the mark on the Secret does not change hands.
+    wrote: bool,
     /// Whether there is a target to look at.
     probed: bool,
 }
+
+/// A claim on a target; the least is the best: when it was created, whether it did not write it yet, its name.
+type Claim = (Timestamp, bool, String);
 
 /// The index; shared by the watch, which feeds it, and everyone who asks.
 #[derive(Debug, Default)]
@@ -31,7 +37,7 @@ pub(super) struct Index(Mutex<Inner>);
 struct Inner {
     objects: BTreeMap<Key, Entry>,
     /// (namespace, target) to the claims on it, the best first.
-    claims: HashMap<Key, BTreeSet<(Timestamp, String)>>,
+    claims: HashMap<Key, BTreeSet<Claim>>,
     /// (namespace, connection) to the names of the objects that use it.
     users: HashMap<Key, BTreeSet<String>>,
     /// Per scope, what a relist has shown so far.
@@ -60,7 +66,7 @@ impl Index {
             Event::InitApply(object) => {
                 let key = key_of(object);
                 inner.relists.entry(scope).or_default().insert(key.clone());
-                inner.apply(key, object);
+                inner.apply(key, object, &mut change);
             }
             Event::InitDone => {
                 let shown = inner.relists.remove(&scope).unwrap_or_default();
@@ -76,7 +82,7 @@ impl Index {
                     inner.remove(&key, &mut change);
                 }
             }
-            Event::Apply(object) => inner.apply(key_of(object), object),
+            Event::Apply(object) => inner.apply(key_of(object), object, &mut change),
             Event::Delete(object) => inner.remove(&key_of(object), &mut change),
         }
         change
@@ -87,7 +93,7 @@ impl Index {
         let (namespace, name) = key_of(object);
         let target = (namespace, object.target_name().to_owned());
         let inner = self.lock();
-        let (_, best) = inner.claims.get(&target)?.first()?;
+        let (_, _, best) = inner.claims.get(&target)?.first()?;
         (*best != name).then(|| best.clone())
     }
 
@@ -124,21 +130,28 @@ impl Index {
 }
 
 impl Inner {
-    fn apply(&mut self, key: Key, object: &VaultSecretSync) {
+    fn apply(&mut self, key: Key, object: &VaultSecretSync, change: &mut Change) {
         let entry = Entry {
             target: object.target_name().to_owned(),
             vault: object.spec.vault_ref.name.clone(),
             created: object.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+            wrote: wrote_target(object),
             probed: has_target(object),
         };
-        if self.objects.get(&key).is_some_and(|old| *old == entry) {
+        let old = self.objects.get(&key);
+        if old == Some(&entry) {
             return;
         }
+        let reordered = old.is_some_and(|old| old.wrote != entry.wrote);
         // Names of the same namespace cannot be taken over by an edit: target and vault of the old entry go first.
         self.unlink(&key);
         let (namespace, name) = &key;
-        let claim = (entry.created, name.clone());
-        self.claims.entry((namespace.clone(), entry.target.clone())).or_default().insert(claim);
+        let claim = entry.claim(name);
+        let claims = self.claims.entry((namespace.clone(), entry.target.clone())).or_default();
+        claims.insert(claim);
+        if reordered && claims.len() > 1 {
+            change.wake.extend(claims.iter().map(|(_, _, name)| (namespace.clone(), name.clone())));
+        }
         self.users.entry((namespace.clone(), entry.vault.clone())).or_default().insert(name.clone());
         self.objects.insert(key, entry);
     }
@@ -147,21 +160,28 @@ impl Inner {
         let Some(entry) = self.unlink(key) else { return };
         let target = (key.0.clone(), entry.target);
         let losers = self.claims.get(&target).into_iter().flatten();
-        change.wake.extend(losers.map(|(_, name)| (key.0.clone(), name.clone())));
+        change.wake.extend(losers.map(|(_, _, name)| (key.0.clone(), name.clone())));
         change.gone.push(key.clone());
     }
 
     fn unlink(&mut self, key: &Key) -> Option<Entry> {
         let entry = self.objects.remove(key)?;
         let (namespace, name) = key;
-        unlink_from(
-            &mut self.claims,
-            &(namespace.clone(), entry.target.clone()),
-            &(entry.created, name.clone()),
-        );
+        unlink_from(&mut self.claims, &(namespace.clone(), entry.target.clone()), &entry.claim(name));
         unlink_from(&mut self.users, &(namespace.clone(), entry.vault.clone()), name);
         Some(entry)
     }
+}
+
+impl Entry {
+    fn claim(&self, name: &str) -> Claim {
+        (self.created, !self.wrote, name.to_owned())
+    }
+}
+
+fn wrote_target(object: &VaultSecretSync) -> bool {
+    let target = object.status.as_ref().and_then(|status| status.target.as_ref());
+    target.is_some_and(|target| target.name == object.target_name())
 }
 
 fn unlink_from<T: Ord>(map: &mut HashMap<Key, BTreeSet<T>>, key: &Key, value: &T) {
@@ -221,6 +241,21 @@ mod tests {
         let change = index.observe(None, &Event::Delete(older));
         assert_eq!((change.wake, change.gone), (vec![key("a")], vec![key("b")]));
         assert_eq!(index.rival(&younger), None);
+    }
+
+    #[test]
+    fn of_two_objects_of_the_same_second_the_one_that_wrote_the_target_has_it() {
+        let index = Index::default();
+        let (lesser, mut greater) = (object("a", "shop", 1), object("b", "shop", 1));
+        index.observe(None, &Event::Apply(greater.clone()));
+        let target = TargetStatus { name: "shop".to_owned(), ..TargetStatus::default() };
+        greater.status =
+            Some(crate::api::VaultSecretSyncStatus { target: Some(target), ..Default::default() });
+        index.observe(None, &Event::Apply(lesser.clone()));
+        assert_eq!(index.rival(&lesser), None, "neither wrote it yet");
+        let change = index.observe(None, &Event::Apply(greater.clone()));
+        assert_eq!((index.rival(&lesser).as_deref(), index.rival(&greater)), (Some("b"), None));
+        assert_eq!(change.wake, [key("b"), key("a")]);
     }
 
     #[test]
