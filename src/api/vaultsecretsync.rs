@@ -133,8 +133,8 @@ pub struct DataItem {
     /// The key in the Secret: letters, digits, `-`, `_` and `.`. Example: `DATABASE_URL`.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = (
-        "self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && self != '..'",
-        "key must consist of letters, digits, '-', '_' and '.', as in DATABASE_URL or tls.crt"
+        "self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && !self.startsWith('..')",
+        "key must consist of letters, digits, '-', '_' and '.', and neither be '.' nor begin with '..', as in DATABASE_URL or tls.crt"
     ))]
     pub key: String,
     /// Where its value comes from.

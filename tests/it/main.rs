@@ -8,6 +8,7 @@
 )]
 
 mod api_server;
+mod bad_input;
 mod crds;
 mod deletion;
 mod docs;
