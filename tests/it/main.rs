@@ -18,6 +18,7 @@ mod fence;
 mod first_sync;
 mod harness;
 mod layers;
+mod not_readable;
 mod ownership;
 mod plane;
 mod protocol;

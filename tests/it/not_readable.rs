@@ -1,0 +1,676 @@
+//! Not everything is readable: what cannot be read keeps its key, and everything else goes on.
+
+use crate::support::scene::{Scene, data, version};
+use crate::support::until;
+use k8s_openapi::api::core::v1::Secret;
+use keyvault_emulator::SecretOptions;
+use serde_json::{Value, json};
+use vaultsync::api::{STALLED, VaultSecretSync, condition};
+
+use crate::support::scene::CLIENT;
+
+/// What status says of a source.
+fn state(object: &VaultSecretSync, source: &str) -> String {
+    let entries = &object.status.as_ref().expect("a status").entries;
+    let entry = entries.iter().find(|entry| entry.name == source);
+    entry.unwrap_or_else(|| panic!("no entry {source} in {entries:?}")).state.clone()
+}
+
+/// Ready's message names each of these.
+#[track_caller]
+fn says(object: &VaultSecretSync, parts: &[&str]) {
+    let message = Scene::message(object);
+    for part in parts {
+        assert!(message.contains(part), "`{part}` is not in: {message}");
+    }
+}
+
+/// An object of one entry `DB` from the secret `db`, with more fields of its source and its `onMissing`, beside a
+/// plain entry `OTHER` from `other`.
+fn beside_another(source: &Value, on_missing: &str) -> Value {
+    let mut secret = json!({"name": "db"});
+    secret.as_object_mut().unwrap().extend(source.as_object().unwrap().clone());
+    json!({"refreshInterval": "10s", "data": [
+        {"key": "DB", "from": {"secret": secret}, "onMissing": on_missing},
+        {"key": "OTHER", "from": {"secret": {"name": "other"}}},
+    ]})
+}
+
+/// One way in which an entry cannot be read, and all that a user is promised of it.
+struct Row {
+    /// More fields of the source.
+    source: Value,
+    /// Sets `db` so that it reads as `one` or `two`.
+    good: fn(&Scene, &str),
+    /// Makes `db` unreadable.
+    break_it: fn(&Scene),
+    /// Makes it readable again, as `two`.
+    mend: fn(&Scene),
+    reason: &'static str,
+    /// What the message says, beside the source and its key.
+    remedy: &'static str,
+}
+
+fn plain(scene: &Scene, value: &str) {
+    scene.vault.set("db", value);
+}
+
+impl Row {
+    /// At first creation the others are written and the key is not there; when the cause goes it arrives.
+    async fn at_first_creation(&self) {
+        let scene = Scene::new().await;
+        (self.good)(&scene, "one");
+        (self.break_it)(&scene);
+        scene.vault.set("other", "one");
+        scene.sync("shop", beside_another(&self.source, "Keep")).await;
+        let object = scene.ready("shop", "False", self.reason).await;
+        says(&object, &["secret db (key DB)", self.remedy]);
+        assert_eq!(
+            (state(&object, "db"), state(&object, "other")),
+            (self.reason.to_owned(), "Synced".to_owned())
+        );
+        let stalled = condition(&object.status.as_ref().unwrap().conditions, STALLED).cloned();
+        assert_eq!(stalled, None, "the vault can mend it, so nothing is stalled");
+        scene.secret_is("shop", &[("OTHER", "one")]).await;
+        // One entry of one object is no outage of the vault.
+        scene.vault_says("default", "True", "Connected").await;
+
+        (self.mend)(&scene);
+        scene.force("shop", "mended").await;
+        let object = scene.synced("shop").await;
+        assert_eq!(state(&object, "db"), "Synced");
+        scene.secret_is("shop", &[("DB", "two"), ("OTHER", "one")]).await;
+    }
+
+    /// Later the key keeps its value, the others follow the vault, and when the cause goes it follows too.
+    async fn later(&self) {
+        let scene = Scene::new().await;
+        (self.good)(&scene, "one");
+        scene.vault.set("other", "one");
+        scene.sync("shop", beside_another(&self.source, "Keep")).await;
+        scene.synced("shop").await;
+        scene.secret_is("shop", &[("DB", "one"), ("OTHER", "one")]).await;
+
+        (self.break_it)(&scene);
+        scene.vault.set("other", "two");
+        scene.force("shop", "broken").await;
+        let object = scene.ready("shop", "False", self.reason).await;
+        says(&object, &["secret db (key DB)", self.remedy, "keep their last value"]);
+        assert_eq!(
+            (state(&object, "db"), state(&object, "other")),
+            (self.reason.to_owned(), "Synced".to_owned())
+        );
+        let kept = scene.secret_is("shop", &[("DB", "one"), ("OTHER", "two")]).await;
+        // Read once more, and again nothing moves.
+        let object = scene.force("shop", "still broken").await;
+        says(&object, &["secret db (key DB)", self.remedy]);
+        let after = scene.secret_is("shop", &[("DB", "one"), ("OTHER", "two")]).await;
+        assert_eq!(version(&kept), version(&after));
+        scene.vault_says("default", "True", "Connected").await;
+
+        (self.mend)(&scene);
+        scene.force("shop", "mended").await;
+        let object = scene.synced("shop").await;
+        assert_eq!(state(&object, "db"), "Synced");
+        scene.secret_is("shop", &[("DB", "two"), ("OTHER", "two")]).await;
+    }
+}
+
+fn deleted() -> Row {
+    Row {
+        source: json!({}),
+        good: plain,
+        break_it: |scene| scene.vault.delete("db"),
+        mend: |scene| {
+            scene.vault.recover("db");
+            scene.vault.set("db", "two");
+        },
+        reason: "SecretNotFound",
+        remedy: "az keyvault secret recover",
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_is_missing_leaves_out_its_key_and_no_other() {
+    deleted().at_first_creation().await;
+}
+
+#[tokio::test]
+async fn a_secret_that_is_deleted_keeps_its_key_until_it_is_recovered() {
+    deleted().later().await;
+}
+
+fn disabled() -> Row {
+    Row {
+        source: json!({}),
+        good: plain,
+        break_it: |scene| {
+            scene.vault.set("db", "never read");
+            scene.vault.disable("db");
+        },
+        mend: |scene| plain(scene, "two"),
+        reason: "SecretDisabled",
+        remedy: "Enable it, or drop the reference",
+    }
+}
+
+#[tokio::test]
+async fn a_disabled_secret_leaves_out_its_key_and_no_other() {
+    disabled().at_first_creation().await;
+}
+
+#[tokio::test]
+async fn a_secret_that_is_disabled_keeps_its_last_value() {
+    disabled().later().await;
+}
+
+fn denied() -> Row {
+    Row {
+        source: json!({}),
+        good: plain,
+        break_it: |scene| scene.vault.deny(CLIENT, "db"),
+        mend: |scene| {
+            scene.vault.revoke(CLIENT);
+            scene.vault.grant(CLIENT);
+            plain(scene, "two");
+        },
+        reason: "MissingRole",
+        remedy: "Key Vault Secrets User",
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_may_not_be_read_leaves_out_its_key_and_no_other() {
+    denied().at_first_creation().await;
+}
+
+#[tokio::test]
+async fn a_secret_that_may_no_longer_be_read_keeps_its_last_value() {
+    denied().later().await;
+}
+
+fn without_property() -> Row {
+    Row {
+        source: json!({"property": "$.token"}),
+        good: |scene, value| plain(scene, &json!({"token": value}).to_string()),
+        break_it: |scene| plain(scene, r#"{"tok": "hidden"}"#),
+        mend: |scene| plain(scene, r#"{"token": "two"}"#),
+        reason: "PropertyNotFound",
+        remedy: "Correct the property",
+    }
+}
+
+#[tokio::test]
+async fn a_property_that_is_absent_leaves_out_its_key_and_no_other() {
+    without_property().at_first_creation().await;
+}
+
+#[tokio::test]
+async fn a_property_that_goes_keeps_its_last_value() {
+    without_property().later().await;
+}
+
+fn not_json() -> Row {
+    Row {
+        break_it: |scene| plain(scene, r#"{"token": "hidden"#),
+        reason: "InvalidJson",
+        remedy: "not JSON",
+        ..without_property()
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_should_be_json_and_is_not_leaves_out_its_key_and_no_other() {
+    not_json().at_first_creation().await;
+}
+
+#[tokio::test]
+async fn a_value_that_stops_being_json_keeps_its_last_value() {
+    not_json().later().await;
+}
+
+fn not_base64() -> Row {
+    Row {
+        source: json!({"decode": "Base64"}),
+        good: |scene, value| plain(scene, if value == "one" { "b25l" } else { "dHdv" }),
+        break_it: |scene| plain(scene, "hidden!"),
+        mend: |scene| plain(scene, "dHdv"),
+        reason: "DecodeFailed",
+        remedy: "Correct decode",
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_should_be_base64_and_is_not_leaves_out_its_key_and_no_other() {
+    not_base64().at_first_creation().await;
+}
+
+#[tokio::test]
+async fn a_value_that_stops_being_base64_keeps_its_last_value() {
+    not_base64().later().await;
+}
+
+#[tokio::test]
+async fn a_missing_secret_may_remove_its_key_and_the_object_stays_ready() {
+    let scene = Scene::new().await;
+    scene.vault.set("other", "one");
+    scene.sync("shop", beside_another(&json!({}), "Remove")).await;
+    let object = scene.synced("shop").await;
+    assert_eq!(state(&object, "db"), "Missing");
+    scene.secret_is("shop", &[("OTHER", "one")]).await;
+
+    scene.vault.set("db", "one");
+    let object = scene.force("shop", "it is there").await;
+    assert_eq!(state(&object, "db"), "Synced");
+    scene.secret_is("shop", &[("DB", "one"), ("OTHER", "one")]).await;
+
+    scene.vault.delete("db");
+    let object = scene.force("shop", "it is gone").await;
+    assert_eq!(state(&object, "db"), "Missing");
+    scene.synced("shop").await;
+    scene.secret_is("shop", &[("OTHER", "one")]).await;
+
+    scene.vault.recover("db");
+    scene.force("shop", "it is back").await;
+    scene.synced("shop").await;
+    scene.secret_is("shop", &[("DB", "one"), ("OTHER", "one")]).await;
+}
+
+#[tokio::test]
+async fn a_missing_property_may_remove_its_key_and_the_object_stays_ready() {
+    let scene = Scene::new().await;
+    scene.vault.set("other", "one");
+    scene.vault.set("db", r#"{"token": null}"#);
+    scene.sync("shop", beside_another(&json!({"property": "$.token"}), "Remove")).await;
+    let object = scene.synced("shop").await;
+    assert_eq!(state(&object, "db"), "Missing");
+    scene.secret_is("shop", &[("OTHER", "one")]).await;
+
+    scene.vault.set("db", r#"{"token": "one"}"#);
+    scene.force("shop", "it is there").await;
+    scene.secret_is("shop", &[("DB", "one"), ("OTHER", "one")]).await;
+    scene.vault.set("db", "{}");
+    scene.force("shop", "it is gone").await;
+    scene.synced("shop").await;
+    scene.secret_is("shop", &[("OTHER", "one")]).await;
+}
+
+#[tokio::test]
+async fn a_value_that_is_not_readable_is_never_removed_though_missing_ones_may_be() {
+    let scene = Scene::new().await;
+    scene.vault.set("other", "one");
+    scene.vault.set("db", r#"{"token": "one"}"#);
+    scene.sync("shop", beside_another(&json!({"property": "$.token"}), "Remove")).await;
+    scene.synced("shop").await;
+    scene.vault.set("db", "no JSON");
+    scene.force("shop", "1").await;
+    scene.ready("shop", "False", "InvalidJson").await;
+    scene.secret_is("shop", &[("DB", "one"), ("OTHER", "one")]).await;
+    scene.vault.disable("db");
+    scene.force("shop", "2").await;
+    scene.ready("shop", "False", "SecretDisabled").await;
+    scene.secret_is("shop", &[("DB", "one"), ("OTHER", "one")]).await;
+}
+
+#[tokio::test]
+async fn nothing_that_is_missing_ever_makes_an_empty_secret() {
+    let scene = Scene::new().await;
+    let mark = scene.namespace.cluster().mark();
+    scene.sync("kept", data(&[("DB", "db")])).await;
+    scene
+        .sync(
+            "removed",
+            json!({"refreshInterval": "10s", "data": [
+                {"key": "DB", "from": {"secret": {"name": "db"}}, "onMissing": "Remove"},
+            ]}),
+        )
+        .await;
+    scene
+        .sync("whole", json!({"refreshInterval": "10s", "dataFrom": [{"secret": {"name": "config"}}]}))
+        .await;
+    let object = scene.ready("kept", "False", "SecretNotFound").await;
+    says(&object, &["secret db (key DB)"]);
+    scene.ready("whole", "False", "SecretNotFound").await;
+    let object = scene.ready("removed", "False", "MissingKey").await;
+    says(&object, &["No source gives a key now", "no Secret removed yet"]);
+    scene.force("removed", "1").await;
+    for name in ["kept", "removed", "whole"] {
+        assert_eq!(scene.secret(name).await, None, "{name}");
+    }
+    let writes = scene.namespace.cluster().operator_writes_since(mark, &scene.namespace.name);
+    assert!(!writes.iter().any(|seen| seen.resource == "secrets" && seen.verb == "create"), "{writes:?}");
+
+    scene.vault.set("db", "one");
+    scene.vault.set("config", r#"{"A": "1"}"#);
+    for name in ["kept", "removed", "whole"] {
+        scene.force(name, "2").await;
+        scene.synced(name).await;
+    }
+    scene.secret_is("kept", &[("DB", "one")]).await;
+    scene.secret_is("removed", &[("DB", "one")]).await;
+    scene.secret_is("whole", &[("A", "1")]).await;
+}
+
+fn from_object(names: &[&str]) -> Value {
+    let sources: Vec<Value> = names.iter().map(|name| json!({"secret": {"name": name}})).collect();
+    json!({
+        "refreshInterval": "10s",
+        "data": [{"key": "OTHER", "from": {"secret": {"name": "other"}}}],
+        "dataFrom": sources,
+    })
+}
+
+#[tokio::test]
+async fn an_object_that_stops_being_one_keeps_its_keys() {
+    let scene = Scene::new().await;
+    scene.vault.set("other", "one");
+    scene.vault.set("config", r#"{"A": "1", "B": "1"}"#);
+    scene.sync("shop", from_object(&["config"])).await;
+    scene.synced("shop").await;
+    for (request, broken) in
+        [("1", r#"{"A": "hidden"#), ("2", r#"["hidden"]"#), ("3", r#""hidden""#), ("4", "null")]
+    {
+        scene.vault.set("config", broken);
+        let object = scene.force("shop", request).await;
+        says(&object, &["secret config (dataFrom)", "not a JSON object"]);
+        assert!(!Scene::message(&object).contains("hidden"));
+        assert_eq!(state(&object, "config"), "InvalidJson");
+        scene.secret_is("shop", &[("A", "1"), ("B", "1"), ("OTHER", "one")]).await;
+    }
+    scene.vault.set("config", r#"{"A": "2"}"#);
+    scene.force("shop", "mended").await;
+    scene.synced("shop").await;
+    scene.secret_is("shop", &[("A", "2"), ("OTHER", "one")]).await;
+}
+
+#[tokio::test]
+async fn a_member_that_can_be_no_key_is_reported_and_the_others_are_written() {
+    let scene = Scene::new().await;
+    scene.vault.set("other", "one");
+    scene.vault.set("config", r#"{"A": "1", "no key": "hidden"}"#);
+    scene.sync("shop", from_object(&["config"])).await;
+    let object = scene.ready("shop", "False", "InvalidKey").await;
+    says(&object, &["secret config (dataFrom)", "cannot be a key of a Secret"]);
+    scene.secret_is("shop", &[("A", "1"), ("OTHER", "one")]).await;
+    scene.vault.set("config", r#"{"A": "1", "a-key": "2"}"#);
+    scene.force("shop", "mended").await;
+    scene.synced("shop").await;
+    scene.secret_is("shop", &[("A", "1"), ("OTHER", "one"), ("a-key", "2")]).await;
+}
+
+#[tokio::test]
+async fn a_key_that_two_objects_give_is_reported_and_neither_wins() {
+    let scene = Scene::new().await;
+    scene.vault.set("other", "one");
+    scene.vault.set("config", r#"{"A": "1", "SHARED": "1", "OTHER": "data wins"}"#);
+    scene.vault.set("more", r#"{"B": "1", "OTHER": "data wins"}"#);
+    scene.sync("shop", from_object(&["config", "more"])).await;
+    scene.synced("shop").await;
+    scene.secret_is("shop", &[("A", "1"), ("B", "1"), ("OTHER", "one"), ("SHARED", "1")]).await;
+
+    scene.vault.set("more", r#"{"B": "2", "SHARED": "2"}"#);
+    scene.force("shop", "doubled").await;
+    let object = scene.ready("shop", "False", "DuplicateKey").await;
+    says(&object, &["secret config", "secret more", "name the key in data"]);
+    scene.secret_is("shop", &[("A", "1"), ("B", "2"), ("OTHER", "one"), ("SHARED", "1")]).await;
+
+    scene.vault.set("more", r#"{"B": "2"}"#);
+    scene.force("shop", "mended").await;
+    scene.synced("shop").await;
+    scene.secret_is("shop", &[("A", "1"), ("B", "2"), ("OTHER", "one"), ("SHARED", "1")]).await;
+}
+
+#[tokio::test]
+async fn keys_that_left_an_object_go_only_when_every_object_was_read() {
+    let scene = Scene::new().await;
+    scene.vault.set("other", "one");
+    scene.vault.set("config", r#"{"A": "1", "OLD": "1"}"#);
+    scene.vault.set("more", r#"{"B": "1"}"#);
+    scene.sync("shop", from_object(&["config", "more"])).await;
+    scene.synced("shop").await;
+
+    scene.vault.disable("more");
+    scene.vault.set("config", r#"{"A": "2"}"#);
+    scene.force("shop", "half a picture").await;
+    scene.ready("shop", "False", "SecretDisabled").await;
+    scene.secret_is("shop", &[("A", "2"), ("B", "1"), ("OLD", "1"), ("OTHER", "one")]).await;
+
+    scene.vault.enable("more");
+    scene.force("shop", "the whole picture").await;
+    scene.synced("shop").await;
+    scene.secret_is("shop", &[("A", "2"), ("B", "1"), ("OTHER", "one")]).await;
+}
+
+#[tokio::test]
+async fn a_missing_object_may_remove_its_keys() {
+    let scene = Scene::new().await;
+    scene.vault.set("other", "one");
+    scene.vault.set("config", r#"{"A": "1"}"#);
+    let mut spec = from_object(&["config"]);
+    spec["dataFrom"][0]["onMissing"] = json!("Remove");
+    scene.sync("shop", spec).await;
+    scene.synced("shop").await;
+    scene.vault.delete("config");
+    let object = scene.force("shop", "gone").await;
+    assert_eq!(state(&object, "config"), "Missing");
+    scene.synced("shop").await;
+    scene.secret_is("shop", &[("OTHER", "one")]).await;
+    scene.vault.recover("config");
+    scene.force("shop", "back").await;
+    scene.synced("shop").await;
+    scene.secret_is("shop", &[("A", "1"), ("OTHER", "one")]).await;
+}
+
+/// As much as the vault keeps in one secret, a little less.
+fn large(letter: &str) -> String {
+    letter.repeat(24 * 1024)
+}
+
+fn many(count: usize) -> Value {
+    let pairs: Vec<(String, String)> =
+        (0..count).map(|n| (format!("KEY{n}"), format!("large-{n}"))).collect();
+    let pairs: Vec<(&str, &str)> = pairs.iter().map(|(key, name)| (key.as_str(), name.as_str())).collect();
+    data(&pairs)
+}
+
+#[tokio::test]
+async fn a_secret_that_would_be_too_large_is_not_even_tried() {
+    let scene = Scene::new().await;
+    for n in 0..64 {
+        scene.vault.set(&format!("large-{n}"), &large("a"));
+    }
+    let mark = scene.namespace.cluster().mark();
+    scene.sync("shop", many(64)).await;
+    let object = scene.ready("shop", "False", "TooLarge").await;
+    says(&object, &["1 MiB", "Split it into several objects"]);
+    assert_eq!(scene.secret("shop").await, None);
+    let writes = scene.namespace.cluster().operator_writes_since(mark, &scene.namespace.name);
+    assert!(!writes.iter().any(|seen| seen.resource == "secrets"), "{writes:?}");
+
+    scene.edit("shop", json!({"spec": {"data": many(2)["data"]}})).await;
+    scene.synced("shop").await;
+    scene.secret_is("shop", &[("KEY0", &large("a")), ("KEY1", &large("a"))]).await;
+}
+
+#[tokio::test]
+async fn a_secret_that_grows_too_large_stays_as_it_was() {
+    let scene = Scene::new().await;
+    for n in 0..50 {
+        scene.vault.set(&format!("large-{n}"), if n < 40 { large("a") } else { "small".to_owned() }.as_str());
+    }
+    scene.sync("shop", many(50)).await;
+    scene.synced("shop").await;
+    let before = scene.api::<Secret>().get("shop").await.unwrap();
+    for n in 40..50 {
+        scene.vault.set(&format!("large-{n}"), &large("b"));
+    }
+    let asked = json!({"metadata": {"annotations": {"vaultsync.dev/sync-requested-at": "1"}}});
+    scene.edit("shop", asked).await;
+    let object = scene.ready("shop", "False", "TooLarge").await;
+    says(&object, &["1 MiB", "Split it into several objects"]);
+    let after = scene.api::<Secret>().get("shop").await.unwrap();
+    assert_eq!((version(&before), &before.data), (version(&after), &after.data));
+
+    for n in 40..50 {
+        scene.vault.set(&format!("large-{n}"), "small again");
+    }
+    scene.force("shop", "2").await;
+    scene.synced("shop").await;
+    let secret = scene.secret("shop").await.unwrap();
+    assert_eq!((secret["KEY49"].as_str(), secret["KEY0"].len()), ("small again", 24 * 1024));
+}
+
+#[tokio::test]
+async fn an_expired_secret_and_one_that_is_not_yet_valid_are_delivered_and_say_so() {
+    let scene = Scene::new().await;
+    let (past, future) = (946_684_800, 4_102_444_800);
+    scene.vault.set_with("old", "one", SecretOptions { expires: Some(past), ..SecretOptions::default() });
+    scene.vault.set_with(
+        "new",
+        "two",
+        SecretOptions { not_before: Some(future), ..SecretOptions::default() },
+    );
+    scene.sync("shop", data(&[("OLD", "old"), ("NEW", "new")])).await;
+    let object = scene.synced("shop").await;
+    assert_eq!((state(&object, "old").as_str(), state(&object, "new").as_str()), ("Expired", "NotYetValid"));
+    let entries = &object.status.as_ref().unwrap().entries;
+    assert_eq!(entries[0].expires.as_ref().unwrap().0.as_second(), past);
+    assert_eq!(entries[1].not_before.as_ref().unwrap().0.as_second(), future);
+    scene.secret_is("shop", &[("NEW", "two"), ("OLD", "one")]).await;
+}
+
+#[tokio::test]
+async fn a_pinned_version_is_delivered_and_stays() {
+    let scene = Scene::new().await;
+    let first = scene.vault.set("db", "one");
+    scene.vault.set("db", "two");
+    scene
+        .sync(
+            "shop",
+            json!({"refreshInterval": "10s", "data": [
+                {"key": "PINNED", "from": {"secret": {"name": "db", "version": first}}},
+                {"key": "CURRENT", "from": {"secret": {"name": "db"}}},
+            ]}),
+        )
+        .await;
+    let object = scene.synced("shop").await;
+    let entries = &object.status.as_ref().unwrap().entries;
+    assert_eq!(entries[0].version.as_ref(), Some(&first));
+    assert!(entries[0].pinned && !entries[1].pinned);
+    scene.secret_is("shop", &[("CURRENT", "two"), ("PINNED", "one")]).await;
+    scene.vault.set("db", "three");
+    scene.force("shop", "1").await;
+    scene.secret_is("shop", &[("CURRENT", "three"), ("PINNED", "one")]).await;
+}
+
+#[tokio::test]
+async fn a_pinned_version_that_does_not_exist_is_named() {
+    let scene = Scene::new().await;
+    scene.vault.set("db", "one");
+    scene.vault.set("other", "one");
+    let wrong = "0".repeat(32);
+    scene.sync("shop", beside_another(&json!({"version": wrong}), "Keep")).await;
+    let object = scene.ready("shop", "False", "SecretNotFound").await;
+    says(&object, &[&format!("secret db version {wrong} (key DB)")]);
+    scene.secret_is("shop", &[("OTHER", "one")]).await;
+}
+
+fn typed(type_: &str, keys: &[(&str, &str)]) -> Value {
+    let mut spec = data(keys);
+    spec["target"] = json!({"type": type_});
+    spec
+}
+
+#[tokio::test]
+async fn a_tls_secret_is_made_only_whole() {
+    let scene = Scene::new().await;
+    scene.vault.set("crt", "certificate");
+    scene.sync("shop", typed("kubernetes.io/tls", &[("tls.crt", "crt"), ("tls.key", "key")])).await;
+    let object = scene.ready("shop", "False", "MissingKey").await;
+    says(&object, &["kubernetes.io/tls", "tls.key", "secret key (key tls.key)", "nothing was written"]);
+    assert_eq!(scene.secret("shop").await, None);
+
+    scene.vault.set("key", "private");
+    scene.force("shop", "1").await;
+    scene.synced("shop").await;
+    let secret = scene.secret_is("shop", &[("tls.crt", "certificate"), ("tls.key", "private")]).await;
+    assert_eq!(secret.type_.as_deref(), Some("kubernetes.io/tls"));
+}
+
+#[tokio::test]
+async fn a_tls_secret_never_loses_a_key_it_needs_though_the_spec_would_remove_it() {
+    let scene = Scene::new().await;
+    scene.vault.set("crt", "certificate");
+    scene.vault.set("key", "private");
+    let mut spec = typed("kubernetes.io/tls", &[("tls.crt", "crt"), ("tls.key", "key")]);
+    spec["data"][1]["onMissing"] = json!("Remove");
+    scene.sync("shop", spec).await;
+    scene.synced("shop").await;
+    scene.vault.delete("key");
+    scene.vault.set("crt", "another certificate");
+    scene.force("shop", "1").await;
+    let object = scene.ready("shop", "False", "MissingKey").await;
+    says(&object, &["kubernetes.io/tls", "tls.key"]);
+    scene.secret_is("shop", &[("tls.crt", "certificate"), ("tls.key", "private")]).await;
+    scene.vault.recover("key");
+    scene.force("shop", "2").await;
+    scene.synced("shop").await;
+    scene.secret_is("shop", &[("tls.crt", "another certificate"), ("tls.key", "private")]).await;
+}
+
+#[tokio::test]
+async fn a_pull_secret_that_is_no_json_is_refused_without_a_word_of_it() {
+    let scene = Scene::new().await;
+    scene.vault.set("pull", "canary-not-json");
+    let good = r#"{"auths":{}}"#;
+    scene.sync("shop", typed("kubernetes.io/dockerconfigjson", &[(".dockerconfigjson", "pull")])).await;
+    let object = scene.ready("shop", "False", "SecretRejected").await;
+    says(&object, &["Secret shop", "data[.dockerconfigjson]", "kubernetes.io/dockerconfigjson"]);
+    assert_eq!(scene.secret("shop").await, None);
+
+    scene.vault.set("pull", good);
+    let made = scene.secret_is("shop", &[(".dockerconfigjson", good)]).await;
+    assert_eq!(made.type_.as_deref(), Some("kubernetes.io/dockerconfigjson"));
+    scene.synced("shop").await;
+
+    scene.vault.set("pull", "canary-not-json-again");
+    let object = scene.ready("shop", "False", "SecretRejected").await;
+    let kept = scene.secret_is("shop", &[(".dockerconfigjson", good)]).await;
+    assert_eq!(version(&made), version(&kept));
+    for text in [serde_json::to_string(&object.status).unwrap(), scene.event_reasons("shop").await.join(" ")]
+    {
+        assert!(!text.contains("canary"), "{text}");
+    }
+    scene.vault.set("pull", r#"{"auths": {}}"#);
+    scene.synced("shop").await;
+    scene.secret_is("shop", &[(".dockerconfigjson", r#"{"auths": {}}"#)]).await;
+}
+
+#[tokio::test]
+async fn a_pull_secret_whose_source_is_missing_says_which_key_it_needs() {
+    let scene = Scene::new().await;
+    scene.sync("shop", typed("kubernetes.io/dockerconfigjson", &[(".dockerconfigjson", "pull")])).await;
+    let object = scene.ready("shop", "False", "MissingKey").await;
+    says(&object, &["kubernetes.io/dockerconfigjson", ".dockerconfigjson", "secret pull"]);
+    scene.vault.set("pull", r#"{"auths":{}}"#);
+    scene.force("shop", "1").await;
+    scene.synced("shop").await;
+}
+
+#[tokio::test]
+async fn a_source_that_fails_for_another_reason_says_the_new_one() {
+    let scene = Scene::new().await;
+    scene.sync("shop", data(&[("DB", "db")])).await;
+    scene.ready("shop", "False", "SecretNotFound").await;
+    scene.vault.set("db", "one");
+    scene.vault.disable("db");
+    let asked = json!({"metadata": {"annotations": {"vaultsync.dev/sync-requested-at": "1"}}});
+    scene.edit("shop", asked).await;
+    let object = scene.ready("shop", "False", "SecretDisabled").await;
+    assert_eq!(state(&object, "db"), "SecretDisabled");
+    let answered = |object: Option<&VaultSecretSync>| {
+        let status = object.and_then(|object| object.status.as_ref());
+        status.is_some_and(|status| status.last_handled_sync.as_deref() == Some("1"))
+    };
+    until(&scene.api(), "shop", "the request is answered though nothing can be written", answered).await;
+}
