@@ -19,6 +19,7 @@ mod first_sync;
 mod harness;
 mod layers;
 mod not_readable;
+mod outage;
 mod ownership;
 mod plane;
 mod protocol;
