@@ -24,10 +24,10 @@ test-full: test ## make test, then the long tests and the benchmark
 	cargo test --workspace -- --ignored
 	@$(MAKE) --no-print-directory bench
 
-bench: ## the smoke benchmark, with a release build
+bench: ## the smoke benchmark, with a release build; N=1000 objects
 	@tests/tools/check rust go
 	@$(MAKE) --no-print-directory -j2 tools bench-compile
-	cargo run --release --quiet --example bench
+	@cargo run --release --quiet --example bench -- $(or $(N),1000)
 
 crds: ## rewrites crds/ and the chart's CRDs from the Rust types
 	BLESS=1 cargo test --quiet --test it crds::
