@@ -2,8 +2,11 @@
 
 use super::error::Error;
 use crate::api::{KeyVault, MANAGER, VaultSecretSync};
+use http::header::RETRY_AFTER;
+use http::{Request, StatusCode};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::client::Body;
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Config, Resource};
 use serde::Serialize;
@@ -42,12 +45,42 @@ pub fn client(mut config: Config) -> Result<Client, kube::Error> {
     Client::try_from(config)
 }
 
+/// A busy API server says in a header, beside a body of plain text, when it wants to be asked again; kube's error
+/// has the body alone. This puts what the header says into the body.
+fn heeding_retry_after(client: Client) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let client = client.clone();
+        async move {
+            let response = client.send(request).await?;
+            let seconds =
+                response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+            Ok::<_, kube::Error>(match seconds {
+                Some(seconds) if response.status() == StatusCode::TOO_MANY_REQUESTS => {
+                    response.map(|_| Body::from(throttled(seconds)))
+                }
+                _ => response,
+            })
+        }
+    });
+    Client::new(service, namespace)
+}
+
+/// The answer of a busy API server, with the time in it.
+fn throttled(seconds: u32) -> Vec<u8> {
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 429,
+        "reason": "TooManyRequests", "message": "", "details": { "retryAfterSeconds": seconds },
+    });
+    status.to_string().into_bytes()
+}
+
 impl ApiServer {
     /// The longest a single call may take.
     pub(super) const CALL: Duration = Duration::from_secs(10);
 
     pub(super) fn new(client: Client) -> Self {
-        Self { client, permits: Arc::new(Semaphore::new(IN_FLIGHT)) }
+        Self { client: heeding_retry_after(client), permits: Arc::new(Semaphore::new(IN_FLIGHT)) }
     }
 
     pub(super) const fn client(&self) -> &Client {

@@ -1,5 +1,7 @@
 //! An API server that is slow, busy or loses answers delays what is right, and never makes it wrong.
 
+use std::time::{Duration, Instant};
+
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 use vaultsync::api::VaultSecretSync;
@@ -45,6 +47,22 @@ async fn change_arrives(scene: &Scene) -> Secret {
     .await;
     scene.synced("shop").await;
     secret
+}
+
+#[tokio::test]
+async fn a_busy_api_server_is_asked_again_when_it_said_and_not_before() {
+    let scene = Scene::new().await;
+    let gate = Gate::new();
+    scene.faults.next(1, creates, Fault::throttled(Some(5)));
+    scene.faults.next(1, creates, Fault::Hold(gate.clone()));
+    let begun = Instant::now();
+    apply(&scene).await;
+    gate.reached().await;
+    assert!(begun.elapsed() >= Duration::from_secs(5), "asked again after {:?}", begun.elapsed());
+    gate.release();
+    scene.secret_is("shop", &[("A", "one"), ("B", "one")]).await;
+    scene.synced("shop").await;
+    assert_eq!(scene.faults.count("create", "secrets"), 2);
 }
 
 #[tokio::test]
