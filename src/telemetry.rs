@@ -1,6 +1,7 @@
 //! Log lines on standard error: JSON or text, one an event, times in RFC 3339.
 
 use clap::ValueEnum;
+use std::io::IsTerminal as _;
 use std::str::FromStr as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -47,7 +48,8 @@ pub fn start(format: LogFormat, filter: Targets) {
         LogFormat::Json => {
             layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
         }
-        LogFormat::Text => layer.boxed(),
+        // Colours are for a terminal: in a file, or in what collects a pod's lines, they are noise.
+        LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
     };
     // Err: somebody has set a subscriber already, and it stands.
     tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().ok();
