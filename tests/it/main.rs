@@ -9,6 +9,7 @@
 
 mod api_server;
 mod bad_input;
+mod chart;
 mod crds;
 mod deletion;
 mod docs;
@@ -22,8 +23,11 @@ mod not_readable;
 mod outage;
 mod ownership;
 mod plane;
+mod process;
+mod program;
 mod protocol;
 mod restart;
+mod samples;
 mod steady;
 mod support;
 mod two_objects;

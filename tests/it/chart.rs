@@ -1,0 +1,328 @@
+//! The chart, by the real Helm: what it installs works, what it grants is what is needed, what it refuses has a name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use clap::{CommandFactory as _, Parser as _};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, RoleBinding};
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::{Scope, pinned_kind};
+use kube::{Client, ResourceExt as _};
+use serde_json::json;
+use vaultsync::api::{SecretType, VaultSecretSync};
+use vaultsync::cli::Cli;
+
+use crate::program::{Program, authority, binary};
+use crate::support::scene::{Scene, data};
+use crate::support::tools::{project, tool};
+use crate::support::{Account, Namespace, cluster, eventually, kubelet, manifests};
+
+fn folder() -> PathBuf {
+    project().join("charts/vaultsync")
+}
+
+/// Helm with these arguments, as the admin of the run's cluster.
+fn helm(arguments: &[&str]) -> Output {
+    let mut command = Command::new(tool("helm").expect("helm"));
+    command.args(arguments).env("KUBECONFIG", cluster().kubeconfig_for_admin()).current_dir(project());
+    command.output().expect("helm starts")
+}
+
+/// Its output; a failure is a panic with its words.
+#[track_caller]
+fn done(output: Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn example_values() -> Vec<PathBuf> {
+    let mut found: Vec<_> =
+        fs::read_dir(folder().join("ci")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    found.sort();
+    assert!(!found.is_empty() && found.iter().all(|path| path.to_string_lossy().ends_with("-values.yaml")));
+    found
+}
+
+fn rendered_with(values: &Path) -> Vec<DynamicObject> {
+    let values = values.to_str().unwrap();
+    let text =
+        done(helm(&["template", "vaultsync", "charts/vaultsync", "-n", "vaultsync-system", "-f", values]));
+    manifests::parse(&text).unwrap()
+}
+
+fn of_kind<'a>(objects: &'a [DynamicObject], kind: &str) -> &'a DynamicObject {
+    let mut found = objects.iter().filter(|object| manifests::kind(object) == kind);
+    let first = found.next().unwrap_or_else(|| panic!("no {kind}"));
+    assert!(found.next().is_none(), "more than one {kind}");
+    first
+}
+
+/// The container's environment as it stands in a rendered Deployment.
+fn environment(objects: &[DynamicObject]) -> BTreeMap<String, String> {
+    let deployment = kubelet::typed(of_kind(objects, "Deployment")).unwrap();
+    let container = &deployment.spec.unwrap().template.spec.unwrap().containers[0];
+    let variables = container.env.clone().unwrap();
+    variables.into_iter().map(|variable| (variable.name, variable.value.unwrap_or_default())).collect()
+}
+
+#[tokio::test]
+async fn what_helm_installs_syncs_secrets_and_its_uninstall_leaves_them() {
+    let scene = Scene::without_operator().await;
+    let cluster = scene.namespace.cluster();
+    let system = Namespace::new().await;
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let values = json!({
+        // Cluster-wide, and there already.
+        "crds": {"enabled": false},
+        "settings": {"watchNamespaces": [scene.namespace.name], "listen": format!("127.0.0.1:{port}")},
+        "proxy": {"https": scene.emulator.proxy_url(), "noProxy": "127.0.0.1"},
+        "extraEnv": [{"name": "SSL_CERT_FILE", "value": authority(cluster, &scene.emulator)}],
+    });
+    let file = cluster.processes.write(&format!("{}-values.json", system.name), &values.to_string()).unwrap();
+    let release = format!("second-{}", system.name);
+    let install = ["install", &release, "charts/vaultsync", "-n", &system.name, "-f", file.to_str().unwrap()];
+    let notes = done(helm(&install));
+    assert!(notes.contains("STATUS: deployed"), "{notes}");
+
+    // As the kubelet would: from the Deployment that the API server has, under its ServiceAccount.
+    let deployments: Api<Deployment> = system.api(&cluster.admin());
+    let deployment = deployments.list(&ListParams::default()).await.unwrap().items.pop().unwrap();
+    let pod = deployment.spec.clone().unwrap().template.spec.unwrap();
+    let account = Account::new(&system.name, pod.service_account_name.as_deref().unwrap());
+    let mut command = cluster.start_of(&deployment).await.unwrap().command(binary());
+    assert_eq!(command.get_args().collect::<Vec<_>>(), ["run"]);
+    command.env("KUBECONFIG", cluster.kubeconfig_for(&account).await);
+    let program = Program::start(cluster, &mut command);
+
+    scene.vault.set("db", "one");
+    scene.sync("shop", data(&[("DB", "db")])).await;
+    scene.synced("shop").await;
+    scene.secret_is("shop", &[("DB", "one")]).await;
+    scene.vault.set("db", "two");
+    scene.secret_is("shop", &[("DB", "two")]).await;
+
+    // The kubelet's probes find what they ask for.
+    let container = &pod.containers[0];
+    let probed = container.ports.as_ref().unwrap()[0].container_port;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    for probe in [&container.liveness_probe, &container.readiness_probe] {
+        let path = probe.as_ref().unwrap().http_get.as_ref().unwrap().path.clone().unwrap();
+        let answer = http.get(format!("http://127.0.0.1:{probed}{path}")).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 200, "{path}");
+    }
+
+    // Its own policies fence it too, not only those of the run's first release.
+    let client = cluster.client_as(&account).await;
+    let unmarked: Secret = serde_json::from_value(json!({"metadata": {"name": "unmarked"}})).unwrap();
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    eventually("the second release's policy is in force", async || {
+        match scene.namespace.api::<Secret>(&client).create(&dry_run, &unmarked).await {
+            Err(kube::Error::Api(status)) if status.message.contains(&release) => Ok(()),
+            other => Err(format!("{:?}", other.map(|_| "allowed"))),
+        }
+    })
+    .await;
+    // Rights end with the list of namespaces.
+    let elsewhere: Api<VaultSecretSync> = system.api(&client);
+    let refused = elsewhere.list(&ListParams::default()).await;
+    assert!(matches!(refused, Err(kube::Error::Api(status)) if status.code == 403));
+
+    let (status, printed) = program.terminate().await;
+    assert_eq!(status.code(), Some(0), "{printed}");
+    done(helm(&["uninstall", &release, "-n", &system.name]));
+    assert!(deployments.list(&ListParams::default()).await.unwrap().items.is_empty());
+    let bindings: Api<RoleBinding> = scene.api();
+    assert!(bindings.list(&ListParams::default()).await.unwrap().items.is_empty());
+    scene.synced("shop").await;
+    scene.secret_is("shop", &[("DB", "two")]).await;
+}
+
+/// A server-side dry run of each object, the namespaced ones in a namespace that is there.
+async fn accepted(client: &Client, namespace: &str, objects: Vec<DynamicObject>) {
+    for mut object in objects {
+        let types = object.types.clone().unwrap();
+        let gvk = GroupVersionKind::try_from(&types).unwrap();
+        let (resource, capabilities) = pinned_kind(client, &gvk).await.unwrap();
+        let api: Api<DynamicObject> = if matches!(capabilities.scope, Scope::Namespaced) {
+            object.metadata.namespace = Some(namespace.to_owned());
+            Api::namespaced_with(client.clone(), namespace, &resource)
+        } else {
+            Api::all_with(client.clone(), &resource)
+        };
+        let params = PatchParams { dry_run: true, ..PatchParams::apply("helm").force().validation_strict() };
+        let name = object.name_any();
+        let answer = api.patch(&name, &params, &Patch::Apply(&object)).await;
+        answer.unwrap_or_else(|error| panic!("{} {name}: {error}", types.kind));
+    }
+}
+
+#[tokio::test]
+async fn every_example_of_values_is_clean_and_accepted_by_the_api_server() {
+    let namespace = Namespace::new().await;
+    let client = namespace.cluster().admin();
+    done(helm(&["lint", "--strict", "charts/vaultsync"]));
+    for values in example_values() {
+        done(helm(&["lint", "--strict", "charts/vaultsync", "-f", values.to_str().unwrap()]));
+        let objects = rendered_with(&values);
+        let kinds: BTreeSet<&str> = objects.iter().map(manifests::kind).collect();
+        assert!(kinds.contains("Deployment") && kinds.contains("ClusterRole"), "{kinds:?}");
+        accepted(&client, &namespace.name, objects).await;
+    }
+}
+
+#[test]
+fn every_flag_is_a_value_of_the_chart_and_every_variable_a_flag() {
+    let command = Cli::command();
+    let flags: BTreeMap<String, _> = command
+        .find_subcommand("run")
+        .unwrap()
+        .get_arguments()
+        .filter_map(|flag| Some((flag.get_env()?.to_str()?.to_owned(), flag)))
+        .collect();
+    let ours = |name: &String| name.starts_with("VAULTSYNC_");
+    let settings: BTreeSet<&String> = flags.keys().filter(|name| ours(name)).collect();
+
+    let all = environment(&rendered_with(&folder().join("ci/all-values.yaml")));
+    assert_eq!(all.keys().filter(|name| ours(name)).collect::<BTreeSet<_>>(), settings);
+    // POD_NAME is for events of a leader election to come; the rest of the environment belongs to libraries.
+    assert!(all.contains_key("POD_NAMESPACE") && flags.contains_key("POD_NAMESPACE"));
+    let documented = fs::read_to_string(folder().join("values.yaml")).unwrap();
+    let documented: BTreeSet<&str> = documented
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("# ")?.split_once(':').map(|(name, _)| name))
+        .filter(|name| name.starts_with("VAULTSYNC_"))
+        .collect();
+    assert_eq!(documented, settings.iter().map(|name| name.as_str()).collect());
+
+    // What the chart sets by itself is what the flag would be without it.
+    for (name, value) in environment(cluster().rendered()).iter().filter(|(name, _)| ours(name)) {
+        let default: Vec<_> = flags[name].get_default_values().iter().map(|value| value.to_str()).collect();
+        assert_eq!(default, [Some(value.as_str())], "{name}");
+    }
+}
+
+#[test]
+fn every_value_the_chart_can_hand_over_is_one_the_operator_takes() {
+    for values in example_values() {
+        let environment = environment(&rendered_with(&values));
+        let command = Cli::command();
+        let flags = command.find_subcommand("run").unwrap().get_arguments();
+        let given = flags.filter_map(|flag| {
+            let value = environment.get(flag.get_env()?.to_str()?).filter(|value| !value.is_empty())?;
+            Some(format!("--{}={value}", flag.get_long()?))
+        });
+        let arguments: Vec<String> =
+            ["vaultsync", "run"].map(str::to_owned).into_iter().chain(given).collect();
+        assert!(arguments.len() > 5, "{arguments:?}");
+        Cli::try_parse_from(&arguments).unwrap_or_else(|error| panic!("{}: {error}", values.display()));
+    }
+}
+
+#[test]
+fn the_fence_allows_the_types_of_the_api_and_no_others() {
+    let policies = cluster().rendered().iter();
+    let expressions: Vec<String> = policies
+        .filter(|object| manifests::kind(object) == "ValidatingAdmissionPolicy")
+        .flat_map(|object| object.data["spec"]["validations"].as_array().unwrap().clone())
+        .map(|validation| validation["expression"].as_str().unwrap().to_owned())
+        .collect();
+    let lists: Vec<&str> =
+        expressions.iter().filter_map(|text| Some(text.split_once("object.type in [")?.1)).collect();
+    let [list] = lists[..] else { panic!("one list of types: {expressions:#?}") };
+    let list = list.split(']').next().unwrap();
+    let allowed: BTreeSet<&str> = list.split(',').map(|word| word.trim().trim_matches('\'')).collect();
+    assert_eq!(allowed, SecretType::ALL.iter().map(|kind| kind.as_str()).collect());
+}
+
+fn pairs(rules: &[PolicyRule]) -> BTreeSet<(String, String)> {
+    let mut pairs = BTreeSet::new();
+    for rule in rules {
+        for resource in rule.resources.iter().flatten() {
+            pairs.extend(rule.verbs.iter().map(|verb| (verb.clone(), resource.clone())));
+        }
+    }
+    pairs
+}
+
+#[tokio::test]
+async fn the_role_grants_what_the_operator_uses_and_nothing_else() {
+    let cluster = cluster();
+    let mark = cluster.mark();
+    let mut scene = Scene::new().await;
+    scene.vault.set("db", "one");
+    // Everything there is to do: create, change, lose an entry, fail, recover, be repaired.
+    scene.sync("shop", data(&[("DB", "db"), ("GONE", "gone")])).await;
+    scene.ready("shop", "False", "SecretNotFound").await;
+    scene.vault.set("gone", "here");
+    scene.force("shop", "found").await;
+    scene.synced("shop").await;
+    scene.vault.set("db", "two");
+    scene.force("shop", "changed").await;
+    scene.secret_is("shop", &[("DB", "two"), ("GONE", "here")]).await;
+    scene.edit_secret("shop", json!({"stringData": {"DB": "edited"}})).await;
+    scene.secret_is("shop", &[("DB", "two"), ("GONE", "here")]).await;
+    scene.vault_says("default", "True", "Connected").await;
+    eventually("events about shop", async || {
+        let reasons = scene.event_reasons("shop").await;
+        if reasons.len() > 1 { Ok(()) } else { Err(format!("{reasons:?}")) }
+    })
+    .await;
+
+    // A watch is in the log when it has ended.
+    scene.stop().await;
+    let operator = cluster.operator().user();
+    let ours =
+        || cluster.seen_since(mark, |seen| seen.user == operator && seen.namespace == scene.namespace.name);
+    eventually("both watches have ended", async || {
+        let watches: BTreeSet<String> =
+            ours().into_iter().filter(|seen| seen.verb == "watch").map(|seen| seen.resource).collect();
+        if watches.len() == 2 { Ok(()) } else { Err(format!("{watches:?}")) }
+    })
+    .await;
+    let (refused, answered): (Vec<_>, Vec<_>) = ours().into_iter().partition(|seen| seen.code == 403);
+    assert!(refused.is_empty(), "{refused:?}");
+    let used: BTreeSet<_> = answered.into_iter().map(|seen| (seen.verb, seen.resource)).collect();
+    let role = serde_json::to_value(of_kind(cluster.rendered(), "ClusterRole")).unwrap();
+    let role: ClusterRole = serde_json::from_value(role).unwrap();
+    let granted = pairs(&role.rules.unwrap());
+    assert_eq!(used, granted);
+    let secrets: Vec<&str> =
+        granted.iter().filter(|(_, resource)| resource == "secrets").map(|(verb, _)| verb.as_str()).collect();
+    assert_eq!(secrets, ["create", "patch"]);
+}
+
+#[test]
+fn the_role_has_no_wildcard_and_nothing_is_granted_beside_it() {
+    let rendered = cluster().rendered();
+    let kinds: Vec<&str> =
+        rendered.iter().map(manifests::kind).filter(|kind| kind.contains("Role")).collect();
+    assert_eq!(kinds, ["ClusterRole", "ClusterRoleBinding"]);
+    let role = serde_json::to_string(of_kind(rendered, "ClusterRole")).unwrap();
+    assert!(!role.contains('*'), "{role}");
+}
+
+#[test]
+fn a_bad_value_is_refused_by_its_name() {
+    let bad = [
+        ("settings.logFormat=xml", "/settings/logFormat"),
+        ("settings.driftInterval=soon", "/settings/driftInterval"),
+        ("settings.maxRequestsPerSecond=0", "/settings/maxRequestsPerSecond"),
+        ("settings.watchNamespaces={Shop}", "/settings/watchNamespaces/0"),
+        ("settings.interval=5m", "interval"),
+        ("image.digest=latest", "/image/digest"),
+        ("policies.enabled=maybe", "/policies/enabled"),
+        ("replicas=2", "replicas"),
+    ];
+    for (setting, key) in bad {
+        let output = helm(&["template", "vaultsync", "charts/vaultsync", "--set", setting]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{setting} is accepted");
+        assert!(said.contains(key), "{setting}: {said}");
+    }
+}

@@ -1,0 +1,145 @@
+//! `config/samples`, applied as they are: what they promise happens, and what the README shows of them is what they say.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use keyvault_emulator::{Config, Emulator, FederatedCredential};
+use kube::api::{Api, DeleteParams};
+use tokio::process::Command;
+use vaultsync::api::KeyVault;
+
+use crate::program::{Program, operator};
+use crate::support::tools::{project, tool};
+use crate::support::{Account, Cluster, cluster};
+
+fn folder() -> PathBuf {
+    project().join("config/samples")
+}
+
+/// `kubectl` as the admin; a failure is a panic with its words. Without blocking: the emulator lives in this thread.
+async fn kubectl(cluster: &Cluster, arguments: &[&str]) {
+    let mut command = Command::new(tool("kubectl").expect("kubectl"));
+    let output = command
+        .args(arguments)
+        .current_dir(project())
+        .env("KUBECONFIG", cluster.kubeconfig_for_admin())
+        .output()
+        .await
+        .expect("kubectl starts");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The emulated Azure as the comments of the samples ask for it.
+async fn azure(cluster: &Cluster) -> Emulator {
+    let sample: KeyVault =
+        serde_saphyr::from_str(&fs::read_to_string(folder().join("keyvault.yaml")).unwrap()).unwrap();
+    let identity = sample.spec.identity.workload_identity.unwrap();
+    let tenant = identity.tenant_id.unwrap();
+    let emulator = Emulator::start(Config::default()).await.unwrap();
+    let issuer = cluster.issuer();
+    emulator.trust_issuer(&issuer.url, &issuer.jwks.to_string()).unwrap();
+    emulator.federate(FederatedCredential {
+        tenant: tenant.clone(),
+        client_id: identity.client_id.clone(),
+        issuer: issuer.url.clone(),
+        subject: Account::new("shop", &identity.service_account_name).user(),
+        audience: "api://AzureADTokenExchange".to_owned(),
+    });
+    let vault = emulator.vault("shop");
+    assert_eq!(vault.url(), sample.spec.url);
+    vault.set_tenant(&tenant);
+    vault.grant(&identity.client_id);
+    vault.set("shop-db-url", "postgres://shop");
+    vault.set("shop-api", r#"{"token": "t0k3n", "expires": "2030-01-01"}"#);
+    vault.set("shop-config", r#"{"LOG_LEVEL": "info", "FEATURES": "search,cart"}"#);
+    emulator
+}
+
+#[tokio::test]
+async fn the_samples_give_an_app_its_environment_from_the_vault() {
+    let cluster = cluster();
+    let emulator = azure(cluster).await;
+    let program = Program::start(cluster, &mut operator(cluster, &emulator, "shop").await);
+    kubectl(cluster, &["apply", "-k", "config/samples"]).await;
+    // What a pipeline does straight after apply, and trusts.
+    kubectl(cluster, &["wait", "--for=condition=Ready", "vss/shop", "-n", "shop", "--timeout=120s"]).await;
+
+    let secrets: Api<Secret> = Api::namespaced(cluster.admin(), "shop");
+    let data = secrets.get("shop").await.unwrap().data.unwrap();
+    let pairs: Vec<_> = data.iter().map(|(key, value)| (key.as_str(), value.0.as_slice())).collect();
+    let expected: [(&str, &[u8]); 4] = [
+        ("API_TOKEN", b"t0k3n"),
+        ("DATABASE_URL", b"postgres://shop"),
+        ("FEATURES", b"search,cart"),
+        ("LOG_LEVEL", b"info"),
+    ];
+    assert_eq!(pairs, expected);
+
+    let deployments: Api<Deployment> = Api::namespaced(cluster.admin(), "shop");
+    let start = cluster.start_of(&deployments.get("shop").await.unwrap()).await.unwrap();
+    let mut command = start.command("/nothing".as_ref());
+    let mut app = cluster.processes.spawn(command.stdout(Stdio::piped())).unwrap();
+    let lines = BufReader::new(app.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let seen: BTreeSet<String> = lines.take_while(|line| line != "started").collect();
+    app.kill().unwrap();
+    app.wait().unwrap();
+    // A name and the length of its value each; the shell has a few of its own.
+    for line in ["API_TOKEN 5", "DATABASE_URL 15", "FEATURES 11", "LOG_LEVEL 4", "SHOP_API_TOKEN 5"] {
+        assert!(seen.contains(line), "{seen:?}");
+    }
+    assert!(!seen.iter().any(|line| line.contains("t0k3n") || line.contains("postgres")), "{seen:?}");
+
+    let (status, printed) = program.terminate().await;
+    assert_eq!(status.code(), Some(0), "{printed}");
+    let namespaces: Api<Namespace> = Api::all(cluster.admin());
+    namespaces.delete("shop", &DeleteParams::background()).await.unwrap();
+}
+
+#[test]
+fn every_sample_is_applied_by_the_kustomization() {
+    let text = fs::read_to_string(folder().join("kustomization.yaml")).unwrap();
+    let listed: BTreeSet<String> =
+        text.lines().filter_map(|line| line.trim().strip_prefix("- ")).map(str::to_owned).collect();
+    let mut there: BTreeSet<String> = fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(there.remove("kustomization.yaml"));
+    assert_eq!(listed, there);
+}
+
+/// The (file, block) pairs of a text: `<!-- config/samples/x.yaml -->` and the fenced YAML right below it.
+fn shown(text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let name = line.trim().strip_prefix("<!-- ").and_then(|rest| rest.strip_suffix(" -->"));
+        let Some(name) = name.filter(|name| name.starts_with("config/samples/")) else { continue };
+        let fence = lines.find(|line| !line.trim().is_empty());
+        assert_eq!(fence, Some("```yaml"), "{name} is followed by its YAML");
+        let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+        found.push((name.to_owned(), block.join("\n") + "\n"));
+    }
+    found
+}
+
+#[test]
+fn what_the_readme_shows_of_a_sample_is_what_the_sample_says() {
+    let readme = fs::read_to_string(project().join("README.md")).expect("a README");
+    let blocks = shown(&readme);
+    assert!(
+        blocks.iter().any(|(name, _)| name == "config/samples/vaultsecretsync.yaml"),
+        "the README shows the sample below <!-- config/samples/vaultsecretsync.yaml -->"
+    );
+    for (name, block) in blocks {
+        // The README says around it what the sample says in comments.
+        let sample = fs::read_to_string(project().join(&name)).unwrap();
+        let lines = sample.split_inclusive('\n').filter(|line| !line.trim_start().starts_with('#'));
+        assert_eq!(block, lines.collect::<String>(), "{name} in the README");
+    }
+}
