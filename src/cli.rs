@@ -3,10 +3,12 @@
 use crate::api::parse_duration;
 use crate::controller::Settings;
 use crate::telemetry::{LogFormat, filter};
-use crate::vault::Limits;
+use crate::vault::{Credentials, IdentityEndpoint, Limits, OperatorIdentity};
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
+use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 use tracing_subscriber::filter::Targets;
 
@@ -23,7 +25,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the operator.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
 }
@@ -61,17 +63,88 @@ pub struct RunArgs {
     /// The floor of every refresh interval.
     #[arg(long, env = "VAULTSYNC_MIN_REFRESH_INTERVAL", default_value = "10s", value_parser = duration)]
     pub min_refresh_interval: Duration,
+    /// The folder with the client secrets and certificates (PEM, PFX) that a cluster-wide connection names by file. Each is
+    /// read anew for each token.
+    #[arg(long, env = "VAULTSYNC_CREDENTIALS_DIR", default_value = "/var/run/vaultsync/credentials")]
+    pub credentials_dir: PathBuf,
     /// The operator's own namespace, in which it writes no Secrets.
     #[arg(long, env = "POD_NAMESPACE")]
     pub pod_namespace: Option<String>,
+    /// What Azure injects into the pod.
+    #[command(flatten)]
+    pub injected: Injected,
+}
+
+/// The environment that Azure injects into a pod with an identity; set by its webhook, not by people.
+#[derive(Clone, Args)]
+pub struct Injected {
+    /// The client id of the pod's own federated identity.
+    #[arg(long, env = "AZURE_CLIENT_ID", hide = true)]
+    pub azure_client_id: Option<String>,
+    /// Its tenant.
+    #[arg(long, env = "AZURE_TENANT_ID", hide = true)]
+    pub azure_tenant_id: Option<String>,
+    /// The file with its assertion.
+    #[arg(long, env = "AZURE_FEDERATED_TOKEN_FILE", hide = true)]
+    pub azure_federated_token_file: Option<PathBuf>,
+    /// The URL of its token service.
+    #[arg(long, env = "AZURE_AUTHORITY_HOST", hide = true)]
+    pub azure_authority_host: Option<String>,
+    /// Where managed identities are asked for in place of IMDS.
+    #[arg(long, env = "IDENTITY_ENDPOINT", hide = true)]
+    pub identity_endpoint: Option<String>,
+    /// What proves the pod there.
+    #[arg(long, env = "IDENTITY_HEADER", hide = true, hide_env_values = true)]
+    pub identity_header: Option<String>,
+}
+
+impl fmt::Debug for Injected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Injected")
+            .field("azure_client_id", &self.azure_client_id)
+            .field("azure_tenant_id", &self.azure_tenant_id)
+            .field("azure_federated_token_file", &self.azure_federated_token_file)
+            .field("azure_authority_host", &self.azure_authority_host)
+            .field("identity_endpoint", &self.identity_endpoint)
+            .field("identity_header", &self.identity_header.is_some())
+            .finish()
+    }
+}
+
+impl Injected {
+    /// The pod's own federated identity, if all of it was injected.
+    fn operator(&self) -> Option<OperatorIdentity> {
+        let set = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
+        Some(OperatorIdentity {
+            client_id: set(&self.azure_client_id)?,
+            tenant_id: set(&self.azure_tenant_id)?,
+            token_file: self
+                .azure_federated_token_file
+                .clone()
+                .filter(|file| !file.as_os_str().is_empty())?,
+            authority: set(&self.azure_authority_host),
+        })
+    }
+
+    /// The endpoint for managed identities, if one was injected.
+    fn identity_endpoint(&self) -> Result<Option<IdentityEndpoint>, &'static str> {
+        match (self.identity_endpoint.as_deref(), &self.identity_header) {
+            (Some(url), Some(header)) if !url.is_empty() => {
+                IdentityEndpoint::new(url, header.clone()).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 impl RunArgs {
     /// The controllers' settings.
-    #[must_use]
-    pub fn settings(&self, clock: fn() -> Timestamp) -> Settings {
+    ///
+    /// # Errors
+    /// A sentence, if the environment that Azure injects cannot be used.
+    pub fn settings(&self, clock: fn() -> Timestamp) -> Result<Settings, &'static str> {
         let per_second = self.max_requests_per_second;
-        Settings {
+        Ok(Settings {
             namespaces: self.watch_namespaces.iter().filter(|name| !name.is_empty()).cloned().collect(),
             own_namespace: self.pod_namespace.clone(),
             drift_interval: self.drift_interval,
@@ -79,8 +152,14 @@ impl RunArgs {
             stale_after: self.stale_after,
             min_refresh_interval: self.min_refresh_interval,
             limits: Limits { requests_per_second: per_second, burst: per_second * 2, ..Limits::default() },
+            credentials: Credentials {
+                clock,
+                operator: self.injected.operator(),
+                identity_endpoint: self.injected.identity_endpoint()?,
+                directory: self.credentials_dir.clone(),
+            },
             clock,
-        }
+        })
     }
 }
 
@@ -96,7 +175,7 @@ mod tests {
     fn run(arguments: &[&str]) -> Result<RunArgs, String> {
         let all = ["vaultsync", "run"].iter().chain(arguments);
         match Cli::try_parse_from(all).map_err(|error| error.to_string())?.command {
-            Command::Run(args) => Ok(args),
+            Command::Run(args) => Ok(*args),
             Command::Crds => unreachable!(),
         }
     }
@@ -106,8 +185,9 @@ mod tests {
         Cli::command().debug_assert();
         let command = Cli::command();
         let run = command.find_subcommand("run").unwrap();
-        for flag in
-            run.get_arguments().filter(|flag| flag.get_id() != "help" && flag.get_id() != "pod_namespace")
+        for flag in run
+            .get_arguments()
+            .filter(|flag| flag.get_id() != "help" && flag.get_id() != "pod_namespace" && !flag.is_hide_set())
         {
             let name = flag.get_id().as_str().to_uppercase();
             assert_eq!(flag.get_env().unwrap().to_str().unwrap(), format!("VAULTSYNC_{name}"));
@@ -120,5 +200,38 @@ mod tests {
         assert!(run(&["--max-requests-per-second", "0"]).unwrap_err().contains("1..=10000"));
         assert!(run(&["--log-level", "loud"]).unwrap_err().contains("target=level"));
         assert_eq!(run(&["--drift-interval", "0s"]).unwrap().drift_interval, Duration::ZERO);
+    }
+
+    #[test]
+    fn an_identity_counts_as_injected_only_when_all_of_it_is_there() {
+        let all = [
+            "--azure-client-id=c",
+            "--azure-tenant-id=t",
+            "--azure-federated-token-file=/token",
+            "--azure-authority-host=https://login.microsoftonline.com/",
+        ];
+        let credentials =
+            |arguments: &[&str]| run(arguments).unwrap().settings(Timestamp::default).unwrap().credentials;
+        assert_eq!(credentials(&all).operator.unwrap().token_file, PathBuf::from("/token"));
+        assert_eq!(credentials(&["--azure-client-id="]).operator, None);
+        for missing in 0..3 {
+            let mut some = all.to_vec();
+            some.remove(missing);
+            assert_eq!(credentials(&some).operator, None, "{some:?}");
+        }
+    }
+
+    #[test]
+    fn what_proves_the_pod_is_never_printed() {
+        let injected = ["--identity-endpoint=http://127.0.0.1:1/token", "--identity-header=canary"];
+        let args = run(&injected).unwrap();
+        let settings = args.settings(Timestamp::default).unwrap();
+        assert!(settings.credentials.identity_endpoint.is_some());
+        assert!(!format!("{args:?} {settings:?}").contains("canary"));
+        let broken = run(&["--identity-endpoint=ftp://x", "--identity-header=canary"]).unwrap();
+        assert_eq!(
+            broken.settings(Timestamp::default).unwrap_err(),
+            "IDENTITY_ENDPOINT must be an http or https URL"
+        );
     }
 }

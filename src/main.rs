@@ -50,7 +50,8 @@ async fn operate(args: &RunArgs) -> anyhow::Result<()> {
         namespaces = %if args.watch_namespaces.is_empty() { "all".to_owned() } else { args.watch_namespaces.join(",") },
         "starting"
     );
-    Ok(run(args.settings(clock), client, Transport::from_environment(), listener, shutdown).await?)
+    let settings = args.settings(clock).map_err(anyhow::Error::msg)?;
+    Ok(run(settings, client, Transport::from_environment(), listener, shutdown).await?)
 }
 
 fn print_crds() -> anyhow::Result<()> {

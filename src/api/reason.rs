@@ -92,6 +92,18 @@ pub enum Reason {
     TokenRefused,
     /// The API server made no token for the ServiceAccount.
     TokenRequestFailed,
+    /// The operator's pod has no federated identity of its own.
+    WorkloadIdentityNotInjected,
+    /// Nothing gives tokens of managed identities here.
+    ManagedIdentityUnavailable,
+    /// The operator has no credential file of that name.
+    CredentialNotFound,
+    /// The credential file cannot be used.
+    CredentialInvalid,
+    /// The client secret or certificate expired.
+    CredentialExpired,
+    /// The vault asks for claims that a fresh token does not carry.
+    ClaimsChallenge,
     /// The vault accepts only bound tokens.
     TokenBindingRequired,
     /// The vault answers 429.

@@ -27,7 +27,7 @@ pub use api_server::client;
 pub use error::Error;
 
 use crate::api::KeyVault;
-use crate::vault::{Limits, Plane, Transport, VaultMetrics, Wake};
+use crate::vault::{Credentials, Limits, Plane, Transport, VaultMetrics, Wake};
 use api_server::ApiServer;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, select_all};
@@ -63,6 +63,8 @@ pub struct Settings {
     pub min_refresh_interval: Duration,
     /// What the plane may ask of a vault.
     pub limits: Limits,
+    /// What the operator proves identities with that are not ServiceAccounts'.
+    pub credentials: Credentials,
     /// Now; the one clock that conditions are dated by.
     pub clock: fn() -> Timestamp,
 }
@@ -120,7 +122,13 @@ pub async fn run(
     let server = ApiServer::new(client);
     let assertions = Arc::new(TokenRequests(server.clone()));
     let vault_metrics = VaultMetrics::new(registry)?;
-    let (plane, wakes) = Plane::new(settings.limits.clone(), transport, assertions, vault_metrics);
+    let (plane, wakes) = Plane::new(
+        settings.limits.clone(),
+        transport,
+        assertions,
+        settings.credentials.clone(),
+        vault_metrics,
+    );
     let metrics = ObjectMetrics::new(registry)?;
     let shutdown = shutdown.shared();
     let scopes: Vec<Option<String>> = if settings.namespaces.is_empty() {

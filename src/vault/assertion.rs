@@ -84,7 +84,7 @@ impl Claims {
 }
 
 /// Only what can be pasted into a federated credential; anything else stays out of messages.
-fn plain(claim: &str) -> Option<String> {
+pub(super) fn plain(claim: &str) -> Option<String> {
     let fits = claim.len() <= 256 && claim.bytes().all(|byte| byte.is_ascii_graphic());
     fits.then(|| claim.to_owned())
 }

@@ -3,25 +3,24 @@
 //! Believed only as far as the vault's cloud allows: a host that names another token service or resource is sent
 //! no token.
 
-use super::{failure::Failure, url::Cloud};
+use super::{cloud::CloudRef, failure::Failure};
 
 /// Reads the tenant out of a challenge of a vault in `cloud`.
 ///
 /// # Errors
 /// [`Failure::UntrustedVaultHost`] if the challenge names no tenant of the cloud's own token service, or another
 /// resource than the cloud's vaults.
-pub(super) fn tenant(challenge: &str, cloud: Cloud) -> Result<String, Failure> {
+pub(super) fn tenant(challenge: &str, cloud: &CloudRef) -> Result<String, Failure> {
     read(challenge, cloud).ok_or(Failure::UntrustedVaultHost)
 }
 
-fn read(challenge: &str, cloud: Cloud) -> Option<String> {
+fn read(challenge: &str, cloud: &CloudRef) -> Option<String> {
     let (scheme, parameters) = challenge.trim().split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("bearer") {
         return None;
     }
     let resource = parameter(parameters, "resource").or_else(|| parameter(parameters, "scope"))?;
-    let audience = cloud.scope().trim_end_matches("/.default");
-    if resource.trim_end_matches("/.default").trim_end_matches('/') != audience {
+    if resource.trim_end_matches("/.default").trim_end_matches('/') != cloud.resource() {
         return None;
     }
     let issuer =
@@ -31,6 +30,12 @@ fn read(challenge: &str, cloud: Cloud) -> Option<String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
     let named = (1..=255).contains(&tenant.len()) && tenant.bytes().all(plain) && !tenant.starts_with('.');
     (cloud.trusts_authority(host) && named).then(|| tenant.to_owned())
+}
+
+/// Whether the vault asks for claims that the token did not have.
+pub(super) fn asks_for_claims(challenge: &str) -> bool {
+    let parameters = challenge.trim().split_once(' ').map(|(_, parameters)| parameters).unwrap_or_default();
+    parameter(parameters, "error") == Some("insufficient_claims")
 }
 
 /// The value of `name="value"` (or `name=value`) in a comma separated list.
@@ -44,6 +49,7 @@ fn parameter<'a>(parameters: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vault::{Cloud, CustomCloud};
 
     const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 
@@ -57,7 +63,7 @@ mod tests {
                 r#"bearer authorization="https://login.microsoftonline.com/{TENANT}", scope="https://vault.azure.net/.default""#
             ),
         ] {
-            assert_eq!(tenant(&challenge, Cloud::Public).as_deref(), Ok(TENANT));
+            assert_eq!(tenant(&challenge, &CloudRef::Known(Cloud::Public)).as_deref(), Ok(TENANT));
         }
     }
 
@@ -84,11 +90,45 @@ mod tests {
             r#"Bearer authorization="https://login.windows.net/", resource="https://vault.azure.net""#
                 .to_owned(),
         ] {
-            assert_eq!(tenant(&challenge, Cloud::Public), Err(Failure::UntrustedVaultHost), "{challenge}");
+            assert_eq!(
+                tenant(&challenge, &CloudRef::Known(Cloud::Public)),
+                Err(Failure::UntrustedVaultHost),
+                "{challenge}"
+            );
         }
         let public = format!(
             r#"Bearer authorization="https://login.windows.net/{TENANT}", resource="https://vault.azure.net""#
         );
-        assert!(tenant(&public, Cloud::China).is_err());
+        assert!(tenant(&public, &CloudRef::Known(Cloud::China)).is_err());
+    }
+
+    #[test]
+    fn a_described_cloud_is_held_to_its_own_authority_and_audience() {
+        let cloud =
+            CustomCloud::new("https://login.stack.test", "https://vault.stack.test/.default", None).unwrap();
+        let cloud = CloudRef::Custom(cloud.into());
+        let challenge = |host: &str, resource: &str| {
+            format!(r#"Bearer authorization="https://{host}/{TENANT}", resource="{resource}""#)
+        };
+        let own = challenge("login.stack.test", "https://vault.stack.test");
+        assert_eq!(tenant(&own, &cloud).as_deref(), Ok(TENANT));
+        for (host, resource) in [
+            ("login.windows.net", "https://vault.stack.test"),
+            ("login.stack.test.evil.test", "https://vault.stack.test"),
+            ("login.stack.test", "https://vault.azure.net"),
+        ] {
+            assert!(tenant(&challenge(host, resource), &cloud).is_err(), "{host} {resource}");
+        }
+    }
+
+    #[test]
+    fn a_claims_challenge_is_known_by_its_error_alone() {
+        let plain = format!(
+            r#"Bearer authorization="https://login.windows.net/{TENANT}", resource="https://vault.azure.net""#
+        );
+        assert!(asks_for_claims(&format!(r#"{plain}, error="insufficient_claims", claims="e30=""#)));
+        for other in [plain.clone(), format!(r#"{plain}, error="invalid_token""#), String::new()] {
+            assert!(!asks_for_claims(&other), "{other}");
+        }
     }
 }

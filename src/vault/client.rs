@@ -125,7 +125,7 @@ struct Times {
 }
 
 /// Wiped even if what follows in the body is broken.
-fn wiped<'de, D: Deserializer<'de>>(value: D) -> Result<Zeroizing<String>, D::Error> {
+pub(super) fn wiped<'de, D: Deserializer<'de>>(value: D) -> Result<Zeroizing<String>, D::Error> {
     String::deserialize(value).map(Zeroizing::new)
 }
 

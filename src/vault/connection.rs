@@ -5,25 +5,10 @@ use std::{fmt, sync::Arc};
 use thiserror::Error;
 
 use super::{
+    identity::Identity,
     names::{SecretName, SecretVersion},
     url::VaultUrl,
 };
-
-/// As whom a vault is read.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub enum Identity {
-    /// A ServiceAccount's token, exchanged for one of the application or managed identity that trusts it.
-    WorkloadIdentity {
-        /// The namespace of the ServiceAccount.
-        namespace: String,
-        /// Its name.
-        service_account: String,
-        /// The client id of the application or managed identity.
-        client_id: String,
-        /// The tenant; when absent, the vault's own challenge names it.
-        tenant_id: Option<String>,
-    },
-}
 
 /// A version of Key Vault's REST interface that has all we need.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]

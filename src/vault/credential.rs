@@ -1,4 +1,4 @@
-//! One exchange with the token service: an assertion for a token, through `azure_identity`.
+//! One exchange with the token service: an assertion or a secret for a token, through `azure_identity`.
 //!
 //! Its cache, retries and messages are not used: when to ask is [`tokens`](super::token)' matter, and what
 //! goes wrong is told by number.
@@ -13,8 +13,8 @@ use std::{
 };
 
 use azure_core::{
-    cloud::CloudConfiguration,
-    credentials::TokenCredential as _,
+    cloud::CustomConfiguration,
+    credentials::{Secret, TokenCredential},
     error::ErrorKind,
     http::{
         AsyncRawResponse, ClientMethodOptions, ClientOptions, HttpClient, Request, RetryOptions,
@@ -22,54 +22,68 @@ use azure_core::{
     },
     time::OffsetDateTime,
 };
-use azure_identity::{ClientAssertion, ClientAssertionCredential, ClientAssertionCredentialOptions};
+use azure_identity::{
+    ClientAssertion, ClientAssertionCredential, ClientAssertionCredentialOptions, ClientSecretCredential,
+    ClientSecretCredentialOptions,
+};
 use zeroize::Zeroizing;
 
 use super::{
-    assertion::{Assertion, Claims},
-    failure::{Failure, Peer},
+    assertion::{Assertion, Claims, plain},
+    failure::{Failure, IdentityProblem, Peer},
     refusal,
     token::{Refused, Token},
-    url::Cloud,
 };
 
-/// As which application of which tenant.
+/// As which application of which tenant, for what, and who is asked.
 #[derive(Debug)]
 pub(super) struct Application<'a> {
-    pub(super) cloud: Cloud,
+    pub(super) authority_host: &'a str,
+    pub(super) scope: &'a str,
     pub(super) tenant: &'a str,
     pub(super) client_id: &'a str,
 }
 
-/// Exchanges `assertion` for a token for the cloud's vaults.
+impl Application<'_> {
+    fn invalid(&self, problem: IdentityProblem) -> Failure {
+        let (client_id, tenant) = (plain(self.client_id), plain(self.tenant));
+        Failure::InvalidIdentity { problem, client_id, tenant }
+    }
+}
+
+/// What the application proves itself with.
+pub(super) enum Proof {
+    /// Somebody's signed word for it, perhaps its own.
+    Assertion(Assertion),
+    /// Its secret.
+    Secret(Zeroizing<String>),
+}
+
+/// Exchanges `proof` for a token.
 pub(super) async fn exchange(
     http: &reqwest::Client,
     application: &Application<'_>,
-    assertion: Assertion,
+    proof: Proof,
 ) -> Result<Token, Refused> {
-    let claims = assertion.claims();
+    let claims = match &proof {
+        Proof::Assertion(assertion) => assertion.claims(),
+        Proof::Secret(_) => Claims::default(),
+    };
     let seen = Arc::new(Mutex::new(Seen::default()));
+    let mut cloud = CustomConfiguration::default();
+    cloud.authority_host = format!("https://{}", application.authority_host);
     let client_options = ClientOptions {
         retry: RetryOptions::none(),
         transport: Some(AzureTransport::new(Arc::new(Observed {
             http: http.clone(),
             seen: Arc::clone(&seen),
         }))),
-        cloud: Some(Arc::new(match application.cloud {
-            Cloud::Public => CloudConfiguration::AzurePublic,
-            Cloud::UsGovernment => CloudConfiguration::AzureGovernment,
-            Cloud::China => CloudConfiguration::AzureChina,
-        })),
+        cloud: Some(Arc::new(cloud.into())),
         ..ClientOptions::default()
     };
-    let credential = ClientAssertionCredential::new(
-        application.tenant.to_owned(),
-        application.client_id.to_owned(),
-        Given(assertion),
-        Some(ClientAssertionCredentialOptions { client_options }),
-    )
-    .map_err(|_| Refused::from(Failure::InvalidIdentity { code: None }))?;
-    let answer = credential.get_token(&[application.cloud.scope()], None).await;
+    let credential = credential(application, proof, client_options)
+        .map_err(|_| Refused::from(application.invalid(IdentityProblem::Malformed)))?;
+    let answer = credential.get_token(&[application.scope], None).await;
     let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
     match answer {
         Ok(token) => {
@@ -78,12 +92,36 @@ pub(super) async fn exchange(
             let lifetime = Duration::from_secs(u64::try_from(left).unwrap_or(0));
             Ok(Token { secret: Zeroizing::new(token.token.secret().to_owned()), lifetime })
         }
-        Err(error) => Err(Refused { failure: read(&error, &seen, claims), retry_after: seen.retry_after }),
+        Err(error) => {
+            Err(Refused { failure: read(&error, &seen, application, claims), retry_after: seen.retry_after })
+        }
     }
 }
 
+fn credential(
+    application: &Application<'_>,
+    proof: Proof,
+    client_options: ClientOptions,
+) -> azure_core::Result<Arc<dyn TokenCredential>> {
+    let client_id = application.client_id.to_owned();
+    Ok(match proof {
+        Proof::Assertion(assertion) => ClientAssertionCredential::new(
+            application.tenant.to_owned(),
+            client_id,
+            Given(assertion),
+            Some(ClientAssertionCredentialOptions { client_options }),
+        )?,
+        Proof::Secret(secret) => ClientSecretCredential::new(
+            application.tenant,
+            client_id,
+            Secret::new(secret.as_str().to_owned()),
+            Some(ClientSecretCredentialOptions { client_options }),
+        )?,
+    })
+}
+
 /// What failed, from numbers and types only.
-fn read(error: &azure_core::Error, seen: &Seen, claims: Claims) -> Failure {
+fn read(error: &azure_core::Error, seen: &Seen, application: &Application<'_>, claims: Claims) -> Failure {
     if let Some(failure) = &seen.transport {
         return failure.clone();
     }
@@ -100,7 +138,7 @@ fn read(error: &azure_core::Error, seen: &Seen, claims: Claims) -> Failure {
             error.downcast_ref::<azure_core::Error>().map(azure_core::Error::kind)
         {
             let codes = error_code.as_deref().unwrap_or_default().split(',');
-            return of_codes(codes.filter_map(|code| code.trim().parse().ok()), claims);
+            return of_codes(codes.filter_map(|code| code.trim().parse().ok()), application, claims);
         }
         next = error.source();
     }
@@ -108,14 +146,21 @@ fn read(error: &azure_core::Error, seen: &Seen, claims: Claims) -> Failure {
 }
 
 /// The first number that is known decides.
-fn of_codes(codes: impl Iterator<Item = u32> + Clone, claims: Claims) -> Failure {
+fn of_codes(
+    codes: impl Iterator<Item = u32> + Clone,
+    application: &Application<'_>,
+    claims: Claims,
+) -> Failure {
     for code in codes.clone() {
         match code {
             70_021 | 700_211 | 700_212 | 700_213 => {
                 let Claims { issuer, subject, audience } = claims;
-                return Failure::FederationMismatch { code, issuer, subject, audience };
+                let client_id = plain(application.client_id);
+                return Failure::FederationMismatch { code, issuer, subject, audience, client_id };
             }
-            90_002 | 700_016 | 900_023 => return Failure::InvalidIdentity { code: Some(code) },
+            90_002 | 700_016 | 700_027 | 900_023 | 7_000_215 | 7_000_222 => {
+                return application.invalid(IdentityProblem::Code(code));
+            }
             _ => {}
         }
     }
@@ -202,16 +247,20 @@ mod tests {
 
     #[test]
     fn the_token_services_number_decides_the_reason() {
+        let application = Application { authority_host: "a", scope: "s", tenant: "t", client_id: "c" };
         for (codes, reason) in [
             (&[700_213][..], "FederationMismatch"),
             (&[70_021], "FederationMismatch"),
             (&[700_016], "InvalidIdentity"),
             (&[90_002], "InvalidIdentity"),
+            (&[700_027], "InvalidIdentity"),
+            (&[7_000_215], "InvalidIdentity"),
             (&[50_053], "TokenRefused"),
             (&[1, 700_016], "InvalidIdentity"),
             (&[], "TokenRefused"),
         ] {
-            assert_eq!(of_codes(codes.iter().copied(), Claims::default()).reason(), reason, "{codes:?}");
+            let failure = of_codes(codes.iter().copied(), &application, Claims::default());
+            assert_eq!(failure.reason(), reason, "{codes:?}");
         }
     }
 }

@@ -6,7 +6,10 @@
 
 use std::{fmt, net::IpAddr};
 
+use jiff::Timestamp;
 use strum::{EnumDiscriminants, IntoStaticStr, VariantArray};
+
+use super::identity::CredentialName;
 
 /// Whose call is refused, as far as the service names it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -15,16 +18,10 @@ pub struct Principal {
     pub object_id: Option<String>,
     /// The application (client) id.
     pub application_id: Option<String>,
-}
-
-impl fmt::Display for Principal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.object_id, &self.application_id) {
-            (Some(object), _) => write!(f, "the identity with object id {object}"),
-            (None, Some(application)) => write!(f, "the identity with client id {application}"),
-            (None, None) => f.write_str("the identity"),
-        }
-    }
+    /// The vault's resource id: the scope at which a role is assigned.
+    pub scope: Option<String>,
+    /// The vault's name.
+    pub vault: Option<String>,
 }
 
 /// Who was called.
@@ -34,6 +31,8 @@ pub enum Peer {
     Vault,
     /// The token service.
     Authority,
+    /// What gives tokens of managed identities: IMDS, or the endpoint that was injected.
+    ManagedIdentity,
 }
 
 impl fmt::Display for Peer {
@@ -41,8 +40,45 @@ impl fmt::Display for Peer {
         f.write_str(match self {
             Self::Vault => "the vault",
             Self::Authority => "the token service",
+            Self::ManagedIdentity => "the managed identity endpoint",
         })
     }
+}
+
+/// Why the token service does not take an identity for what it says to be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum IdentityProblem {
+    /// The token service's `AADSTS` number.
+    Code(u32),
+    /// Client or tenant cannot be ids at all.
+    Malformed,
+    /// The node has no such managed identity.
+    NotAssigned,
+    /// The node has several managed identities, and none was named.
+    Ambiguous,
+}
+
+/// What is wrong with a credential's file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CredentialProblem {
+    /// It is there, but cannot be read.
+    Unreadable,
+    /// There is nothing in it.
+    Empty,
+    /// It is larger than any credential.
+    TooLarge,
+    /// It is neither a secret's text nor PEM nor PFX.
+    Unknown,
+    /// A private key without its certificate.
+    NoCertificate,
+    /// A certificate without its private key.
+    NoPrivateKey,
+    /// The private key is encrypted, or the PFX has a password.
+    Encrypted,
+    /// The private key is not of RSA, or its size is not between 2048 and 8192 bits.
+    UnsupportedKey,
+    /// The certificate is not valid yet.
+    NotYetValid,
 }
 
 /// How far a failure reaches.
@@ -58,7 +94,7 @@ pub(super) enum Scope {
 
 /// Why a source, or all of a handle, cannot be read.
 ///
-/// `Display` is one or two sentences with the remedy.
+/// `Display` is one or a few sentences with the remedy.
 #[derive(Clone, Debug, EnumDiscriminants, Eq, IntoStaticStr, PartialEq)]
 #[strum_discriminants(name(Kind), derive(IntoStaticStr, VariantArray), vis(pub(super)))]
 pub enum Failure {
@@ -77,11 +113,18 @@ pub enum Failure {
     /// 403 of another kind.
     Forbidden,
     /// 401: the token's issuer is another tenant than the vault's.
-    WrongTenant,
+    WrongTenant {
+        /// The tenant that the vault trusts.
+        vault: Option<String>,
+        /// The tenant that issued the token.
+        token: Option<String>,
+    },
     /// 401: the token is meant for another service.
     WrongAudience,
     /// 401, though the token is fresh.
     TokenRejected,
+    /// 401: the vault asks for claims that a fresh token does not have.
+    ClaimsChallenge,
     /// The host names a token service outside its cloud, or none.
     UntrustedVaultHost,
     /// No federated credential matches the assertion.
@@ -94,11 +137,17 @@ pub enum Failure {
         subject: Option<String>,
         /// The assertion's audience.
         audience: Option<String>,
+        /// The client id of the identity that lacks it.
+        client_id: Option<String>,
     },
-    /// The client or tenant is unknown to the token service.
+    /// The identity is not what the token service knows.
     InvalidIdentity {
-        /// The token service's `AADSTS` number, if it gave one.
-        code: Option<u32>,
+        /// What it does not know.
+        problem: IdentityProblem,
+        /// The identity's id, as it was asked for.
+        client_id: Option<String>,
+        /// The tenant it was asked for in.
+        tenant: Option<String>,
     },
     /// The token service refuses for another reason.
     TokenRefused {
@@ -130,6 +179,35 @@ pub enum Failure {
     TokenRequestForbidden,
     /// The API server made no token for the ServiceAccount.
     TokenRequestFailed,
+    /// The operator pod has no federated identity.
+    WorkloadIdentityNotInjected {
+        /// Whether variables are there, but not the token's file.
+        file_missing: bool,
+    },
+    /// Nothing here gives tokens of managed identities.
+    ManagedIdentityUnavailable {
+        /// The HTTP status, if there was one.
+        status: Option<u16>,
+    },
+    /// There is no such file among the operator's credentials.
+    CredentialNotFound {
+        /// The file.
+        file: CredentialName,
+    },
+    /// The file cannot be used as a credential.
+    CredentialInvalid {
+        /// The file.
+        file: CredentialName,
+        /// What is wrong with it.
+        problem: CredentialProblem,
+    },
+    /// The secret or certificate was valid once.
+    CredentialExpired {
+        /// The file.
+        file: CredentialName,
+        /// When the certificate ended; a secret does not say.
+        ended: Option<Timestamp>,
+    },
     /// The vault takes only tokens bound to a client certificate.
     TokenBindingRequired,
     /// The answer is not what Key Vault answers.
@@ -185,150 +263,12 @@ impl Failure {
                 | Self::ServiceUnavailable { .. }
                 | Self::MalformedResponse { .. }
                 | Self::TokenRequestFailed
+                | Self::ManagedIdentityUnavailable { .. }
         )
     }
 }
 
-impl fmt::Display for Failure {
-    #[expect(clippy::too_many_lines, reason = "one arm a failure, all of it text")]
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SecretNotFound => f.write_str(
-                "The vault has no secret (or version) of this name, or it is deleted. Check name and vault, or recover it with `az keyvault secret recover`.",
-            ),
-            Self::SecretDisabled => {
-                f.write_str("The secret is disabled in the vault. Enable it, or drop the reference.")
-            }
-            Self::MissingRole(principal) => write!(
-                f,
-                "The vault uses Azure RBAC and {principal} may not read secrets. Assign it the role `Key Vault Secrets User` at the vault's scope; a new role takes up to 5 minutes.",
-            ),
-            Self::MissingAccessPolicy(principal) => write!(
-                f,
-                "The vault uses access policies and {principal} may not read secrets. Give it the secret permission `get`.",
-            ),
-            Self::Firewall(Some(address)) => write!(
-                f,
-                "The vault's firewall refuses the address {address}. Allow it, or use a service endpoint or private endpoint.",
-            ),
-            Self::Firewall(None) => f.write_str(
-                "The vault's firewall or network security perimeter refuses the cluster's address. Allow the cluster's outgoing address, or use a service endpoint or private endpoint.",
-            ),
-            Self::PublicAccessDisabled => f.write_str(
-                "The vault takes no calls from public networks. Reach it through a private endpoint and link its private DNS zone to the cluster's network.",
-            ),
-            Self::Forbidden => f.write_str(
-                "The vault forbids this read for a reason other than role, access policy or network (HTTP 403). Check Azure Policy assignments and deny assignments on the vault.",
-            ),
-            Self::WrongTenant => f.write_str(
-                "The vault trusts another tenant than the one that issued the token. Set tenantId to the vault's tenant, or leave it out.",
-            ),
-            Self::WrongAudience => {
-                f.write_str("The vault does not take tokens of its cloud's audience. Check that the URL is in the right cloud.")
-            }
-            Self::TokenRejected => f.write_str(
-                "The vault rejects a fresh token (HTTP 401). Check the tenant and whether a conditional access policy applies to the identity.",
-            ),
-            Self::UntrustedVaultHost => f.write_str(
-                "The host does not name its cloud's token service, so it is sent no token. Check that the URL is a Key Vault and that no proxy answers in its place, or set tenantId.",
-            ),
-            Self::FederationMismatch { code, issuer, subject, audience } => {
-                let unknown = "(unknown)";
-                write!(
-                    f,
-                    "No federated credential of the identity matches (AADSTS{code}). Create one with issuer `{}`, subject `{}` and audience `{}`; it takes effect within a minute.",
-                    issuer.as_deref().unwrap_or(unknown),
-                    subject.as_deref().unwrap_or(unknown),
-                    audience.as_deref().unwrap_or(unknown),
-                )
-            }
-            Self::InvalidIdentity { code } => write!(
-                f,
-                "The token service does not know this identity{}. Check clientId and tenantId.",
-                Aadsts(*code)
-            ),
-            Self::TokenRefused { code } => write!(
-                f,
-                "The token service refuses a token{}. Look the number up at https://login.microsoftonline.com/error and in the sign-in logs of the tenant.",
-                Aadsts(*code)
-            ),
-            Self::Throttled(peer) => write!(
-                f,
-                "{} throttles (HTTP 429); reads wait. Raise intervals, lower the rate, or split the vault if it lasts.",
-                Capital(*peer)
-            ),
-            Self::VaultHostNotFound => f.write_str(
-                "The vault's host name does not resolve. Check the URL for a typo, whether the vault was deleted, and that its private DNS zone is linked.",
-            ),
-            Self::TlsFailure(peer) => write!(
-                f,
-                "No TLS session with {peer}: its certificate is not trusted or the handshake fails. If a proxy intercepts TLS, add its CA to the operator's trusted certificates.",
-            ),
-            Self::NetworkUnreachable(peer) => write!(
-                f,
-                "No connection to {peer}. Check network policies, routes and the proxy, which may also be unable to resolve the name: port 443 of the vault and of the token service is needed.",
-            ),
-            Self::ServiceUnavailable { peer, status: Some(status) } => {
-                write!(f, "{} fails (HTTP {status}); it is tried again.", Capital(*peer))
-            }
-            Self::ServiceUnavailable { peer, status: None } => {
-                write!(f, "{} did not answer in time or broke the connection; it is tried again.", Capital(*peer))
-            }
-            Self::InvalidName => f.write_str(
-                "The vault does not take this name. Use 1 to 127 letters, digits and hyphens.",
-            ),
-            Self::RequestRejected => f.write_str(
-                "The vault rejects the request (HTTP 4xx). Check that its cloud offers the serviceVersion that is set.",
-            ),
-            Self::ServiceAccountNotFound => f.write_str(
-                "The ServiceAccount of the identity does not exist. Create it, or correct serviceAccountName.",
-            ),
-            Self::TokenRequestForbidden => f.write_str(
-                "The operator may not make tokens for this ServiceAccount. Grant it `create` on `serviceaccounts/token` there, and check the admission policy on token requests.",
-            ),
-            Self::TokenRequestFailed => f.write_str(
-                "The API server made no token for the ServiceAccount; it is tried again.",
-            ),
-            Self::TokenBindingRequired => f.write_str(
-                "The vault takes only tokens bound to a client certificate. Set its token binding to `Enabled` or `Disabled` instead of enforcing it.",
-            ),
-            Self::MalformedResponse { peer, at: Some((line, column)) } => write!(
-                f,
-                "The answer of {peer} is not what it should be (line {line}, column {column}). Check whether a proxy answers in its place.",
-            ),
-            Self::MalformedResponse { peer, at: None } => write!(
-                f,
-                "The answer of {peer} is not what it should be. Check whether a proxy answers in its place.",
-            ),
-            Self::TooLarge => f.write_str(
-                "The answer is larger than any secret can be. Check whether a proxy answers in the vault's place.",
-            ),
-        }
-    }
-}
-
 impl std::error::Error for Failure {}
-
-/// The number of the token service in parentheses, or nothing.
-struct Aadsts(Option<u32>);
-
-impl fmt::Display for Aadsts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |code| write!(f, " (AADSTS{code})"))
-    }
-}
-
-/// A peer at the beginning of a sentence.
-struct Capital(Peer);
-
-impl fmt::Display for Capital {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            Peer::Vault => "The vault",
-            Peer::Authority => "The token service",
-        })
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -344,33 +284,5 @@ mod tests {
             assert!(reason.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{reason}");
         }
         assert!(reasons.contains(&"SecretNotFound") && reasons.contains(&"TooLarge"));
-    }
-
-    #[test]
-    fn a_mismatched_federation_says_what_to_federate() {
-        let failure = Failure::FederationMismatch {
-            code: 700_213,
-            issuer: Some("https://issuer".to_owned()),
-            subject: Some("system:serviceaccount:shop:shop".to_owned()),
-            audience: Some("api://AzureADTokenExchange".to_owned()),
-        };
-        let text = failure.to_string();
-        for part in [
-            "AADSTS700213",
-            "`https://issuer`",
-            "`system:serviceaccount:shop:shop`",
-            "`api://AzureADTokenExchange`",
-        ] {
-            assert!(text.contains(part), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_missing_role_names_the_principal_and_the_role() {
-        let object_id = Some("0a0a0a0a-0000-0000-0000-000000000001".to_owned());
-        let text = Failure::MissingRole(Principal { object_id, application_id: None }).to_string();
-        assert!(
-            text.contains("0a0a0a0a-0000-0000-0000-000000000001") && text.contains("Key Vault Secrets User")
-        );
     }
 }

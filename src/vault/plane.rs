@@ -12,6 +12,7 @@ use super::{
     answer::{Health, Reply, User, Wake, Want},
     assertion::Assertions,
     connection::Connection,
+    credentials::Credentials,
     failure::Failure,
     host::Host,
     jitter::Jitter,
@@ -31,6 +32,7 @@ pub(super) struct Shared {
     limits: Limits,
     transport: Transport,
     assertions: Arc<dyn Assertions>,
+    credentials: Arc<Credentials>,
     metrics: VaultMetrics,
     pub(super) wakes: mpsc::UnboundedSender<Wake>,
     index: Mutex<Index>,
@@ -51,11 +53,15 @@ impl Plane {
         limits: Limits,
         transport: Transport,
         assertions: Arc<dyn Assertions>,
+        credentials: Credentials,
         metrics: VaultMetrics,
     ) -> (Self, mpsc::UnboundedReceiver<Wake>) {
         let (wakes, receiver) = mpsc::unbounded_channel();
-        let index = Mutex::default();
-        (Self(Arc::new(Shared { limits, transport, assertions, metrics, wakes, index })), receiver)
+        let (credentials, index) = (Arc::new(credentials), Mutex::default());
+        (
+            Self(Arc::new(Shared { limits, transport, assertions, credentials, metrics, wakes, index })),
+            receiver,
+        )
     }
 
     /// Answers at once, and sees to it that what is not known is read. Replaces what `user` wanted before,
@@ -133,6 +139,7 @@ impl Shared {
             connection.clone(),
             &self.transport,
             Arc::clone(&self.assertions),
+            Arc::clone(&self.credentials),
             Jitter::random(),
             self.metrics.clone(),
         )

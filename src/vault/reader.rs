@@ -11,12 +11,14 @@ use super::{
     assertion::Assertions,
     challenge,
     client::{self, Got},
-    connection::{Connection, Identity, Source},
+    connection::{Connection, Source},
+    credentials::Credentials,
     failure::Failure,
     jitter::Jitter,
     metrics::VaultMetrics,
     outcome::Outcome,
-    token::{Federated, Tokens},
+    provider::Provider,
+    token::Tokens,
     transport::Transport,
 };
 
@@ -38,14 +40,20 @@ impl Reader {
         connection: Connection,
         transport: &Transport,
         assertions: Arc<dyn Assertions>,
+        credentials: Arc<Credentials>,
         jitter: Jitter,
         metrics: VaultMetrics,
     ) -> Result<Self, Failure> {
-        let http = transport.client()?;
-        let Identity::WorkloadIdentity { tenant_id, .. } = &connection.identity;
-        let tenant: Option<Arc<str>> = tenant_id.as_deref().map(Into::into);
+        let http = transport.client(connection.url.cloud().ca_bundle())?;
+        let provider = Provider {
+            http: http.clone(),
+            transport: transport.clone(),
+            connection: connection.clone(),
+            assertions,
+            credentials,
+        };
+        let tenant = provider.tenant();
         let tenant_is_set = tenant.is_some();
-        let provider = Federated { http: http.clone(), connection: connection.clone(), assertions };
         let tokens = Tokens::new(Box::new(provider), jitter, metrics.clone());
         Ok(Self { connection, http, tokens, tenant: Mutex::new(tenant), tenant_is_set, metrics })
     }
@@ -64,6 +72,9 @@ impl Reader {
             Got::Value(reading) => Outcome::Read(reading),
             Got::Unauthorized { challenge, failure } => {
                 self.tokens.reject(&token);
+                if challenge.as_deref().is_some_and(challenge::asks_for_claims) {
+                    return Outcome::TokenRejected(Failure::ClaimsChallenge);
+                }
                 // The vault may have moved to another tenant; what it says now is judged like its first word.
                 let learnt = if self.tenant_is_set { Ok(()) } else { self.learn(challenge.as_deref()) };
                 Outcome::TokenRejected(learnt.err().unwrap_or(failure))

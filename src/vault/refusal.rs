@@ -43,7 +43,10 @@ pub(super) fn of_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) ->
     }
     match status.as_u16() {
         400 if code == "BadParameter" => Failure::InvalidName,
-        401 if message.contains("AKV10032") => Failure::WrongTenant,
+        401 if message.contains("AKV10032") => Failure::WrongTenant {
+            vault: guid_after(&message, "Expected one of https://sts.windows.net/"),
+            token: guid_after(&message, "found https://sts.windows.net/"),
+        },
         401 if message.contains("AKV10022") => Failure::WrongAudience,
         401 => Failure::TokenRejected,
         403 if from_vault => forbidden(&inner, &message, headers),
@@ -68,7 +71,41 @@ fn forbidden(inner: &str, message: &str, headers: &HeaderMap) -> Failure {
 }
 
 fn principal(message: &str) -> Principal {
-    Principal { object_id: guid_after(message, "oid="), application_id: guid_after(message, "appid=") }
+    Principal {
+        object_id: guid_after(message, "oid="),
+        application_id: guid_after(message, "appid="),
+        scope: scope(message),
+        vault: vault(message),
+    }
+}
+
+/// The vault's resource id, of the resource that was refused: `Resource: '/subscriptions/…/vaults/prod/secrets/db'`.
+fn scope(message: &str) -> Option<String> {
+    let (_, rest) = message.split_once("Resource: '")?;
+    let (resource, _) = rest.split_once('\'')?;
+    let segments: Vec<&str> = resource.strip_prefix('/')?.split('/').take(8).collect();
+    let [subscriptions, _, groups, _, providers, provider, vaults, _] = segments.as_slice() else {
+        return None;
+    };
+    let words = [
+        (subscriptions, "subscriptions"),
+        (groups, "resourcegroups"),
+        (providers, "providers"),
+        (provider, "microsoft.keyvault"),
+        (vaults, "vaults"),
+    ];
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'(' | b')');
+    let named =
+        segments.iter().all(|segment| (1..=90).contains(&segment.len()) && segment.bytes().all(plain));
+    let shaped = words.iter().all(|(segment, word)| segment.eq_ignore_ascii_case(word));
+    (named && shaped).then(|| format!("/{}", segments.join("/")))
+}
+
+/// The vault's name: `on key vault 'prod;location=…'`.
+fn vault(message: &str) -> Option<String> {
+    let (_, rest) = message.split_once("on key vault '")?;
+    let name: String = rest.chars().take_while(|next| next.is_ascii_alphanumeric() || *next == '-').collect();
+    (3..=24).contains(&name.len()).then_some(name)
 }
 
 /// The GUID that follows `key`, if it is one.

@@ -384,7 +384,7 @@ fn a_rejected_token_is_replaced_once_before_it_is_an_outage() {
     for expected in [Vec::new(), vec![Wake::Connection(connection(0)), Wake::User(user("a"))]] {
         let fetches = world.host.step(world.now).fetches;
         assert_eq!(fetches.len(), 1);
-        let wakes = world.host.finish(&fetches[0], Outcome::TokenRejected(Failure::WrongTenant), world.now);
+        let wakes = world.host.finish(&fetches[0], Outcome::TokenRejected(Failure::TokenRejected), world.now);
         assert_eq!(wakes, expected);
         world.now += SECOND;
     }

@@ -13,21 +13,12 @@ use futures::future::BoxFuture;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::{
-    assertion::{AssertionError, Assertions},
-    connection::{Connection, Identity},
-    credential::{self, Application},
-    failure::Failure,
-    jitter::Jitter,
-    metrics::VaultMetrics,
-};
+use super::{failure::Failure, jitter::Jitter, metrics::VaultMetrics};
 
 /// A token is not sent when it could expire on its way.
 const MARGIN: Duration = Duration::from_secs(30);
 /// After a failed renewal the next is tried this much later, while the old token still serves.
 const RENEW_AGAIN: Duration = Duration::from_secs(30);
-/// The API server answers a TokenRequest in milliseconds; a hanging one must not hold the handle.
-const ASSERTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A token, and for how long it is good.
 pub(super) struct Token {
@@ -57,34 +48,6 @@ impl From<Failure> for Refused {
 /// Gets tokens, one attempt a call.
 pub(super) trait TokenProvider: Send + Sync {
     fn token<'a>(&'a self, tenant: &'a str) -> BoxFuture<'a, Result<Token, Refused>>;
-}
-
-/// Tokens for a ServiceAccount's assertions.
-pub(super) struct Federated {
-    pub(super) http: reqwest::Client,
-    pub(super) connection: Connection,
-    pub(super) assertions: Arc<dyn Assertions>,
-}
-
-impl TokenProvider for Federated {
-    fn token<'a>(&'a self, tenant: &'a str) -> BoxFuture<'a, Result<Token, Refused>> {
-        Box::pin(async move {
-            let cloud = self.connection.url.cloud();
-            let Identity::WorkloadIdentity { namespace, service_account, client_id, .. } =
-                &self.connection.identity;
-            let assertion = self.assertions.assertion(namespace, service_account, cloud.exchange_audience());
-            let assertion = match tokio::time::timeout(ASSERTION_TIMEOUT, assertion).await {
-                Ok(Ok(assertion)) => assertion,
-                Ok(Err(AssertionError::ServiceAccountNotFound)) => {
-                    return Err(Failure::ServiceAccountNotFound.into());
-                }
-                Ok(Err(AssertionError::Forbidden)) => return Err(Failure::TokenRequestForbidden.into()),
-                Ok(Err(AssertionError::Other(_))) | Err(_) => return Err(Failure::TokenRequestFailed.into()),
-            };
-            let application = Application { cloud, tenant, client_id };
-            Box::pin(credential::exchange(&self.http, &application, assertion)).await
-        })
-    }
 }
 
 /// A token in use.

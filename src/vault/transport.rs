@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use reqwest::{Client, ClientBuilder, redirect::Policy};
+use reqwest::{Certificate, Client, ClientBuilder, redirect::Policy};
 
 use super::failure::{Failure, Peer};
 
@@ -33,18 +33,40 @@ impl Transport {
         Self(Arc::new(Client::builder))
     }
 
-    /// A client of its own.
+    /// A client of its own, which trusts the certificates of `ca_bundle` too.
     ///
     /// # Errors
     /// [`Failure::TlsFailure`] if TLS cannot be set up, for example without any trusted certificate.
-    pub(super) fn client(&self) -> Result<Client, Failure> {
+    pub(super) fn client(&self, ca_bundle: Option<&str>) -> Result<Client, Failure> {
+        self.build(Peer::Vault, ca_bundle, |builder| builder.https_only(true))
+    }
+
+    /// A client that uses no proxy, whatever the environment says, and may speak plain HTTP: for endpoints of the
+    /// node or pod itself.
+    ///
+    /// # Errors
+    /// [`Failure::TlsFailure`] if TLS cannot be set up.
+    pub(super) fn direct_client(&self) -> Result<Client, Failure> {
+        self.build(Peer::ManagedIdentity, None, ClientBuilder::no_proxy)
+    }
+
+    fn build(
+        &self,
+        peer: Peer,
+        ca_bundle: Option<&str>,
+        finish: impl FnOnce(ClientBuilder) -> ClientBuilder,
+    ) -> Result<Client, Failure> {
         // Without a provider reqwest panics; `main` installs it.
         if rustls::crypto::CryptoProvider::get_default().is_none() {
-            return Err(Failure::TlsFailure(Peer::Vault));
+            return Err(Failure::TlsFailure(peer));
         }
-        (self.0)()
+        let mut builder = (self.0)();
+        if let Some(pem) = ca_bundle {
+            let certificates = Certificate::from_pem_bundle(pem.as_bytes());
+            builder = builder.tls_certs_merge(certificates.map_err(|_| Failure::TlsFailure(peer))?);
+        }
+        let builder = builder
             .user_agent(concat!("vaultsync/", env!("CARGO_PKG_VERSION")))
-            .https_only(true)
             // A try that the budget and the gate do not know of would be one too many.
             .retry(reqwest::retry::never())
             .redirect(Policy::none())
@@ -52,9 +74,8 @@ impl Transport {
             .timeout(REQUEST_TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .build()
-            .map_err(|_| Failure::TlsFailure(Peer::Vault))
+            .pool_idle_timeout(IDLE_TIMEOUT);
+        finish(builder).build().map_err(|_| Failure::TlsFailure(peer))
     }
 }
 

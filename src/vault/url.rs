@@ -1,78 +1,14 @@
-//! Which hosts may ever receive a token: vaults of a known cloud, by the shape of their name.
+//! Which hosts may ever receive a token: vaults of a known cloud, by the shape of their name, and hosts that come
+//! with a cloud of their own.
 //!
-//! The audience follows from the host's suffix, so a token cannot be asked for one place and sent to another.
+//! The cloud is part of the URL, so a token cannot be asked for one place and sent to another, and a host outside
+//! the known clouds cannot be written down without saying who issues its tokens.
 
 use std::{fmt, sync::Arc};
 
 use thiserror::Error;
 
-/// A cloud that vaults live in.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Cloud {
-    /// Azure's public cloud.
-    Public,
-    /// Azure US Government.
-    UsGovernment,
-    /// Azure in China, operated by 21Vianet.
-    China,
-}
-
-impl Cloud {
-    /// All known clouds.
-    pub const ALL: [Self; 3] = [Self::Public, Self::UsGovernment, Self::China];
-
-    /// What the host of a vault ends with.
-    #[must_use]
-    pub const fn vault_suffix(self) -> &'static str {
-        match self {
-            Self::Public => "vault.azure.net",
-            Self::UsGovernment => "vault.usgovcloudapi.net",
-            Self::China => "vault.azure.cn",
-        }
-    }
-
-    /// The host of the token service.
-    #[must_use]
-    pub const fn authority_host(self) -> &'static str {
-        match self {
-            Self::Public => "login.microsoftonline.com",
-            Self::UsGovernment => "login.microsoftonline.us",
-            Self::China => "login.chinacloudapi.cn",
-        }
-    }
-
-    /// Whether a vault of this cloud may name `host` as its token service. A vault may use older or newer names
-    /// of it; tokens are asked of [`Self::authority_host`] whatever it says.
-    #[must_use]
-    pub fn trusts_authority(self, host: &str) -> bool {
-        let also: &[&str] = match self {
-            Self::Public => &["login.windows.net", "sts.windows.net", "login.microsoft.com"],
-            Self::UsGovernment => &[],
-            Self::China => &["login.partner.microsoftonline.cn"],
-        };
-        host == self.authority_host() || also.contains(&host)
-    }
-
-    /// The scope of a token for the vaults of this cloud.
-    #[must_use]
-    pub const fn scope(self) -> &'static str {
-        match self {
-            Self::Public => "https://vault.azure.net/.default",
-            Self::UsGovernment => "https://vault.usgovcloudapi.net/.default",
-            Self::China => "https://vault.azure.cn/.default",
-        }
-    }
-
-    /// The audience of an assertion that this cloud's token service exchanges for a token.
-    #[must_use]
-    pub const fn exchange_audience(self) -> &'static str {
-        match self {
-            Self::Public => "api://AzureADTokenExchange",
-            Self::UsGovernment => "api://AzureADTokenExchangeUSGov",
-            Self::China => "api://AzureADTokenExchangeChina",
-        }
-    }
-}
+use super::cloud::{Cloud, CloudRef, CustomCloud};
 
 /// Why a vault's URL is refused: a sentence that names what is wrong and what to write instead.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
@@ -116,12 +52,18 @@ pub enum InvalidUrl {
         "the vault's name, the part before the first dot, must be 3 to 24 letters, digits and single hyphens, begin with a letter and not end with a hyphen"
     )]
     VaultName,
+    /// The host is an address or no DNS name.
+    #[error(
+        "the host must be a DNS name of letters, digits, hyphens and dots, as in https://prod.vault.local.azurestack.external; no address"
+    )]
+    NoDnsName,
 }
 
-/// The base URL of a vault in a known cloud, lower-cased and without a trailing slash.
+/// The base URL of a vault, lower-cased and without a trailing slash, with the cloud that issues its tokens.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct VaultUrl {
     text: Arc<str>,
+    cloud: CloudRef,
 }
 
 const SCHEME: &str = "https://";
@@ -132,41 +74,29 @@ impl VaultUrl {
     /// # Errors
     /// [`InvalidUrl`] for everything that is not exactly `https://<vault>.<suffix of a known cloud>`.
     pub fn parse(url: &str) -> Result<Self, InvalidUrl> {
-        if url.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'\\') {
-            return Err(InvalidUrl::Characters);
-        }
-        let lower = url.to_ascii_lowercase();
-        let rest = lower.strip_prefix(SCHEME).ok_or(InvalidUrl::NotHttps)?;
-        if rest.contains('@') {
-            return Err(InvalidUrl::UserInfo);
-        }
-        if rest.contains(['?', '#']) {
-            return Err(InvalidUrl::QueryOrFragment);
-        }
-        let host = rest.strip_suffix('/').unwrap_or(rest);
-        if host.contains('/') {
-            return Err(InvalidUrl::Path);
-        }
-        if host.starts_with('[') {
-            return Err(InvalidUrl::ForeignHost);
-        }
-        if host.contains(':') {
-            return Err(InvalidUrl::Port);
-        }
-        if host.contains('%') || host.split('.').any(|label| label.starts_with("xn--")) {
-            return Err(InvalidUrl::Characters);
-        }
-        if host.ends_with('.') {
-            return Err(InvalidUrl::TrailingDot);
-        }
+        let host = host_of(url)?;
         let (name, suffix) = host.split_once('.').ok_or(InvalidUrl::ForeignHost)?;
-        if !Cloud::ALL.iter().any(|cloud| cloud.vault_suffix() == suffix) {
-            return Err(InvalidUrl::ForeignHost);
-        }
+        let cloud = Cloud::ALL.into_iter().find(|cloud| cloud.vault_suffix() == suffix);
+        let cloud = cloud.ok_or(InvalidUrl::ForeignHost)?;
         if !is_vault_name(name) {
             return Err(InvalidUrl::VaultName);
         }
-        Ok(Self { text: format!("{SCHEME}{host}").into() })
+        Ok(Self { text: format!("{SCHEME}{host}").into(), cloud: CloudRef::Known(cloud) })
+    }
+
+    /// Parses the URL of a vault whose tokens `cloud` issues: any host with a DNS name.
+    ///
+    /// # Errors
+    /// [`InvalidUrl`] for everything that is not exactly `https://<DNS name>`.
+    pub fn parse_custom(url: &str, cloud: CustomCloud) -> Result<Self, InvalidUrl> {
+        let host = host_of(url).map_err(|error| match error {
+            InvalidUrl::ForeignHost => InvalidUrl::NoDnsName,
+            other => other,
+        })?;
+        if !is_dns_name(&host) {
+            return Err(InvalidUrl::NoDnsName);
+        }
+        Ok(Self { text: format!("{SCHEME}{host}").into(), cloud: CloudRef::Custom(Arc::new(cloud)) })
     }
 
     /// The URL, without a trailing slash.
@@ -183,10 +113,58 @@ impl VaultUrl {
 
     /// The cloud that the vault lives in.
     #[must_use]
-    pub fn cloud(&self) -> Cloud {
-        let host = self.host();
-        Cloud::ALL.into_iter().find(|cloud| host.ends_with(cloud.vault_suffix())).unwrap_or(Cloud::Public)
+    pub const fn cloud(&self) -> &CloudRef {
+        &self.cloud
     }
+}
+
+/// The lower-cased host of a URL that is scheme and host and nothing else. One trailing slash is accepted.
+pub(super) fn host_of(url: &str) -> Result<String, InvalidUrl> {
+    if url.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'\\') {
+        return Err(InvalidUrl::Characters);
+    }
+    let lower = url.to_ascii_lowercase();
+    let rest = lower.strip_prefix(SCHEME).ok_or(InvalidUrl::NotHttps)?;
+    if rest.contains('@') {
+        return Err(InvalidUrl::UserInfo);
+    }
+    if rest.contains(['?', '#']) {
+        return Err(InvalidUrl::QueryOrFragment);
+    }
+    let host = rest.strip_suffix('/').unwrap_or(rest);
+    if host.contains('/') {
+        return Err(InvalidUrl::Path);
+    }
+    if host.starts_with('[') {
+        return Err(InvalidUrl::ForeignHost);
+    }
+    if host.contains(':') {
+        return Err(InvalidUrl::Port);
+    }
+    if host.contains('%') || host.split('.').any(|label| label.starts_with("xn--")) {
+        return Err(InvalidUrl::Characters);
+    }
+    if host.ends_with('.') {
+        return Err(InvalidUrl::TrailingDot);
+    }
+    Ok(host.to_owned())
+}
+
+/// At least two labels, the last of which no address can have.
+pub(super) fn is_dns_name(host: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    host.len() <= 253
+        && host.contains('.')
+        && host.split('.').all(label)
+        && host
+            .rsplit('.')
+            .next()
+            .is_some_and(|last| last.starts_with(|first: char| first.is_ascii_alphabetic()))
 }
 
 /// Key Vault's own rule for names: 3 to 24 characters, a letter first, no hyphen last, none doubled.
@@ -225,7 +203,7 @@ mod tests {
             ("https://abc.vault.azure.cn", "abc.vault.azure.cn", Cloud::China),
         ] {
             let url = VaultUrl::parse(written).unwrap();
-            assert_eq!((url.host(), url.cloud()), (host, cloud));
+            assert_eq!((url.host(), url.cloud()), (host, &CloudRef::Known(cloud)));
             assert_eq!(url.as_str(), format!("https://{host}"));
         }
     }
@@ -282,9 +260,53 @@ mod tests {
             if let Ok(url) = VaultUrl::parse(&text) {
                 let parsed = ::url::Url::parse(url.as_str()).unwrap();
                 prop_assert_eq!(parsed.host_str(), Some(url.host()));
-                prop_assert!(url.host().ends_with(url.cloud().vault_suffix()));
+                let suffixed = |cloud: &Cloud| url.host().ends_with(cloud.vault_suffix());
+                let known = Cloud::ALL.into_iter().find(suffixed).map(CloudRef::Known);
+                prop_assert_eq!(Some(url.cloud()), known.as_ref());
                 prop_assert_eq!((parsed.path(), parsed.port(), parsed.username()), ("/", None, ""));
             }
+        }
+    }
+
+    fn stack() -> CustomCloud {
+        CustomCloud::new("https://login.stack.test/", "https://vault.stack.test/.default", None).unwrap()
+    }
+
+    #[test]
+    fn a_host_outside_the_known_clouds_needs_a_cloud_of_its_own() {
+        for host in ["prod.vault.local.azurestack.external", "kv.corp", "a-1.b2.c"] {
+            let written = format!("https://{}/", host.to_uppercase());
+            assert_eq!(VaultUrl::parse(&written), Err(InvalidUrl::ForeignHost));
+            let url = VaultUrl::parse_custom(&written, stack()).unwrap();
+            assert_eq!(url.as_str(), format!("https://{host}"));
+            assert_eq!(url.cloud().authority_host(), "login.stack.test");
+            assert_eq!(url.cloud().scope(), "https://vault.stack.test/.default");
+        }
+    }
+
+    #[test]
+    fn a_cloud_of_its_own_makes_no_odd_url_good() {
+        for (written, why) in [
+            ("http://kv.corp", InvalidUrl::NotHttps),
+            ("https://me:pw@kv.corp", InvalidUrl::UserInfo),
+            ("https://kv.corp:8443", InvalidUrl::Port),
+            ("https://kv.corp/secrets", InvalidUrl::Path),
+            ("https://kv.corp?x", InvalidUrl::QueryOrFragment),
+            ("https://kv.corp#x", InvalidUrl::QueryOrFragment),
+            ("https://kv.corp.", InvalidUrl::TrailingDot),
+            ("https://xn--kv-eka.corp", InvalidUrl::Characters),
+            ("https://kv.c\u{f6}rp", InvalidUrl::Characters),
+            ("https://169.254.169.254", InvalidUrl::NoDnsName),
+            ("https://[::1]", InvalidUrl::NoDnsName),
+            ("https://0x7f000001", InvalidUrl::NoDnsName),
+            ("https://127.0.0.0x1", InvalidUrl::NoDnsName),
+            ("https://localhost", InvalidUrl::NoDnsName),
+            ("https://-kv.corp", InvalidUrl::NoDnsName),
+            ("https://kv..corp", InvalidUrl::NoDnsName),
+            ("https://kv_1.corp", InvalidUrl::NoDnsName),
+            ("https://", InvalidUrl::NoDnsName),
+        ] {
+            assert_eq!(VaultUrl::parse_custom(written, stack()), Err(why), "{written}");
         }
     }
 }

@@ -14,9 +14,10 @@ use keyvault_emulator::{
 };
 use rcgen::{KeyPair, SigningKey as _};
 use tokio::sync::mpsc::UnboundedReceiver;
+use vaultsync::run::clock;
 use vaultsync::vault::{
-    Answer, Assertion, AssertionError, Assertions, Connection, HealthState, Identity, Limits, Plane, Reply,
-    SecretName, ServiceVersion, Source, Transport, User, VaultMetrics, VaultUrl, Wake, Want,
+    Answer, Assertion, AssertionError, Assertions, Connection, Credentials, HealthState, Identity, Limits,
+    Plane, Reply, SecretName, ServiceVersion, Source, Transport, User, VaultMetrics, VaultUrl, Wake, Want,
 };
 
 const ISSUER: &str = "https://cluster.test";
@@ -123,7 +124,7 @@ impl Stage {
         let registry = prometheus::Registry::new();
         let metrics = VaultMetrics::new(&registry).unwrap();
         let assertions: Arc<dyn Assertions> = Arc::<Cluster>::clone(&cluster);
-        let (plane, wakes) = Plane::new(limits, transport, assertions, metrics);
+        let (plane, wakes) = Plane::new(limits, transport, assertions, Credentials::new(clock), metrics);
         Self { emulator, cluster, plane, wakes, registry, seen: String::new() }
     }
 

@@ -79,6 +79,7 @@ impl Scene {
             drift_probes_per_second: 100,
             stale_after: None,
             min_refresh_interval: Duration::from_secs(1),
+            credentials: vaultsync::vault::Credentials::new(vaultsync::run::clock),
             limits: Limits {
                 // Failures of a test's vault are over soon.
                 retry: (Duration::from_millis(200), Duration::from_secs(1)),

@@ -1,0 +1,346 @@
+//! What each failure tells its reader: what is wrong, and what to do about it, ready to paste where there is
+//! something to paste.
+
+use std::fmt;
+
+use super::failure::{CredentialProblem, Failure, IdentityProblem, Peer, Principal};
+
+impl fmt::Display for Failure {
+    #[expect(clippy::too_many_lines, reason = "one arm a failure, all of it text")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SecretNotFound => f.write_str(
+                "The vault has no secret (or version) of this name, or it is deleted. Check name and vault, or recover it with `az keyvault secret recover`.",
+            ),
+            Self::SecretDisabled => {
+                f.write_str("The secret is disabled in the vault. Enable it, or drop the reference.")
+            }
+            Self::MissingRole(principal) => write!(
+                f,
+                "The vault uses Azure RBAC and {} may not read secrets. Assign it the role `Key Vault Secrets User` at the vault's scope: `az role assignment create --role \"Key Vault Secrets User\" --assignee-principal-type ServicePrincipal --assignee-object-id {} --scope {}`; a new role takes up to 5 minutes.",
+                Named(principal),
+                or_blank(principal.object_id.as_ref(), "<object id>"),
+                or_blank(principal.scope.as_ref(), "<resource id of the vault>"),
+            ),
+            Self::MissingAccessPolicy(principal) => write!(
+                f,
+                "The vault uses access policies and {} may not read secrets. Give it the secret permissions: `az keyvault set-policy --name {} --object-id {} --secret-permissions get list`.",
+                Named(principal),
+                or_blank(principal.vault.as_ref(), "<vault>"),
+                or_blank(principal.object_id.as_ref(), "<object id>"),
+            ),
+            Self::Firewall(Some(address)) => write!(
+                f,
+                "The vault's firewall refuses the address {address}. Allow it, or use a service endpoint or private endpoint.",
+            ),
+            Self::Firewall(None) => f.write_str(
+                "The vault's firewall or network security perimeter refuses the cluster's address. Allow the cluster's outgoing address, or use a service endpoint or private endpoint.",
+            ),
+            Self::PublicAccessDisabled => f.write_str(
+                "The vault takes no calls from public networks. Reach it through a private endpoint and link its private DNS zone to the cluster's network.",
+            ),
+            Self::Forbidden => f.write_str(
+                "The vault forbids this read for a reason other than role, access policy or network (HTTP 403). Check Azure Policy assignments and deny assignments on the vault.",
+            ),
+            Self::WrongTenant { vault: Some(vault), token } => write!(
+                f,
+                "The vault trusts the tenant {vault}, and the token is of the tenant {}. Set tenantId to {vault}, or leave it out where it may be.",
+                or_blank(token.as_ref(), "(unknown)"),
+            ),
+            Self::WrongTenant { vault: None, .. } => f.write_str(
+                "The vault trusts another tenant than the one that issued the token. Set tenantId to the vault's tenant, or leave it out where it may be.",
+            ),
+            Self::WrongAudience => {
+                f.write_str("The vault does not take tokens of its cloud's audience. Check that the URL is in the right cloud.")
+            }
+            Self::TokenRejected => f.write_str(
+                "The vault rejects a fresh token (HTTP 401). Check the tenant and whether a conditional access policy applies to the identity.",
+            ),
+            Self::UntrustedVaultHost => f.write_str(
+                "The host does not name its cloud's token service, so it is sent no token. Check that the URL is a Key Vault and that no proxy answers in its place, or set tenantId.",
+            ),
+            Self::FederationMismatch { code, issuer, subject, audience, client_id } => {
+                let unknown = "(unknown)";
+                write!(
+                    f,
+                    "No federated credential of the identity with client id {} matches (AADSTS{code}). Create one with issuer `{}`, subject `{}` and audience `{}`; it takes effect within a minute.",
+                    or_blank(client_id.as_ref(), unknown),
+                    or_blank(issuer.as_ref(), unknown),
+                    or_blank(subject.as_ref(), unknown),
+                    or_blank(audience.as_ref(), unknown),
+                )
+            }
+            Self::InvalidIdentity { problem, client_id, tenant } => {
+                let client = or_blank(client_id.as_ref(), "(unknown)");
+                let tenant = or_blank(tenant.as_ref(), "(unknown)");
+                invalid_identity(f, *problem, client, tenant)
+            }
+            Self::TokenRefused { code } => write!(
+                f,
+                "The token service refuses a token{}. Look the number up at https://login.microsoftonline.com/error and in the sign-in logs of the tenant.",
+                Aadsts(*code)
+            ),
+            Self::Throttled(peer) => write!(
+                f,
+                "{} throttles (HTTP 429); reads wait. Raise intervals, lower the rate, or split the vault if it lasts.",
+                Capital(*peer)
+            ),
+            Self::VaultHostNotFound => f.write_str(
+                "The vault's host name does not resolve. Check the URL for a typo, whether the vault was deleted, and that its private DNS zone is linked.",
+            ),
+            Self::TlsFailure(peer) => write!(
+                f,
+                "No TLS session with {peer}: its certificate is not trusted or the handshake fails. If a proxy intercepts TLS, add its CA to the operator's trusted certificates.",
+            ),
+            Self::NetworkUnreachable(peer) => write!(
+                f,
+                "No connection to {peer}. Check network policies, routes and the proxy, which may also be unable to resolve the name: port 443 of the vault and of the token service is needed.",
+            ),
+            Self::ServiceUnavailable { peer, status: Some(status) } => {
+                write!(f, "{} fails (HTTP {status}); it is tried again.", Capital(*peer))
+            }
+            Self::ServiceUnavailable { peer, status: None } => {
+                write!(f, "{} did not answer in time or broke the connection; it is tried again.", Capital(*peer))
+            }
+            Self::InvalidName => f.write_str(
+                "The vault does not take this name. Use 1 to 127 letters, digits and hyphens.",
+            ),
+            Self::RequestRejected => f.write_str(
+                "The vault rejects the request (HTTP 4xx). Check that its cloud offers the serviceVersion that is set.",
+            ),
+            Self::ServiceAccountNotFound => f.write_str(
+                "The ServiceAccount of the identity does not exist. Create it, or correct serviceAccountName.",
+            ),
+            Self::TokenRequestForbidden => f.write_str(
+                "The operator may not make tokens for this ServiceAccount. Grant it `create` on `serviceaccounts/token` there, and check the admission policy on token requests.",
+            ),
+            Self::TokenRequestFailed => f.write_str(
+                "The API server made no token for the ServiceAccount; it is tried again.",
+            ),
+            Self::WorkloadIdentityNotInjected { file_missing: false } => f.write_str(
+                "The operator's pod has no federated identity: AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_FEDERATED_TOKEN_FILE are not all set. Give the operator's pod the label `azure.workload.identity/use: \"true\"` and its ServiceAccount the annotation `azure.workload.identity/client-id`, check that the workload identity webhook runs, and restart the pod.",
+            ),
+            Self::WorkloadIdentityNotInjected { file_missing: true } => f.write_str(
+                "The operator's pod has no federated token: the file that AZURE_FEDERATED_TOKEN_FILE names cannot be read. Check that the workload identity webhook mounts it, and restart the pod.",
+            ),
+            Self::ManagedIdentityUnavailable { status: None } => f.write_str(
+                "Nothing answers at the managed identity endpoint (IMDS, http://169.254.169.254). Run the operator on an Azure node, and let its pod reach that address: network policies and pod identity rules may block it.",
+            ),
+            Self::ManagedIdentityUnavailable { status: Some(status) } => write!(
+                f,
+                "The managed identity endpoint gives no token (HTTP {status}). Check that the operator runs on an Azure node and that nothing else answers at http://169.254.169.254.",
+            ),
+            Self::CredentialNotFound { file } => write!(
+                f,
+                "There is no file `{file}` in the operator's folder of credentials (`--credentials-dir`). Mount a Secret with the key `{file}` there, or correct credentialFile.",
+            ),
+            Self::CredentialInvalid { file, problem } => {
+                write!(f, "The credential file `{file}` cannot be used: {}.", problem_of(*problem))
+            }
+            Self::CredentialExpired { file, ended: Some(ended) } => write!(
+                f,
+                "The certificate in the credential file `{file}` expired at {ended}. Replace the file with one that is registered with the application; no restart is needed.",
+            ),
+            Self::CredentialExpired { file, ended: None } => write!(
+                f,
+                "The client secret in the credential file `{file}` expired (AADSTS7000222). Make a new one at the application and replace the file; no restart is needed.",
+            ),
+            Self::ClaimsChallenge => f.write_str(
+                "The vault asks for claims that a fresh token of this identity does not carry (continuous access evaluation). Check the conditional access policies that apply to the identity, and whether it or its tokens were revoked.",
+            ),
+            Self::TokenBindingRequired => f.write_str(
+                "The vault takes only tokens bound to a client certificate. Set its token binding to `Enabled` or `Disabled` instead of enforcing it.",
+            ),
+            Self::MalformedResponse { peer, at: Some((line, column)) } => write!(
+                f,
+                "The answer of {peer} is not what it should be (line {line}, column {column}). Check whether a proxy answers in its place.",
+            ),
+            Self::MalformedResponse { peer, at: None } => write!(
+                f,
+                "The answer of {peer} is not what it should be. Check whether a proxy answers in its place.",
+            ),
+            Self::TooLarge => f.write_str(
+                "The answer is larger than any secret can be. Check whether a proxy answers in the vault's place.",
+            ),
+        }
+    }
+}
+
+fn invalid_identity(
+    f: &mut fmt::Formatter<'_>,
+    problem: IdentityProblem,
+    client: &str,
+    tenant: &str,
+) -> fmt::Result {
+    match problem {
+        IdentityProblem::Code(code @ (90_002 | 900_023)) => write!(
+            f,
+            "The token service knows no tenant {tenant} (AADSTS{code}). Correct tenantId, and check that the vault is in the right cloud.",
+        ),
+        IdentityProblem::Code(code @ 700_016) => write!(
+            f,
+            "The tenant {tenant} has no application or managed identity with client id {client} (AADSTS{code}). Correct clientId or tenantId.",
+        ),
+        IdentityProblem::Code(code @ 7_000_215) => write!(
+            f,
+            "The client secret is not one of the application {client} (AADSTS{code}). Put the secret's value into the credential file, not its id.",
+        ),
+        IdentityProblem::Code(code @ 700_027) => write!(
+            f,
+            "The certificate is not registered with the application {client} (AADSTS{code}). Add it there: `az ad app credential reset --id {client} --append --cert @certificate.pem`.",
+        ),
+        IdentityProblem::Code(code) => write!(
+            f,
+            "The token service does not know the identity {client} in the tenant {tenant} (AADSTS{code}). Check clientId and tenantId.",
+        ),
+        IdentityProblem::Malformed => f.write_str(
+            "The client or tenant id is none that the token service could know. Write them as the identity's overview page shows them.",
+        ),
+        IdentityProblem::NotAssigned => write!(
+            f,
+            "The node has no managed identity {client}. Assign it to the node pool's virtual machine scale set, or correct the id.",
+        ),
+        IdentityProblem::Ambiguous => f.write_str(
+            "The node has several managed identities. Name one by clientId, objectId or resourceId.",
+        ),
+    }
+}
+
+const fn problem_of(problem: CredentialProblem) -> &'static str {
+    match problem {
+        CredentialProblem::Unreadable => "it cannot be read. Give the operator's user the right to read it",
+        CredentialProblem::Empty => "it is empty. Write the client secret or the certificate into it",
+        CredentialProblem::TooLarge => "it is too large to be a credential",
+        CredentialProblem::Unknown => {
+            "it is neither a client secret (one line of text) nor PEM nor PFX. Write one of them into it"
+        }
+        CredentialProblem::NoCertificate => "it has a private key but not its certificate. Put both into it",
+        CredentialProblem::NoPrivateKey => "it has a certificate but not its private key. Put both into it",
+        CredentialProblem::Encrypted => "it is protected by a password. Export it without one",
+        CredentialProblem::UnsupportedKey => {
+            "its private key is none of RSA with 2048 to 8192 bits, which client assertions need. Make such a key and certificate"
+        }
+        CredentialProblem::NotYetValid => {
+            "its certificate is not valid yet. Check its dates and the node's clock"
+        }
+    }
+}
+
+fn or_blank<'a>(value: Option<&'a String>, blank: &'a str) -> &'a str {
+    value.map_or(blank, String::as_str)
+}
+
+/// A principal within a sentence.
+struct Named<'a>(&'a Principal);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.0.object_id, &self.0.application_id) {
+            (Some(object), _) => write!(f, "the identity with object id {object}"),
+            (None, Some(application)) => write!(f, "the identity with client id {application}"),
+            (None, None) => f.write_str("the identity"),
+        }
+    }
+}
+
+/// The number of the token service in parentheses, or nothing.
+struct Aadsts(Option<u32>);
+
+impl fmt::Display for Aadsts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |code| write!(f, " (AADSTS{code})"))
+    }
+}
+
+/// A peer at the beginning of a sentence.
+struct Capital(Peer);
+
+impl fmt::Display for Capital {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Peer::Vault => "The vault",
+            Peer::Authority => "The token service",
+            Peer::ManagedIdentity => "The managed identity endpoint",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mismatched_federation_says_what_to_federate() {
+        let failure = Failure::FederationMismatch {
+            code: 700_213,
+            issuer: Some("https://issuer".to_owned()),
+            subject: Some("system:serviceaccount:shop:shop".to_owned()),
+            audience: Some("api://AzureADTokenExchange".to_owned()),
+            client_id: Some("aaaaaaaa-1111-4222-8333-444444444444".to_owned()),
+        };
+        let text = failure.to_string();
+        for part in [
+            "AADSTS700213",
+            "`https://issuer`",
+            "`system:serviceaccount:shop:shop`",
+            "`api://AzureADTokenExchange`",
+            "client id aaaaaaaa-1111-4222-8333-444444444444",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_missing_right_comes_with_the_command_that_gives_it() {
+        let principal = Principal {
+            object_id: Some("0a0a0a0a-0000-0000-0000-000000000001".to_owned()),
+            application_id: None,
+            scope: Some(
+                "/subscriptions/s/resourcegroups/g/providers/microsoft.keyvault/vaults/prod".to_owned(),
+            ),
+            vault: Some("prod".to_owned()),
+        };
+        let role = Failure::MissingRole(principal.clone()).to_string();
+        assert!(
+            role.contains(
+                "`az role assignment create --role \"Key Vault Secrets User\" --assignee-principal-type ServicePrincipal --assignee-object-id 0a0a0a0a-0000-0000-0000-000000000001 --scope /subscriptions/s/resourcegroups/g/providers/microsoft.keyvault/vaults/prod`"
+            ),
+            "{role}"
+        );
+        let policy = Failure::MissingAccessPolicy(principal).to_string();
+        assert!(
+            policy.contains(
+                "`az keyvault set-policy --name prod --object-id 0a0a0a0a-0000-0000-0000-000000000001 --secret-permissions get list`"
+            ),
+            "{policy}"
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_for_the_reader_to_fill_in() {
+        let text = Failure::MissingRole(Principal::default()).to_string();
+        assert!(
+            text.contains("--assignee-object-id <object id> --scope <resource id of the vault>"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn each_way_of_being_an_invalid_identity_has_its_own_remedy() {
+        let problems = [
+            IdentityProblem::Code(90_002),
+            IdentityProblem::Code(700_016),
+            IdentityProblem::Code(7_000_215),
+            IdentityProblem::Code(700_027),
+            IdentityProblem::Malformed,
+            IdentityProblem::NotAssigned,
+            IdentityProblem::Ambiguous,
+        ];
+        let text = |problem| {
+            Failure::InvalidIdentity { problem, client_id: Some("the-client".to_owned()), tenant: None }
+                .to_string()
+        };
+        let texts: std::collections::BTreeSet<_> = problems.into_iter().map(text).collect();
+        assert_eq!(texts.len(), problems.len(), "{texts:#?}");
+    }
+}
