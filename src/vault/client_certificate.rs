@@ -58,6 +58,12 @@ impl ClientCertificate {
         Err(CredentialProblem::NoCertificate)
     }
 
+    /// By what it is known: SHA-256, as in the header of its assertions.
+    #[cfg(test)]
+    pub(super) fn thumbprint(&self) -> &str {
+        &self.thumbprint
+    }
+
     /// When it begins to be valid.
     pub(super) const fn begins(&self) -> Timestamp {
         self.begins

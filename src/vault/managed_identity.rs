@@ -144,3 +144,86 @@ async fn body(mut response: Response) -> Option<Zeroizing<Vec<u8>>> {
     }
     Some(body)
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::vault::IdentityEndpoint;
+
+    fn credentials() -> Credentials {
+        Credentials::new(|| Timestamp::from_second(1_000).unwrap_or_default())
+    }
+
+    #[test]
+    fn a_request_names_the_identity_as_its_endpoint_wants_it() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = Client::builder().no_proxy().build().unwrap();
+        let imds = credentials();
+        let endpoint = IdentityEndpoint::new("http://127.0.0.1:1/msi/token", "canary".to_owned()).unwrap();
+        let injected = Credentials { identity_endpoint: Some(endpoint), ..credentials() };
+        let resource = ManagedIdentityId::ResourceId("/subscriptions/a&b".to_owned());
+        let client = ManagedIdentityId::ClientId("c".to_owned());
+        let sent =
+            |credentials, id| request(&http, credentials, id, "https://vault.azure.net").build().unwrap();
+
+        let request = sent(&imds, Some(&resource));
+        assert_eq!(
+            request.url().as_str(),
+            "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fvault.azure.net&msi_res_id=%2Fsubscriptions%2Fa%26b"
+        );
+        assert_eq!(request.headers()["metadata"], "true");
+        let request = sent(&injected, Some(&resource));
+        assert!(request.url().as_str().ends_with("&mi_res_id=%2Fsubscriptions%2Fa%26b"), "{}", request.url());
+        assert_eq!(request.headers()["x-identity-header"], "canary");
+        assert!(sent(&imds, Some(&client)).url().as_str().ends_with("&client_id=c"));
+        assert!(!sent(&imds, None).url().as_str().contains("_id="));
+    }
+
+    #[test]
+    fn an_answer_is_read_with_its_numbers_as_texts_or_numbers() {
+        for (body, lifetime) in [
+            (r#"{"access_token":"t","expires_in":"3599","expires_on":"9"}"#, 3599),
+            (r#"{"access_token":"t","expires_on":"1600"}"#, 600),
+            (r#"{"access_token":"t","expires_on":1600}"#, 600),
+            (r#"{"access_token":"t","expires_on":"1"}"#, 0),
+        ] {
+            let token = parse(body.as_bytes(), &credentials()).unwrap();
+            assert_eq!(
+                (token.secret.as_str(), token.lifetime),
+                ("t", Duration::from_secs(lifetime)),
+                "{body}"
+            );
+        }
+        for body in [
+            "",
+            "{}",
+            r#"{"access_token":"","expires_in":"1"}"#,
+            r#"{"access_token":"t"}"#,
+            r#"{"access_token":"t","expires_on":"soon"}"#,
+        ] {
+            assert!(parse(body.as_bytes(), &credentials()).is_none(), "{body}");
+        }
+    }
+
+    #[test]
+    fn each_refusal_has_its_own_reason() {
+        let client = ManagedIdentityId::ClientId("c".to_owned());
+        let several = br#"{"error_description":"Multiple user assigned identities exist, please specify"}"#;
+        for (status, body, id, expected) in [
+            (400_u16, &b"{}"[..], Some(&client), "InvalidIdentity"),
+            (400, several, None, "InvalidIdentity"),
+            (403, b"", None, "ManagedIdentityUnavailable"),
+            (404, b"", None, "ManagedIdentityUnavailable"),
+            (410, b"", None, "ServiceUnavailable"),
+            (429, b"", None, "Throttled"),
+            (500, b"", None, "ServiceUnavailable"),
+        ] {
+            let failure = refused(StatusCode::from_u16(status).unwrap(), body, id);
+            assert_eq!(failure.reason(), expected, "{status}");
+        }
+        let text = refused(StatusCode::BAD_REQUEST, several, None).to_string();
+        assert!(text.contains("several managed identities"), "{text}");
+    }
+}

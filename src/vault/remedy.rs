@@ -187,7 +187,7 @@ fn invalid_identity(
         ),
         IdentityProblem::Code(code @ 700_027) => write!(
             f,
-            "The certificate is not registered with the application {client} (AADSTS{code}). Add it there: `az ad app credential reset --id {client} --append --cert @certificate.pem`.",
+            "The application {client} knows no key that made the assertion's signature (AADSTS{code}). Register the certificate of the credential file with it: `az ad app credential reset --id {client} --append --cert @certificate.pem`; for a federated identity, check that the issuer publishes the cluster's signing keys.",
         ),
         IdentityProblem::Code(code) => write!(
             f,

@@ -18,6 +18,7 @@ mod edits;
 mod fence;
 mod first_sync;
 mod harness;
+mod identities;
 mod layers;
 mod not_readable;
 mod outage;

@@ -23,20 +23,24 @@ use vaultsync::vault::{
 const ISSUER: &str = "https://cluster.test";
 const SUBJECT: &str = "system:serviceaccount:shop:shop";
 const AUDIENCE: &str = "api://AzureADTokenExchange";
-const CLIENT: &str = "aaaaaaaa-1111-4222-8333-444444444444";
+pub(crate) const CLIENT: &str = "aaaaaaaa-1111-4222-8333-444444444444";
 /// In every value, and nowhere else.
-const CANARY: &str = "canary-7d1f";
+pub(crate) const CANARY: &str = "canary-7d1f";
 /// Only a plane that never answers needs it: a test that waits for nothing must end.
 const NEVER: Duration = Duration::from_secs(60);
 
 /// Signs what a cluster signs.
-struct Cluster {
+pub(crate) struct Cluster {
     key: KeyPair,
     refuses: OnceLock<AssertionError>,
 }
 
 impl Cluster {
-    fn jwks(&self) -> String {
+    pub(crate) fn new() -> Self {
+        Self { key: KeyPair::generate().unwrap(), refuses: OnceLock::new() }
+    }
+
+    pub(crate) fn jwks(&self) -> String {
         let point = self.key.public_key_raw();
         let (x, y) = (URL_SAFE_NO_PAD.encode(&point[1..33]), URL_SAFE_NO_PAD.encode(&point[33..65]));
         format!(
@@ -44,7 +48,7 @@ impl Cluster {
         )
     }
 
-    fn sign(&self, subject: &str, audience: &str) -> String {
+    pub(crate) fn sign(&self, subject: &str, audience: &str) -> String {
         // Far ahead of any clock: expiry is not what these tests are about.
         let claims = format!(
             r#"{{"iss":"{ISSUER}","sub":"{subject}","aud":["{audience}"],"iat":0,"nbf":0,"exp":9999999999}}"#
@@ -90,10 +94,10 @@ impl Assertions for Cluster {
 }
 
 /// An emulator, a plane in front of it, and all that anyone could read of it.
-struct Stage {
-    emulator: Emulator,
-    cluster: Arc<Cluster>,
-    plane: Plane,
+pub(crate) struct Stage {
+    pub(crate) emulator: Emulator,
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) plane: Plane,
     wakes: UnboundedReceiver<Wake>,
     registry: prometheus::Registry,
     seen: String,
@@ -101,9 +105,15 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Self {
+        Self::with(|_| Credentials::new(clock)).await
+    }
+
+    /// With what the operator itself was given.
+    pub(crate) async fn with(credentials: impl FnOnce(&Emulator) -> Credentials) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let emulator = Emulator::start(Config::default()).await.unwrap();
-        let cluster = Arc::new(Cluster { key: KeyPair::generate().unwrap(), refuses: OnceLock::new() });
+        let credentials = credentials(&emulator);
+        let cluster = Arc::new(Cluster::new());
         emulator.trust_issuer(ISSUER, &cluster.jwks()).unwrap();
         emulator.federate(FederatedCredential {
             tenant: emulator.tenant().to_owned(),
@@ -112,24 +122,19 @@ impl Stage {
             subject: SUBJECT.to_owned(),
             audience: AUDIENCE.to_owned(),
         });
-        let (proxy, ca) = (emulator.proxy_url(), emulator.ca_pem().to_owned());
-        let transport = Transport::new(Arc::new(move || {
-            reqwest::Client::builder()
-                .proxy(reqwest::Proxy::all(&proxy).unwrap())
-                .tls_certs_only([reqwest::Certificate::from_pem(ca.as_bytes()).unwrap()])
-        }));
+        let transport = transport(emulator.proxy_url(), emulator.ca_pem());
         // Only the waits are shorter than in life.
         let short = (Duration::from_millis(20), Duration::from_millis(200));
         let limits = Limits { retry: short, refused_retry: short, ..Limits::default() };
         let registry = prometheus::Registry::new();
         let metrics = VaultMetrics::new(&registry).unwrap();
         let assertions: Arc<dyn Assertions> = Arc::<Cluster>::clone(&cluster);
-        let (plane, wakes) = Plane::new(limits, transport, assertions, Credentials::new(clock), metrics);
+        let (plane, wakes) = Plane::new(limits, transport, assertions, credentials, metrics);
         Self { emulator, cluster, plane, wakes, registry, seen: String::new() }
     }
 
     /// A vault that the identity may read, with one secret.
-    fn vault(&self, name: &str) -> Vault {
+    pub(crate) fn vault(&self, name: &str) -> Vault {
         let vault = self.emulator.vault(name);
         vault.grant(CLIENT);
         vault.set("db", &format!("{CANARY}-{name}"));
@@ -137,7 +142,7 @@ impl Stage {
     }
 
     /// Asks as `user` until the reply is the one that is waited for, whenever there is something new.
-    async fn until(
+    pub(crate) async fn until(
         &mut self,
         user: &User,
         connection: &Connection,
@@ -164,7 +169,7 @@ impl Stage {
         }
     }
 
-    async fn value(&mut self, user: &User, connection: &Connection, want: &Want) -> String {
+    pub(crate) async fn value(&mut self, user: &User, connection: &Connection, want: &Want) -> String {
         let reply =
             self.until(user, connection, want, |reply| matches!(reply.answers[0], Answer::Read(_))).await;
         let Answer::Read(reading) = &reply.answers[0] else { unreachable!() };
@@ -172,7 +177,7 @@ impl Stage {
     }
 
     /// The reason of the first failure, of the source or of the handle.
-    async fn reason(&mut self, connection: &Connection, want: &Want) -> &'static str {
+    pub(crate) async fn reason(&mut self, connection: &Connection, want: &Want) -> &'static str {
         let user = user("reason");
         let mut reason = None;
         self.until(&user, connection, want, |reply| {
@@ -190,17 +195,27 @@ impl Stage {
     }
 
     /// All that was seen, with the metrics and the plane itself.
-    fn everything_seen(&self) -> String {
+    pub(crate) fn everything_seen(&self) -> String {
         let metrics = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
         format!("{} {:?} {metrics}", self.seen, self.plane)
     }
 }
 
-fn user(name: &str) -> User {
+/// Through the proxy, with one certificate to trust.
+pub(crate) fn transport(proxy: String, ca: &str) -> Transport {
+    let ca = ca.to_owned();
+    Transport::new(Arc::new(move || {
+        reqwest::Client::builder()
+            .proxy(reqwest::Proxy::all(&proxy).unwrap())
+            .tls_certs_only([reqwest::Certificate::from_pem(ca.as_bytes()).unwrap()])
+    }))
+}
+
+pub(crate) fn user(name: &str) -> User {
     User { namespace: "shop".into(), name: name.into() }
 }
 
-fn connection(vault: &str) -> Connection {
+pub(crate) fn connection(vault: &str) -> Connection {
     Connection {
         url: VaultUrl::parse(&format!("https://{vault}.vault.azure.net")).unwrap(),
         identity: Identity::WorkloadIdentity {
@@ -213,7 +228,7 @@ fn connection(vault: &str) -> Connection {
     }
 }
 
-fn want(name: &str) -> Want {
+pub(crate) fn want(name: &str) -> Want {
     let source = Source { name: SecretName::parse(name).unwrap(), version: None };
     Want { source, interval: Duration::from_millis(100), known: None, value: false }
 }

@@ -23,6 +23,8 @@ class Control:
     def __init__(self, address: dict):
         self.url = address["control"]
         self.tenant = address["tenant"]
+        self.identity_endpoint = address["identityEndpoint"]
+        self.identity_header = address["identityHeader"]
         self.session = requests.Session()
         # The control API is plain HTTP on loopback: never through a proxy.
         self.session.trust_env = False
@@ -90,7 +92,7 @@ def control(tmp_path_factory):
             for name in list(os.environ):
                 if name.upper() in ("NO_PROXY", "HTTP_PROXY", "ALL_PROXY", "HTTPS_PROXY", "CURL_CA_BUNDLE"):
                     environment.delenv(name)
-                if name.startswith("AZURE_"):
+                if name.startswith(("AZURE_", "IDENTITY_", "MSI_")):
                     environment.delenv(name)
             environment.setenv("HTTPS_PROXY", address["proxy"])
             environment.setenv("REQUESTS_CA_BUNDLE", str(bundle))

@@ -1,6 +1,7 @@
-"""Tokens: the vault's challenge, client secrets and federated assertions."""
+"""Tokens: the vault's challenge, client secrets, certificates, federated assertions and managed identities."""
 
 import base64
+import datetime
 import time
 import uuid
 
@@ -8,8 +9,16 @@ import jwt
 import pytest
 import requests
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
-from azure.identity import ClientAssertionCredential, ClientSecretCredential, WorkloadIdentityCredential
+from azure.identity import (
+    CertificateCredential,
+    ClientAssertionCredential,
+    ClientSecretCredential,
+    ManagedIdentityCredential,
+    WorkloadIdentityCredential,
+)
 from azure.keyvault.secrets import SecretClient
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 AUDIENCE = "api://AzureADTokenExchange"
@@ -218,3 +227,116 @@ def test_an_error_of_the_token_endpoint_on_demand_is_read(control, vault):
     control.call("DELETE", "/entra/faults")
     with pytest.raises(HttpResponseError, match="SecretNotFound"):
         open_vault(vault, credential).get_secret("db")
+
+
+class Certificate:
+    """A self-signed certificate of an application, valid from a day ago for so many days."""
+
+    def __init__(self, days: int = 30):
+        key = rsa.generate_private_key(65537, 2048)
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "app")])
+        begin = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(begin)
+            .not_valid_after(begin + datetime.timedelta(days=days))
+            .sign(key, hashes.SHA256())
+        )
+        self.pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
+        self.both = self.pem.encode() + key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+    def register(self, control, client_id: str):
+        control.call(
+            "PUT", "/entra/certificates", {"tenant": control.tenant, "clientId": client_id, "pem": self.pem}
+        )
+
+    def credential(self, control, client_id: str) -> CertificateCredential:
+        return CertificateCredential(control.tenant, client_id, certificate_data=self.both)
+
+
+def test_a_registered_certificate_gets_a_token_until_another_takes_its_place(control, vault):
+    vault.set("db", "one")
+    first, second = Certificate(), Certificate()
+    first.register(control, vault.client_id)
+    assert open_vault(vault, first.credential(control, vault.client_id)).get_secret("db").value == "one"
+    second.register(control, vault.client_id)
+    assert "AADSTS700027:" in refusal(vault, first.credential(control, vault.client_id))
+    assert open_vault(vault, second.credential(control, vault.client_id)).get_secret("db").value == "one"
+
+
+def test_an_expired_certificate_is_refused(control, vault):
+    expired = Certificate(days=0)
+    expired.register(control, vault.client_id)
+    assert "AADSTS700027:" in refusal(vault, expired.credential(control, vault.client_id))
+
+
+def test_a_rotated_client_secret_replaces_the_old_one_and_an_expired_one_is_told_apart(control, vault):
+    vault.set("db", "one")
+    application = {"tenant": control.tenant, "clientId": vault.client_id}
+    control.call("PUT", "/entra/secrets", {**application, "secret": "second"})
+    old = ClientSecretCredential(control.tenant, vault.client_id, vault.secret)
+    assert "AADSTS7000215:" in refusal(vault, old)
+    new = ClientSecretCredential(control.tenant, vault.client_id, "second")
+    assert open_vault(vault, new).get_secret("db").value == "one"
+    control.call("PUT", "/entra/secrets/expired", application)
+    later = ClientSecretCredential(control.tenant, vault.client_id, "second")
+    assert "AADSTS7000222:" in refusal(vault, later)
+
+
+@pytest.fixture
+def node(control, monkeypatch):
+    """A node with managed identities, as App Service offers them."""
+    monkeypatch.setenv("IDENTITY_ENDPOINT", control.identity_endpoint)
+    monkeypatch.setenv("IDENTITY_HEADER", control.identity_header)
+    assigned = []
+
+    def assign(client_id, resource_id=None):
+        assigned.append(client_id)
+        body = {"tenant": control.tenant, "clientId": client_id, "resourceId": resource_id}
+        return control.call("PUT", "/identities", body)["objectId"]
+
+    yield assign
+    for client_id in assigned:
+        control.call("DELETE", f"/identities/{client_id}")
+
+
+def test_the_nodes_own_managed_identity_gets_a_token(control, vault, node):
+    vault.set("db", "one")
+    node(vault.client_id)
+    assert open_vault(vault, ManagedIdentityCredential()).get_secret("db").value == "one"
+    asked = control.call("GET", "/token-requests")[-1]
+    assert (asked["endpoint"], asked["tenant"], asked["scope"]) == (
+        "appService",
+        control.tenant,
+        "https://vault.azure.net",
+    )
+
+
+def test_a_managed_identity_is_found_by_each_of_its_ids(vault, node):
+    vault.set("db", "one")
+    resource = f"/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{vault.name}"
+    object_id = node(vault.client_id, resource)
+    for credential in (
+        ManagedIdentityCredential(client_id=vault.client_id),
+        ManagedIdentityCredential(identity_config={"object_id": object_id}),
+        ManagedIdentityCredential(identity_config={"resource_id": resource}),
+    ):
+        assert open_vault(vault, credential).get_secret("db").value == "one"
+
+
+def test_a_managed_identity_that_is_not_assigned_is_refused(vault, node):
+    credential = ManagedIdentityCredential(client_id=str(uuid.uuid4()))
+    assert "Identity not found" in refusal(vault, credential)
+
+
+def test_a_wrong_identity_header_is_refused(control, vault, node, monkeypatch):
+    node(vault.client_id)
+    monkeypatch.setenv("IDENTITY_HEADER", "guess")
+    assert refusal(vault, ManagedIdentityCredential())
+    assert control.call("GET", "/token-requests")[-1]["status"] == 401

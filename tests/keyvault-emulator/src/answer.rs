@@ -33,6 +33,11 @@ impl Answer {
         Self::json(StatusCode::OK, body)
     }
 
+    /// A redirect.
+    pub(crate) fn redirect(location: &str) -> Self {
+        Self::bytes(StatusCode::FOUND, "text/html", Vec::new()).header("location", location)
+    }
+
     pub(crate) fn no_content() -> Self {
         Self { headers: Vec::new(), ..Self::bytes(StatusCode::NO_CONTENT, "", Vec::new()) }
     }

@@ -17,9 +17,11 @@ use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     access::{AccessModel, Permission},
+    certificate::ClientCertificate,
     entra::FederatedCredential,
     fault::{Fault, FaultId},
     jws::KeySet,
+    managed_identity::ManagedIdentity,
     refusal::Refusal,
     secrets::{Change, SecretOptions},
     state::Shared,
@@ -47,15 +49,22 @@ pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>, mut running:
 fn routes(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/ca.pem", get(ca))
+        .route("/private-ca.pem", get(private_ca))
         .route("/clock", put(set_clock))
         .route("/requests", get(requests).delete(clear_log))
         .route("/token-requests", get(token_requests))
         .route("/connects", get(connects))
         .route("/entra/secrets", put(register_secret))
+        .route("/entra/secrets/expired", put(expire_secret))
+        .route("/entra/certificates", put(register_certificates))
+        .route("/entra/authorities", put(add_authority))
         .route("/entra/issuers", put(trust_issuer))
         .route("/entra/federation", put(federate).delete(unfederate))
         .route("/entra/faults", post(add_token_fault).delete(clear_token_faults))
         .route("/entra/faults/{id}", delete(clear_token_fault))
+        .route("/identities", put(assign_identity))
+        .route("/identities/faults", post(add_identity_fault).delete(clear_identity_faults))
+        .route("/identities/{client}", delete(unassign_identity))
         .route("/vaults/{vault}", put(make_vault).delete(remove_vault))
         .route("/vaults/{vault}/grants/{client}", put(grant).delete(revoke))
         .route("/vaults/{vault}/faults", post(add_fault).delete(clear_faults))
@@ -64,6 +73,10 @@ fn routes(shared: Arc<Shared>) -> Router {
         .route("/vaults/{vault}/secrets/{name}", put(set_secret).delete(delete_secret))
         .route("/vaults/{vault}/secrets/{name}/{action}", post(act))
         .with_state(shared)
+}
+
+async fn private_ca(Extract(shared): Context) -> String {
+    shared.authority.private_pem().to_owned()
 }
 
 async fn ca(Extract(shared): Context) -> String {
@@ -123,6 +136,69 @@ async fn register_secret(Extract(shared): Context, Json(body): Json<ClientSecret
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Application {
+    tenant: String,
+    client_id: String,
+}
+
+async fn expire_secret(Extract(shared): Context, Json(body): Json<Application>) -> StatusCode {
+    shared.change(|state| state.entra.expire_secret(&body.tenant, &body.client_id));
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ClientCertificates {
+    tenant: String,
+    client_id: String,
+    pem: String,
+}
+
+async fn register_certificates(
+    Extract(shared): Context,
+    Json(body): Json<ClientCertificates>,
+) -> Result<StatusCode, Refusal> {
+    let certificates = ClientCertificate::parse_all(&body.pem)
+        .ok_or_else(|| Refusal::bad_parameter("pem holds no certificate, or one that is none."))?;
+    shared.change(|state| state.entra.register_certificates(&body.tenant, &body.client_id, certificates));
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+struct TokenService {
+    host: String,
+    resource: String,
+}
+
+async fn add_authority(Extract(shared): Context, Json(body): Json<TokenService>) -> StatusCode {
+    shared.authority.make_private(&body.host.to_lowercase());
+    shared.change(|state| state.entra.add_authority(&body.host, &body.resource));
+    StatusCode::NO_CONTENT
+}
+
+async fn assign_identity(Extract(shared): Context, Json(body): Json<ManagedIdentity>) -> Json<Value> {
+    let object_id = body.object_id();
+    shared.change(|state| state.managed.assign(body));
+    Json(json!({"objectId": object_id}))
+}
+
+async fn unassign_identity(Extract(shared): Context, Path(client): Path<String>) -> StatusCode {
+    shared.change(|state| state.managed.unassign(&client));
+    StatusCode::NO_CONTENT
+}
+
+async fn add_identity_fault(Extract(shared): Context, Json(fault): Json<Fault>) -> (StatusCode, Json<Value>) {
+    let FaultId(id) = shared.change(|state| state.managed.faults.add(fault));
+    (StatusCode::CREATED, Json(json!({"id": id})))
+}
+
+async fn clear_identity_faults(Extract(shared): Context) -> StatusCode {
+    shared.change(|state| state.managed.faults.clear_all());
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
 struct TrustedIssuer {
     issuer: String,
     jwks: KeySet,
@@ -158,11 +234,20 @@ async fn clear_token_faults(Extract(shared): Context) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ChallengeBody {
+    authority_host: String,
+    resource: String,
+}
+
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 struct VaultBody {
     tenant: Option<String>,
     access_model: Option<AccessModel>,
+    host: Option<String>,
+    challenge: Option<ChallengeBody>,
     sparse_pages: Option<bool>,
 }
 
@@ -178,6 +263,12 @@ async fn make_vault(
     let vault = Vault::new(shared, &name);
     if let Some(tenant) = body.tenant {
         vault.set_tenant(&tenant);
+    }
+    if let Some(ChallengeBody { authority_host, resource }) = body.challenge {
+        vault.set_challenge(&authority_host, &resource);
+    }
+    if let Some(host) = body.host {
+        vault.set_host(&host);
     }
     if let Some(model) = body.access_model {
         vault.set_access_model(model);

@@ -8,12 +8,14 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    certificate::ClientCertificate,
     certificates::Authority,
     control,
     entra::FederatedCredential,
     fault::{Fault, FaultId},
     journal::{Connect, ConnectOutcome, LoggedRequest, TokenRequest},
     jws::{KeySet, Signer},
+    managed_identity::ManagedIdentity,
     proxy,
     state::{Shared, State},
     token::Tokens,
@@ -27,6 +29,9 @@ pub struct Config {
     pub proxy_port: u16,
     /// Port of the control API on 127.0.0.1; 0 takes a free one.
     pub control_port: u16,
+    /// Where managed identities are served: 127.0.0.1 and a free port by default; the real IMDS is
+    /// `169.254.169.254:80`.
+    pub identity_address: SocketAddr,
     /// Tenant of vaults that are not given another.
     pub tenant: String,
     /// Seconds an access token lives.
@@ -40,6 +45,7 @@ impl Default for Config {
         Self {
             proxy_port: 0,
             control_port: 0,
+            identity_address: (Ipv4Addr::LOCALHOST, 0).into(),
             tenant: "72f988bf-0000-4000-8000-000000000001".to_owned(),
             token_lifetime: 3599,
             settle_looks: 1,
@@ -52,6 +58,7 @@ pub struct Emulator {
     shared: Arc<Shared>,
     proxy: SocketAddr,
     control: SocketAddr,
+    identity: SocketAddr,
     /// Dropped first: every task watches it.
     running: Option<watch::Sender<()>>,
     tasks: Vec<JoinHandle<()>>,
@@ -86,7 +93,8 @@ impl Emulator {
 
         let proxy = TcpListener::bind((Ipv4Addr::LOCALHOST, config.proxy_port)).await?;
         let control = TcpListener::bind((Ipv4Addr::LOCALHOST, config.control_port)).await?;
-        let addresses = (proxy.local_addr()?, control.local_addr()?);
+        let identity = TcpListener::bind(config.identity_address).await?;
+        let addresses = (proxy.local_addr()?, control.local_addr()?, identity.local_addr()?);
         let (sender, running) = watch::channel(());
         let shared =
             Arc::new(Shared::new(state, Tokens::new(signer), authority, config.tenant, config.settle_looks));
@@ -97,9 +105,11 @@ impl Emulator {
                 TlsAcceptor::from(Arc::new(tls)),
                 running.clone(),
             )),
-            tokio::spawn(control::run(control, Arc::clone(&shared), running)),
+            tokio::spawn(control::run(control, Arc::clone(&shared), running.clone())),
+            tokio::spawn(proxy::run_managed_identity(identity, Arc::clone(&shared), running)),
         ];
-        Ok(Self { shared, proxy: addresses.0, control: addresses.1, running: Some(sender), tasks })
+        let (proxy, control, identity) = addresses;
+        Ok(Self { shared, proxy, control, identity, running: Some(sender), tasks })
     }
 
     /// Ends it and waits until both ports are free.
@@ -121,6 +131,61 @@ impl Emulator {
     #[must_use]
     pub fn control_url(&self) -> String {
         format!("http://{}", self.control)
+    }
+
+    /// For `IDENTITY_ENDPOINT`.
+    #[must_use]
+    pub fn identity_endpoint(&self) -> String {
+        format!("http://{}/msi/token", self.identity)
+    }
+
+    /// For `IDENTITY_HEADER`.
+    #[must_use]
+    pub fn identity_header(&self) -> &str {
+        &self.shared.identity_header
+    }
+
+    /// Where IMDS is served: at the real address only if [`Config::identity_address`] says so.
+    #[must_use]
+    pub fn imds_url(&self) -> String {
+        format!("http://{}/metadata/identity/oauth2/token", self.identity)
+    }
+
+    /// The certificate of hosts that [`Self::add_authority`] and [`Vault::set_host`] made; not trusted with
+    /// [`Self::ca_pem`].
+    #[must_use]
+    pub fn private_ca_pem(&self) -> &str {
+        self.shared.authority.private_pem()
+    }
+
+    /// Makes a token service at a host of its own, which issues tokens for `resource` only.
+    pub fn add_authority(&self, host: &str, resource: &str) {
+        self.shared.authority.make_private(&host.to_lowercase());
+        self.shared.change(|state| state.entra.add_authority(host, resource));
+    }
+
+    /// Assigns a managed identity to the node, replacing one with its client id.
+    pub fn assign_identity(&self, identity: ManagedIdentity) {
+        self.shared.change(|state| {
+            state.entra.add_tenant(&identity.tenant);
+            state.managed.assign(identity);
+        });
+    }
+
+    /// Takes a managed identity from the node.
+    pub fn unassign_identity(&self, client_id: &str) {
+        self.shared.change(|state| state.managed.unassign(client_id));
+    }
+
+    /// Puts a fault on the managed identity endpoints; [`Fault::on_secret`] narrows it to one id.
+    #[expect(clippy::must_use_candidate, reason = "most faults stay until all are cleared")]
+    pub fn identity_fault(&self, fault: Fault) -> FaultId {
+        self.shared.change(|state| state.managed.faults.add(fault))
+    }
+
+    /// Clears every fault of the managed identity endpoints.
+    pub fn clear_identity_faults(&self) {
+        self.shared.change(|state| state.managed.faults.clear_all());
     }
 
     /// The certificate to trust, for `SSL_CERT_FILE` or `REQUESTS_CA_BUNDLE`.
@@ -171,6 +236,21 @@ impl Emulator {
     /// Registers a client secret, and with it application and tenant; replaces an older one.
     pub fn register_secret(&self, tenant: &str, client_id: &str, secret: &str) {
         self.shared.change(|state| state.entra.register_secret(tenant, client_id, secret));
+    }
+
+    /// Ends the life of an application's client secret.
+    pub fn expire_secret(&self, tenant: &str, client_id: &str) {
+        self.shared.change(|state| state.entra.expire_secret(tenant, client_id));
+    }
+
+    /// Registers the certificates in `pem`, and with them application and tenant; replaces older ones.
+    ///
+    /// # Panics
+    /// When there is none, or one is no certificate.
+    #[expect(clippy::panic, reason = "a wrong setup must fail the test that wrote it")]
+    pub fn register_certificates(&self, tenant: &str, client_id: &str, pem: &str) {
+        let Some(certificates) = ClientCertificate::parse_all(pem) else { panic!("no certificate in PEM") };
+        self.shared.change(|state| state.entra.register_certificates(tenant, client_id, certificates));
     }
 
     /// Puts a fault on the token endpoint; [`Fault::on_secret`] narrows it to one client id.

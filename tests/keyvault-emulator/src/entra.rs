@@ -12,8 +12,10 @@ use hyper::StatusCode;
 use serde::Deserialize;
 
 use crate::{
+    certificate::{self, ClientCertificate},
     fault::Faults,
     jws::{KeySet, Token},
+    login::HOST,
     token::AUDIENCE,
 };
 
@@ -96,12 +98,20 @@ impl TokenForm {
     }
 }
 
+struct ClientSecret {
+    secret: String,
+    expired: bool,
+}
+
 #[derive(Default)]
 pub(crate) struct Entra {
     tenants: BTreeSet<String>,
     federated: Vec<FederatedCredential>,
-    secrets: BTreeMap<(String, String), String>,
+    secrets: BTreeMap<(String, String), ClientSecret>,
+    certificates: BTreeMap<(String, String), Vec<ClientCertificate>>,
     issuers: BTreeMap<String, KeySet>,
+    /// Token services beside the public cloud's, with the resource each issues tokens for.
+    authorities: BTreeMap<String, String>,
     pub(crate) faults: Faults,
 }
 
@@ -116,7 +126,39 @@ impl Entra {
 
     pub(crate) fn register_secret(&mut self, tenant: &str, client: &str, secret: &str) {
         self.add_tenant(tenant);
-        self.secrets.insert((tenant.to_lowercase(), client.to_lowercase()), secret.to_owned());
+        let secret = ClientSecret { secret: secret.to_owned(), expired: false };
+        self.secrets.insert((tenant.to_lowercase(), client.to_lowercase()), secret);
+    }
+
+    pub(crate) fn expire_secret(&mut self, tenant: &str, client: &str) {
+        if let Some(secret) = self.secrets.get_mut(&(tenant.to_lowercase(), client.to_lowercase())) {
+            secret.expired = true;
+        }
+    }
+
+    /// The certificates of an application, replacing older ones.
+    pub(crate) fn register_certificates(
+        &mut self,
+        tenant: &str,
+        client: &str,
+        certificates: Vec<ClientCertificate>,
+    ) {
+        self.add_tenant(tenant);
+        self.certificates.insert((tenant.to_lowercase(), client.to_lowercase()), certificates);
+    }
+
+    /// A token service of its own, which issues tokens for `resource`.
+    pub(crate) fn add_authority(&mut self, host: &str, resource: &str) {
+        self.authorities.insert(host.to_lowercase(), resource.to_owned());
+    }
+
+    pub(crate) fn is_authority(&self, host: &str) -> bool {
+        host == HOST || self.authorities.contains_key(host)
+    }
+
+    /// What the token service at `host` issues tokens for.
+    fn resource<'a>(&'a self, host: &str) -> &'a str {
+        self.authorities.get(host).map_or(AUDIENCE, String::as_str)
     }
 
     pub(crate) fn trust_issuer(&mut self, issuer: &str, keys: KeySet) {
@@ -145,8 +187,14 @@ impl Entra {
         })
     }
 
-    /// Judges a token request at a tenant's endpoint.
-    pub(crate) fn authenticate(&self, tenant: &str, form: &TokenForm, now: i64) -> Result<(), Aadsts> {
+    /// Judges a token request at a tenant's endpoint; the resource that the token is for.
+    pub(crate) fn authenticate(
+        &self,
+        host: &str,
+        tenant: &str,
+        form: &TokenForm,
+        now: i64,
+    ) -> Result<&str, Aadsts> {
         if !self.knows_tenant(tenant) {
             return Err(unknown_tenant(tenant));
         }
@@ -160,8 +208,9 @@ impl Entra {
             ));
         }
         let client = form.client_id.as_str();
-        let secret = self.secrets.get(&(tenant.to_lowercase(), client.to_lowercase()));
-        if secret.is_none() && self.federated(tenant, client).next().is_none() {
+        let key = (tenant.to_lowercase(), client.to_lowercase());
+        let (secret, certificates) = (self.secrets.get(&key), self.certificates.get(&key));
+        if secret.is_none() && certificates.is_none() && self.federated(tenant, client).next().is_none() {
             return Err(Aadsts::new(
                 700_016,
                 format!(
@@ -172,9 +221,22 @@ impl Entra {
                 ),
             ));
         }
-        valid_scope(&form.scope, tenant)?;
+        let resource = self.resource(host);
+        valid_scope(&form.scope, resource, tenant)?;
         match (&form.client_secret, &form.assertion) {
-            (Some(sent), None) if secret == Some(sent) => Ok(()),
+            (Some(sent), None) if secret.is_some_and(|known| known.secret == *sent) => {
+                if secret.is_some_and(|known| known.expired) {
+                    return Err(Aadsts::new(
+                        7_000_222,
+                        format!(
+                            "The provided client secret keys for app '{client}' are expired. Visit the Azure portal to \
+                             create new keys for your app, or consider using certificate credentials for added \
+                             security."
+                        ),
+                    ));
+                }
+                Ok(resource)
+            }
             (Some(_), None) => Err(Aadsts::new(
                 7_000_215,
                 format!(
@@ -190,7 +252,11 @@ impl Entra {
                         format!("The parameter 'client_assertion_type' must be '{expected}'."),
                     ));
                 }
-                self.judge(tenant, client, assertion, now)
+                let own = certificate::thumbprint(assertion).map(|thumbprint| {
+                    let known = certificates.map(Vec::as_slice).unwrap_or_default();
+                    certificate::judge(known, &thumbprint, assertion, (host, tenant, client), now)
+                });
+                own.unwrap_or_else(|| self.judge(tenant, client, assertion, now)).map(|()| resource)
             }
             _ => Err(Aadsts::new(
                 7_000_218,
@@ -263,9 +329,9 @@ pub(crate) fn unknown_tenant(tenant: &str) -> Aadsts {
 }
 
 /// The vault resource with `/.default`, and nothing else.
-fn valid_scope(scope: &str, tenant: &str) -> Result<(), Aadsts> {
+fn valid_scope(scope: &str, expected: &str, tenant: &str) -> Result<(), Aadsts> {
     match scope.strip_suffix("/.default") {
-        Some(AUDIENCE) => Ok(()),
+        Some(resource) if resource == expected => Ok(()),
         Some(resource) => Err(Aadsts::new(
             500_011,
             format!(
@@ -330,7 +396,7 @@ mod tests {
     }
 
     fn number(entra: &Entra, form: &TokenForm) -> Option<u32> {
-        entra.authenticate("t1", form, NOW).err().map(|refusal| refusal.number)
+        entra.authenticate(HOST, "t1", form, NOW).err().map(|refusal| refusal.number)
     }
 
     #[test]
@@ -365,7 +431,7 @@ mod tests {
         assert_eq!(number(&entra, &secret("app", "hush")), Some(7_000_215));
         assert_eq!(number(&entra, &secret("stranger", "hush")), Some(700_016));
         assert_eq!(number(&entra, &form("app")), Some(7_000_218));
-        let elsewhere = entra.authenticate("t9", &secret("with-secret", "hush"), NOW);
+        let elsewhere = entra.authenticate(HOST, "t9", &secret("with-secret", "hush"), NOW);
         assert_eq!(elsewhere.unwrap_err().number, 90_002);
     }
 

@@ -47,6 +47,8 @@ pub enum Unauthorized {
     /// A claims challenge of continuous access evaluation.
     #[serde(rename = "insufficient_claims")]
     InsufficientClaims,
+    /// `MissingClientCertificate`: only tokens bound to a client certificate.
+    MissingClientCertificate,
 }
 
 /// What goes wrong.
@@ -73,8 +75,13 @@ pub enum FaultKind {
     },
     /// A server error.
     Status {
-        /// 500 to 599.
+        /// 500 to 599; at the managed identity endpoint also others, as 410.
         status: u16,
+    },
+    /// 302.
+    Redirect {
+        /// Where to.
+        location: String,
     },
     /// No answer until the fault is cleared (then the request goes on) or the connection closes.
     Stall,
@@ -108,7 +115,8 @@ pub struct Fault {
     /// What goes wrong.
     #[serde(flatten)]
     pub kind: FaultKind,
-    /// Only requests for this secret; at the token endpoint, of this client id.
+    /// Only requests for this secret; at the token endpoint, of this client id. At the managed identity endpoint: of
+    /// the id that was asked for.
     #[serde(default)]
     pub secret: Option<String>,
     /// Only this operation.
@@ -154,6 +162,12 @@ impl Fault {
     #[must_use]
     pub fn status(status: u16) -> Self {
         FaultKind::Status { status }.into()
+    }
+
+    /// A redirect to another URL.
+    #[must_use]
+    pub fn redirect(location: &str) -> Self {
+        FaultKind::Redirect { location: location.to_owned() }.into()
     }
 
     /// No answer until cleared.
@@ -245,7 +259,7 @@ impl Faults {
         self.hit(&call.name, Some(call.operation))
     }
 
-    /// The fault that hits a token request of this client.
+    /// The fault that hits a token request of this client or managed identity.
     pub(crate) fn hit_client(&mut self, client: &str) -> Option<(FaultId, FaultKind)> {
         self.hit(client, None)
     }

@@ -29,6 +29,7 @@ use crate::{
     fault::FaultId,
     journal::LoggedRequest,
     login::{self, Page},
+    managed_identity::Asked,
     refusal::{CLIENT_ADDRESS, REGION, Refusal},
     rest::{self, Decision, VaultRequest},
     state::{Shared, State},
@@ -43,8 +44,10 @@ const MAX_BODY: usize = 1 << 20;
 pub(crate) enum Host {
     /// A vault, by lower-cased name.
     Vault(String),
-    /// The Entra authority.
-    Login,
+    /// An Entra authority, by lower-cased host.
+    Login(String),
+    /// What gives tokens of managed identities.
+    ManagedIdentity,
 }
 
 /// Serves one TLS connection to its end.
@@ -92,7 +95,15 @@ async fn respond(
                     };
                     ask_vault(shared, name, cut, &request).await
                 }
-                Host::Login => ask_login(shared, cut, parts.method.as_str(), path, &body).await,
+                Host::Login(host) => ask_login(shared, host, cut, parts.method.as_str(), path, &body).await,
+                Host::ManagedIdentity => {
+                    let query = parts.uri.query().unwrap_or_default();
+                    let query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+                    let header = |name: &str| text(&parts.headers, name);
+                    let asked =
+                        Asked::parse(parts.method.as_str(), path, &query, header, &shared.identity_header);
+                    ask_managed_identity(shared, cut, asked).await
+                }
             }
         }
     };
@@ -106,7 +117,7 @@ async fn respond(
                 "x-ms-keyvault-network-info",
                 format!("conn_type=Ipv4;addr={CLIENT_ADDRESS};act_addr_fam=InterNetwork;"),
             ),
-        Host::Login => answer,
+        Host::Login(_) | Host::ManagedIdentity => answer,
     };
     let answer = answer
         .header("cache-control", "no-cache")
@@ -181,8 +192,10 @@ fn judge(
     request: &VaultRequest,
 ) -> Result<(Call, Caller), Box<Turned>> {
     let call = Call::parse(&request.method, &request.path);
-    let tenant = state.vaults.get(name).map(|vault| vault.tenant.as_str()).unwrap_or_default();
-    let caller = shared.tokens.verify(request.authorization.as_deref(), tenant, state.clock.seconds());
+    let (tenant, realm) =
+        state.vaults.get(name).map(|vault| (vault.tenant.clone(), vault.realm.clone())).unwrap_or_default();
+    let now = state.clock.seconds();
+    let caller = shared.tokens.verify(request.authorization.as_deref(), &tenant, &realm, now);
     match (call, caller) {
         (call, Err(refusal)) => Err(Box::new(Turned { refusal, call: call.ok() })),
         (Err(refusal), Ok(_)) => Err(Box::new(Turned { refusal, call: None })),
@@ -190,19 +203,44 @@ fn judge(
     }
 }
 
-async fn ask_login(shared: &Shared, cut: &Notify, method: &str, path: &str, body: &[u8]) -> Answer {
+async fn ask_login(
+    shared: &Shared,
+    host: &str,
+    cut: &Notify,
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> Answer {
     let page = Page::find(method, path);
     let Page::Token { tenant } = page else {
-        return shared.look(|state| login::document(state, &shared.tokens, &page));
+        return shared.look(|state| login::document(state, &shared.tokens, host, &page));
     };
     let form = TokenForm::parse(body);
     let entry = shared.change(|state| state.journal.tokens.push(login::record(tenant, &form)));
-    let decide = |state: &mut State| login::decide(state, &shared.tokens, tenant, &form);
+    let decide = |state: &mut State| login::decide(state, &shared.tokens, host, tenant, &form);
     let answer = settle(shared, cut, decide, |state, id| state.entra.faults.stands(id)).await;
     shared.change(|state| {
         if let Some(logged) = state.journal.tokens.complete(entry) {
             logged.status = Some(answer.status.as_u16());
             logged.error = answer.code.as_deref().and_then(|code| code.parse().ok());
+        }
+    });
+    answer
+}
+
+async fn ask_managed_identity(shared: &Shared, cut: &Notify, asked: Option<Asked>) -> Answer {
+    let Some(asked) = asked else {
+        return Answer::json(StatusCode::NOT_FOUND, &serde_json::json!({"error": "not_found"}));
+    };
+    let entry = shared.change(|state| {
+        let record = asked.record(state);
+        state.journal.tokens.push(record)
+    });
+    let decide = |state: &mut State| asked.decide(state, &shared.tokens);
+    let answer = settle(shared, cut, decide, |state, id| state.managed.faults.stands(id)).await;
+    shared.change(|state| {
+        if let Some(logged) = state.journal.tokens.complete(entry) {
+            logged.status = Some(answer.status.as_u16());
         }
     });
     answer

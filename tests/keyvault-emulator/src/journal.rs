@@ -40,17 +40,32 @@ pub struct LoggedRequest {
     pub inner_code: Option<String>,
 }
 
-/// A request to the token endpoint.
+/// Who was asked for a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TokenEndpoint {
+    /// Entra.
+    #[default]
+    Authority,
+    /// The node's metadata service.
+    Imds,
+    /// The endpoint that App Service injects.
+    AppService,
+}
+
+/// A request for a token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenRequest {
     /// When it arrived, by the machine's clock.
     pub time: Timestamp,
-    /// From the path.
+    /// Who was asked.
+    pub endpoint: TokenEndpoint,
+    /// From the path; of a managed identity its own, if it is known.
     pub tenant: String,
-    /// As sent.
+    /// As sent; of a managed identity any of its ids, empty for the node's own.
     pub client_id: String,
-    /// As sent.
+    /// As sent; the resource for a managed identity.
     pub scope: String,
     /// Issuer of the assertion, as presented.
     pub issuer: Option<String>,

@@ -42,6 +42,7 @@ pub(crate) struct KeySet {
 pub(crate) struct Token<'a> {
     algorithm: String,
     kid: Option<String>,
+    header: Map<String, Value>,
     signed: &'a str,
     signature: Vec<u8>,
     pub(crate) claims: Map<String, Value>,
@@ -58,18 +59,39 @@ impl<'a> Token<'a> {
         Some(Self {
             algorithm: field("alg")?,
             kid: field("kid"),
+            header: header.clone(),
             signed,
             signature: decode(signature)?,
             claims: serde_json::from_slice(&decode(claims)?).ok()?,
         })
     }
 
+    pub(crate) fn algorithm(&self) -> &str {
+        &self.algorithm
+    }
+
+    /// A text in the header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.header.get(name).and_then(Value::as_str)
+    }
+
+    /// True when this key made the signature, whatever the header says of it.
+    pub(crate) fn signed_by<B: AsRef<[u8]>>(&self, key: &UnparsedPublicKey<B>) -> bool {
+        key.verify(self.signed.as_bytes(), &self.signature).is_ok()
+    }
+
     pub(crate) fn text(&self, claim: &str) -> Option<&str> {
         self.claims.get(claim).and_then(Value::as_str)
     }
 
+    /// A `NumericDate`, which may have a fraction: Python's are such.
     pub(crate) fn seconds(&self, claim: &str) -> Option<i64> {
-        self.claims.get(claim).and_then(Value::as_i64)
+        let date = self.claims.get(claim)?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a cast ends at the largest number, which is no date"
+        )]
+        date.as_i64().or_else(|| date.as_f64().map(|seconds| seconds as i64))
     }
 
     /// `aud`, which is a string or a list of them.

@@ -8,6 +8,7 @@
 //! ```text
 //! client -- CONNECT --> proxy -- TLS --> server --+-- vault host --> token -> faults -> access -> secrets
 //!                                                 +-- login host --> faults -> Entra token endpoint
+//! client -- plain HTTP on loopback --> managed identity endpoints (IMDS, App Service style) -- faults -> tokens
 //! test   -- Emulator, Vault (in process) or the control API (plain HTTP on loopback) --> the same state
 //! ```
 //!
@@ -17,6 +18,7 @@
 mod access;
 mod answer;
 mod call;
+mod certificate;
 mod certificates;
 mod clock;
 mod control;
@@ -27,6 +29,7 @@ mod gateway;
 mod journal;
 mod jws;
 mod login;
+mod managed_identity;
 mod paging;
 mod proxy;
 mod refusal;
@@ -43,6 +46,7 @@ pub use call::Operation;
 pub use emulator::{Config, Emulator};
 pub use entra::FederatedCredential;
 pub use fault::{Fault, FaultId, FaultKind, Forbidden, Unauthorized};
-pub use journal::{Connect, ConnectOutcome, LoggedRequest, TokenRequest, peak_per_second};
+pub use journal::{Connect, ConnectOutcome, LoggedRequest, TokenEndpoint, TokenRequest, peak_per_second};
+pub use managed_identity::ManagedIdentity;
 pub use secrets::{SecretOptions, VersionInfo};
 pub use vault::Vault;

@@ -9,7 +9,7 @@ use crate::{
     clock,
     entra::{Aadsts, TokenForm, unknown_tenant},
     fault::FaultKind,
-    journal::TokenRequest,
+    journal::{TokenEndpoint, TokenRequest},
     jws::Token,
     rest::Decision,
     state::State,
@@ -42,18 +42,18 @@ impl<'a> Page<'a> {
 }
 
 /// Answers what is not a token request.
-pub(crate) fn document(state: &State, tokens: &Tokens, page: &Page<'_>) -> Answer {
+pub(crate) fn document(state: &State, tokens: &Tokens, host: &str, page: &Page<'_>) -> Answer {
     match page {
         Page::Discovery { tenant } | Page::Keys { tenant } if !state.entra.knows_tenant(tenant) => {
             refuse(state, &unknown_tenant(tenant))
         }
         Page::Discovery { tenant } => Answer::ok(&json!({
-            "token_endpoint": format!("https://{HOST}/{tenant}/oauth2/v2.0/token"),
+            "token_endpoint": format!("https://{host}/{tenant}/oauth2/v2.0/token"),
             "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic"],
-            "jwks_uri": format!("https://{HOST}/{tenant}/discovery/v2.0/keys"),
-            "issuer": format!("https://{HOST}/{tenant}/v2.0"),
-            "authorization_endpoint": format!("https://{HOST}/{tenant}/oauth2/v2.0/authorize"),
-            "device_authorization_endpoint": format!("https://{HOST}/{tenant}/oauth2/v2.0/devicecode"),
+            "jwks_uri": format!("https://{host}/{tenant}/discovery/v2.0/keys"),
+            "issuer": format!("https://{host}/{tenant}/v2.0"),
+            "authorization_endpoint": format!("https://{host}/{tenant}/oauth2/v2.0/authorize"),
+            "device_authorization_endpoint": format!("https://{host}/{tenant}/oauth2/v2.0/devicecode"),
             "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
             "subject_types_supported": ["pairwise"],
             "id_token_signing_alg_values_supported": ["RS256"],
@@ -62,12 +62,12 @@ pub(crate) fn document(state: &State, tokens: &Tokens, page: &Page<'_>) -> Answe
         })),
         Page::Keys { .. } => Answer::ok(&json!(tokens.key_set())),
         Page::Instances => Answer::ok(&json!({
-            "tenant_discovery_endpoint": format!("https://{HOST}/common/v2.0/.well-known/openid-configuration"),
+            "tenant_discovery_endpoint": format!("https://{host}/common/v2.0/.well-known/openid-configuration"),
             "api-version": "1.1",
             "metadata": [{
-                "preferred_network": HOST,
+                "preferred_network": host,
                 "preferred_cache": "login.windows.net",
-                "aliases": [HOST, "login.windows.net", "login.microsoft.com", "sts.windows.net"],
+                "aliases": [host, "login.windows.net", "login.microsoft.com", "sts.windows.net"],
             }],
         })),
         Page::Token { .. } | Page::Nothing => {
@@ -82,6 +82,7 @@ pub(crate) fn record(tenant: &str, form: &TokenForm) -> TokenRequest {
     let text = |claim| assertion.as_ref().and_then(|token| token.text(claim)).map(str::to_owned);
     TokenRequest {
         time: clock::machine_time(),
+        endpoint: TokenEndpoint::Authority,
         tenant: tenant.to_owned(),
         client_id: form.client_id.clone(),
         scope: form.scope.clone(),
@@ -94,13 +95,20 @@ pub(crate) fn record(tenant: &str, form: &TokenForm) -> TokenRequest {
 }
 
 /// Decides on a token request.
-pub(crate) fn decide(state: &mut State, tokens: &Tokens, tenant: &str, form: &TokenForm) -> Decision {
+pub(crate) fn decide(
+    state: &mut State,
+    tokens: &Tokens,
+    host: &str,
+    tenant: &str,
+    form: &TokenForm,
+) -> Decision {
     let answer = match state.entra.faults.hit_client(&form.client_id) {
-        None => issue(state, tokens, tenant, form).unwrap_or_else(|refusal| refuse(state, &refusal)),
+        None => issue(state, tokens, host, tenant, form).unwrap_or_else(|refusal| refuse(state, &refusal)),
         Some((id, FaultKind::Stall)) => return Decision::Stall(id),
         Some((_, FaultKind::Reset)) => return Decision::Reset,
         Some((_, FaultKind::Garbage)) => Answer::garbage(),
         Some((_, FaultKind::Oversized { bytes })) => Answer::oversized(bytes),
+        Some((_, FaultKind::Redirect { location })) => Answer::redirect(&location),
         Some((_, FaultKind::Throttle { retry_after })) => {
             let answer = plain(StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable");
             match retry_after {
@@ -126,12 +134,18 @@ fn plain(status: StatusCode, error: &str) -> Answer {
     Answer::json(status, &json!({"error": error}))
 }
 
-fn issue(state: &State, tokens: &Tokens, tenant: &str, form: &TokenForm) -> Result<Answer, Aadsts> {
+fn issue(
+    state: &State,
+    tokens: &Tokens,
+    host: &str,
+    tenant: &str,
+    form: &TokenForm,
+) -> Result<Answer, Aadsts> {
     let now = state.clock.seconds();
-    state.entra.authenticate(tenant, form, now)?;
+    let resource = state.entra.authenticate(host, tenant, form, now)?;
     let lifetime = state.token_lifetime;
     let token = tokens
-        .issue(&tenant.to_lowercase(), &form.client_id.to_lowercase(), lifetime, now)
+        .issue(&tenant.to_lowercase(), &form.client_id.to_lowercase(), resource, lifetime, now)
         .map_err(|_| Aadsts::new(90_033, "A transient error has occurred. Please try again."))?;
     Ok(Answer::ok(&json!({
         "token_type": "Bearer",

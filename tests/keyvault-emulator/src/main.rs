@@ -1,6 +1,6 @@
 //! Runs the emulator until it is interrupted.
 
-use std::{fs, io, path::PathBuf};
+use std::{fs, io, net::SocketAddr, path::PathBuf};
 
 use clap::Parser;
 use keyvault_emulator::{Config, Emulator};
@@ -19,6 +19,9 @@ struct Args {
     /// Where to write the certificate that clients must trust.
     #[arg(long)]
     ca_out: Option<PathBuf>,
+    /// Where managed identities are served: IMDS is 169.254.169.254:80, a port 0 takes a free one.
+    #[arg(long, default_value_t = Config::default().identity_address)]
+    identity_address: SocketAddr,
     /// Seconds an access token lives.
     #[arg(long, default_value_t = Config::default().token_lifetime)]
     token_lifetime: u32,
@@ -32,6 +35,7 @@ async fn main() -> io::Result<()> {
         proxy_port: args.proxy_port,
         control_port: args.control_port,
         token_lifetime: args.token_lifetime,
+        identity_address: args.identity_address,
         ..Config::default()
     })
     .await?;
@@ -44,6 +48,8 @@ async fn main() -> io::Result<()> {
             "proxy": emulator.proxy_url(),
             "control": emulator.control_url(),
             "tenant": emulator.tenant(),
+            "identityEndpoint": emulator.identity_endpoint(),
+            "identityHeader": emulator.identity_header(),
             "ca": args.ca_out,
         })
     );

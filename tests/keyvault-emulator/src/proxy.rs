@@ -19,7 +19,6 @@ use crate::{
     clock,
     gateway::{self, Host},
     journal::{Connect, ConnectOutcome},
-    login,
     state::{Shared, State},
 };
 
@@ -42,6 +41,31 @@ pub(crate) async fn run(
         };
         let (shared, acceptor, running) = (Arc::clone(&shared), acceptor.clone(), running.clone());
         tokio::spawn(connection(stream, shared, acceptor, running));
+    }
+}
+
+/// Serves managed identities in plain HTTP until the other end of `running` is dropped.
+pub(crate) async fn run_managed_identity(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    mut running: watch::Receiver<()>,
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = running.changed() => return,
+        };
+        let Ok((stream, _)) = accepted else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        let (shared, mut running) = (Arc::clone(&shared), running.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = gateway::serve(shared, Host::ManagedIdentity, stream) => {}
+                _ = running.changed() => {}
+            }
+        });
     }
 }
 
@@ -116,8 +140,11 @@ fn destination(state: &State, authority: &Authority) -> Result<Host, ConnectOutc
         return Err(ConnectOutcome::Refused);
     }
     let host = authority.host().to_lowercase();
-    if host == login::HOST {
-        return Ok(Host::Login);
+    if state.entra.is_authority(&host) {
+        return Ok(Host::Login(host));
+    }
+    if let Some(vault) = state.vault_hosts.get(&host).filter(|vault| state.vaults.contains_key(*vault)) {
+        return Ok(Host::Vault(vault.clone()));
     }
     match host.strip_suffix(".vault.azure.net") {
         Some(name) if state.vaults.contains_key(name) => Ok(Host::Vault(name.to_owned())),
@@ -133,9 +160,10 @@ mod tests {
     #[test]
     fn only_emulated_hosts_on_443_are_reached() {
         let state = State::default();
+        let login = || "login.microsoftonline.com".to_owned();
         let find = |target: &'static str| destination(&state, &Authority::from_static(target));
-        assert_eq!(find("login.microsoftonline.com:443"), Ok(Host::Login));
-        assert_eq!(find("Login.MicrosoftOnline.com:443"), Ok(Host::Login));
+        assert_eq!(find("login.microsoftonline.com:443"), Ok(Host::Login(login())));
+        assert_eq!(find("Login.MicrosoftOnline.com:443"), Ok(Host::Login(login())));
         assert_eq!(find("nobody.vault.azure.net:443"), Err(ConnectOutcome::UnknownVault));
         for refused in [
             "login.microsoftonline.com:8443",

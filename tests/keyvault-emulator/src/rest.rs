@@ -68,10 +68,11 @@ pub(crate) fn decide(
         Some((_, FaultKind::Reset)) => return Decision::Reset,
         Some((_, FaultKind::Garbage)) => return Decision::Answer(Answer::garbage()),
         Some((_, FaultKind::Oversized { bytes })) => return Decision::Answer(Answer::oversized(bytes)),
+        Some((_, FaultKind::Redirect { location })) => return Decision::Answer(Answer::redirect(&location)),
         Some((_, FaultKind::Throttle { retry_after })) => Refusal::throttled(retry_after),
         Some((_, FaultKind::Forbidden { code })) => Refusal::scripted(code, caller, call, &vault.name),
         Some((_, FaultKind::NotFound)) => Refusal::secret_not_found(&call.name),
-        Some((_, FaultKind::Unauthorized { code })) => token::scripted(code, &vault.tenant),
+        Some((_, FaultKind::Unauthorized { code })) => token::scripted(code, &vault.tenant, &vault.realm),
         Some((_, FaultKind::Status { status })) => {
             Refusal::server_error(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
         }

@@ -11,13 +11,14 @@ use tokio::sync::watch;
 
 use crate::{
     access::Access, certificates::Authority, clock::Clock, entra::Entra, fault::Faults, journal::Journal,
-    secrets::Secrets, token::Tokens,
+    managed_identity::ManagedIdentities, secrets::Secrets, token::Realm, token::Tokens,
 };
 
 /// One vault.
 pub(crate) struct VaultState {
     pub(crate) name: String,
     pub(crate) tenant: String,
+    pub(crate) realm: Realm,
     pub(crate) access: Access,
     pub(crate) faults: Faults,
     pub(crate) secrets: Secrets,
@@ -32,7 +33,10 @@ pub(crate) struct State {
     pub(crate) clock: Clock,
     /// By lower-cased name.
     pub(crate) vaults: BTreeMap<String, VaultState>,
+    /// Vaults by hosts of their own.
+    pub(crate) vault_hosts: BTreeMap<String, String>,
     pub(crate) entra: Entra,
+    pub(crate) managed: ManagedIdentities,
     pub(crate) journal: Journal,
     pub(crate) token_lifetime: u32,
 }
@@ -43,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) tokens: Tokens,
     pub(crate) authority: Arc<Authority>,
     pub(crate) tenant: String,
+    /// What proves a request to the App Service style endpoint.
+    pub(crate) identity_header: String,
     settle: u32,
 }
 
@@ -54,7 +60,9 @@ impl Shared {
         tenant: String,
         settle: u32,
     ) -> Self {
-        Self { state: Mutex::new(state), changes: watch::Sender::new(0), tokens, authority, tenant, settle }
+        let identity_header = uuid::Uuid::new_v4().to_string();
+        let (state, changes) = (Mutex::new(state), watch::Sender::new(0));
+        Self { state, changes, tokens, authority, tenant, identity_header, settle }
     }
 
     /// Runs `change` on the state and wakes who waits.
@@ -90,6 +98,7 @@ impl Shared {
         state.vaults.entry(name.to_owned()).or_insert_with(|| VaultState {
             name: name.to_owned(),
             tenant: self.tenant.clone(),
+            realm: Realm::default(),
             access: Access::default(),
             faults: Faults::default(),
             secrets: Secrets::default(),

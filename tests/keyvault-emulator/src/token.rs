@@ -18,6 +18,20 @@ use crate::{
 /// The resource every vault of the public cloud is.
 pub(crate) const AUDIENCE: &str = "https://vault.azure.net";
 
+/// What a vault's challenge names: its token service, and the resource that tokens are for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Realm {
+    pub(crate) authority_host: String,
+    pub(crate) resource: String,
+}
+
+impl Default for Realm {
+    /// Azure's public cloud, by the older name that vaults use.
+    fn default() -> Self {
+        Self { authority_host: "login.windows.net".to_owned(), resource: AUDIENCE.to_owned() }
+    }
+}
+
 /// Whom a valid token stands for; displays as Key Vault's messages name a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Caller {
@@ -44,8 +58,9 @@ pub(crate) fn object_id(tenant: &str, client: &str) -> String {
 }
 
 /// The `WWW-Authenticate` header of a vault in this tenant.
-fn challenge(tenant: &str) -> String {
-    format!(r#"Bearer authorization="https://login.windows.net/{tenant}", resource="{AUDIENCE}""#)
+fn challenge(tenant: &str, realm: &Realm) -> String {
+    let Realm { authority_host, resource } = realm;
+    format!(r#"Bearer authorization="https://{authority_host}/{tenant}", resource="{resource}""#)
 }
 
 pub(crate) struct Tokens {
@@ -68,12 +83,13 @@ impl Tokens {
         &self,
         tenant: &str,
         client: &str,
+        resource: &str,
         lifetime: u32,
         now: i64,
     ) -> Result<String, ring::error::Unspecified> {
         let object = object_id(tenant, client);
         self.signer.sign(&json!({
-            "aud": AUDIENCE,
+            "aud": resource,
             "iss": format!("https://sts.windows.net/{tenant}/"),
             "iat": now,
             "nbf": now,
@@ -94,9 +110,10 @@ impl Tokens {
         &self,
         authorization: Option<&str>,
         tenant: &str,
+        realm: &Realm,
         now: i64,
     ) -> Result<Caller, Refusal> {
-        let refuse = |message: String| Refusal::unauthorized(message, challenge(tenant));
+        let refuse = |message: String| Refusal::unauthorized(message, challenge(tenant, realm));
         let text = authorization
             .and_then(|header| header.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
@@ -106,10 +123,10 @@ impl Tokens {
             .filter(|token| token.verified_by(&self.keys))
             .ok_or_else(|| refuse("AKV10046: Unable to validate the token's signature.".to_owned()))?;
         if token.seconds("exp").is_none_or(|end| end <= now) {
-            return Err(scripted(Unauthorized::TokenExpired, tenant));
+            return Err(scripted(Unauthorized::TokenExpired, tenant, realm));
         }
-        if token.audiences() != [AUDIENCE] {
-            return Err(scripted(Unauthorized::WrongAudience, tenant));
+        if token.audiences() != [realm.resource.as_str()] {
+            return Err(scripted(Unauthorized::WrongAudience, tenant, realm));
         }
         let text = |claim| token.text(claim).unwrap_or_default().to_owned();
         let caller = Caller { client_id: text("appid"), object_id: text("oid"), tenant: text("tid") };
@@ -125,8 +142,8 @@ impl Tokens {
 }
 
 /// A 401 of this kind, whatever the token.
-pub(crate) fn scripted(kind: Unauthorized, tenant: &str) -> Refusal {
-    let plain = challenge(tenant);
+pub(crate) fn scripted(kind: Unauthorized, tenant: &str, realm: &Realm) -> Refusal {
+    let plain = challenge(tenant, realm);
     match kind {
         Unauthorized::WrongTenant => Refusal::unauthorized(
             format!(
@@ -137,13 +154,21 @@ pub(crate) fn scripted(kind: Unauthorized, tenant: &str) -> Refusal {
         ),
         Unauthorized::WrongAudience => Refusal::unauthorized(
             format!(
-                "AKV10022: Invalid audience. Expected {AUDIENCE}, found: https://management.core.windows.net/."
+                "AKV10022: Invalid audience. Expected {}, found: https://management.core.windows.net/.",
+                realm.resource
             ),
             plain,
         ),
         Unauthorized::TokenExpired => {
             Refusal::unauthorized("[TokenExpired] Error validating token: 'S2S12086'.", plain)
         }
+        Unauthorized::MissingClientCertificate => Refusal {
+            code: "MissingClientCertificate",
+            ..Refusal::unauthorized(
+                "The request must be made with the client certificate that the token is bound to.",
+                plain,
+            )
+        },
         Unauthorized::InsufficientClaims => Refusal::unauthorized(
             "Continuous access evaluation resulted in challenge with result: InteractionRequired and code: \
              TokenIssuedBeforeRevocationTimestamp",
@@ -174,23 +199,28 @@ mod tests {
     #[test]
     fn a_token_is_good_in_its_own_tenant_until_it_ends() {
         let tokens = Tokens::new(Signer::generate().unwrap());
-        let header = format!("Bearer {}", tokens.issue("t1", "app", 60, NOW).unwrap());
-        let caller = tokens.verify(Some(&header), "T1", NOW + 59).unwrap();
+        let header = format!("Bearer {}", tokens.issue("t1", "app", AUDIENCE, 60, NOW).unwrap());
+        let caller = tokens.verify(Some(&header), "T1", &Realm::default(), NOW + 59).unwrap();
         assert_eq!((caller.client_id.as_str(), caller.tenant.as_str()), ("app", "t1"));
         assert_eq!(caller.object_id, object_id("T1", "APP"));
-        assert!(refused(tokens.verify(Some(&header), "t1", NOW + 60)).contains("TokenExpired"));
-        let foreign = format!("bearer {}", tokens.issue("t2", "app", 60, NOW).unwrap());
-        assert!(refused(tokens.verify(Some(&foreign), "t1", NOW)).starts_with("AKV10032"));
+        assert!(
+            refused(tokens.verify(Some(&header), "t1", &Realm::default(), NOW + 60)).contains("TokenExpired")
+        );
+        let foreign = format!("bearer {}", tokens.issue("t2", "app", AUDIENCE, 60, NOW).unwrap());
+        assert!(refused(tokens.verify(Some(&foreign), "t1", &Realm::default(), NOW)).starts_with("AKV10032"));
     }
 
     #[test]
     fn a_missing_or_foreign_token_is_challenged() {
         let tokens = Tokens::new(Signer::generate().unwrap());
         for header in [None, Some("Basic abc"), Some("Bearer")] {
-            assert!(refused(tokens.verify(header, "t1", NOW)).starts_with("AKV10000"), "{header:?}");
+            assert!(
+                refused(tokens.verify(header, "t1", &Realm::default(), NOW)).starts_with("AKV10000"),
+                "{header:?}"
+            );
         }
         let other = Tokens::new(Signer::generate().unwrap());
-        let header = format!("Bearer {}", other.issue("t1", "app", 60, NOW).unwrap());
-        assert!(refused(tokens.verify(Some(&header), "t1", NOW)).starts_with("AKV10046"));
+        let header = format!("Bearer {}", other.issue("t1", "app", AUDIENCE, 60, NOW).unwrap());
+        assert!(refused(tokens.verify(Some(&header), "t1", &Realm::default(), NOW)).starts_with("AKV10046"));
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     refusal::Refusal,
     secrets::{Change, SecretOptions, Secrets, VersionInfo},
     state::{Shared, VaultState},
+    token::Realm,
 };
 
 /// A handle on one vault; clones are the same vault.
@@ -55,6 +56,19 @@ impl Vault {
     pub fn set_tenant(&self, tenant: &str) {
         self.shared.change(|state| state.entra.add_tenant(tenant));
         self.change(|vault| tenant.clone_into(&mut vault.tenant));
+    }
+
+    /// Gives the vault a host of its own, beside the usual one, with a certificate of the private CA.
+    pub fn set_host(&self, host: &str) {
+        let host = host.to_lowercase();
+        self.shared.authority.make_private(&host);
+        self.shared.change(|state| state.vault_hosts.insert(host, self.name.clone()));
+    }
+
+    /// Sets what the vault's challenge names, and with it the audience of tokens that it takes.
+    pub fn set_challenge(&self, authority_host: &str, resource: &str) {
+        let realm = Realm { authority_host: authority_host.to_owned(), resource: resource.to_owned() };
+        self.change(|vault| vault.realm = realm);
     }
 
     /// Chooses roles or access policies; roles are the default.
