@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use keyvault_emulator::{
-    Emulator, Fault, FaultKind, FederatedCredential, Forbidden, ManagedIdentity, TokenEndpoint, TokenRequest,
-    Unauthorized,
+    Config, Emulator, Fault, FaultKind, FederatedCredential, Forbidden, LoggedRequest, ManagedIdentity,
+    TokenEndpoint, TokenRequest, Unauthorized,
 };
 use reqwest::dns::{Name, Resolve, Resolving};
 use vaultsync::run::clock;
@@ -465,16 +465,25 @@ async fn a_claims_challenge_gets_one_new_token_and_then_its_own_reason() {
     let once = vault.fault(Fault::unauthorized(Unauthorized::InsufficientClaims).times(1));
     stage.emulator.token_requests_until(|asked| asked.len() == 2).await;
     vault.clear_fault(once);
+    // The second answer was asked for only when the first had arrived.
+    let seen = vault.requests().len();
+    let read =
+        |requests: &[LoggedRequest]| requests.iter().filter(|request| request.status == Some(200)).count();
+    vault.requests_until(|requests| read(&requests[seen..]) >= 2).await;
     works_again(&mut stage, &connection("prod")).await;
 
     stage.emulator.clear_log();
     let lasting = vault.fault(Fault::unauthorized(Unauthorized::InsufficientClaims));
     let text = sentence(&mut stage, &connection("prod"), "ClaimsChallenge").await;
     assert!(text.contains("conditional access"), "{text}");
-    let before: Vec<_> =
-        vault.requests().iter().filter(|request| request.status == Some(401)).cloned().collect();
-    let tokens = stage.emulator.token_requests().len();
-    assert!(tokens <= before.len(), "{tokens} tokens for {} refusals", before.len());
+    let refused: Vec<_> = vault
+        .requests()
+        .iter()
+        .filter(|request| request.status == Some(401))
+        .map(|request| request.time)
+        .collect();
+    let between = |asked: &&TokenRequest| refused[0] <= asked.time && asked.time <= refused[1];
+    assert_eq!(stage.emulator.token_requests().iter().filter(between).count(), 1, "one new token is tried");
     vault.clear_fault(lasting);
     works_again(&mut stage, &connection("prod")).await;
 }
@@ -572,4 +581,46 @@ async fn a_network_that_leads_nowhere_is_named_for_what_it_is() {
             wakes.recv().await.unwrap();
         }
     }
+}
+
+/// Runs in a network that has IMDS at its own address, made by the test below.
+#[tokio::test]
+#[ignore = "needs a network of its own"]
+async fn within_a_network_that_has_imds() {
+    let config = Config { identity_address: "169.254.169.254:80".parse().unwrap(), ..Config::default() };
+    let mut stage = Stage::on(config, |_| Credentials::new(clock)).await;
+    stage.vault("prod");
+    stage.emulator.assign_identity(ManagedIdentity {
+        tenant: stage.emulator.tenant().to_owned(),
+        client_id: CLIENT.to_owned(),
+        resource_id: Some(RESOURCE.to_owned()),
+    });
+    for id in [None, Some(ManagedIdentityId::ResourceId(RESOURCE.to_owned()))] {
+        reads(&mut stage, &managed(id)).await;
+        takes_another_token(&stage).await;
+        stage.plane.forget(&user("shop"));
+    }
+    assert!(stage.emulator.token_requests().iter().all(|asked| asked.endpoint == TokenEndpoint::Imds));
+    assert_eq!(stage.emulator.refused(), Vec::<String>::new(), "IMDS is not asked through the proxy");
+}
+
+#[test]
+#[allow(clippy::print_stderr, reason = "a test that this machine cannot run says so")]
+fn imds_is_asked_at_its_own_address_and_not_through_the_proxy() {
+    let within = |script: &str| {
+        let mut command = std::process::Command::new("unshare");
+        command
+            .args(["--map-root-user", "--net", "sh", "-c", script, "sh"])
+            .arg(std::env::current_exe().unwrap());
+        command.output()
+    };
+    let network = "ip link set lo up && ip address add 169.254.169.254/32 dev lo";
+    if !within(network).is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: this machine lets nobody make a network (unshare, ip)");
+        return;
+    }
+    let inner = "exec \"$1\" --exact --ignored identities::within_a_network_that_has_imds";
+    let output = within(&format!("{network} && {inner}")).unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }

@@ -110,8 +110,13 @@ impl Stage {
 
     /// With what the operator itself was given.
     pub(crate) async fn with(credentials: impl FnOnce(&Emulator) -> Credentials) -> Self {
+        Self::on(Config::default(), credentials).await
+    }
+
+    /// On an emulator of this kind.
+    pub(crate) async fn on(config: Config, credentials: impl FnOnce(&Emulator) -> Credentials) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let emulator = Emulator::start(Config::default()).await.unwrap();
+        let emulator = Emulator::start(config).await.unwrap();
         let credentials = credentials(&emulator);
         let cluster = Arc::new(Cluster::new());
         emulator.trust_issuer(ISSUER, &cluster.jwks()).unwrap();

@@ -227,3 +227,66 @@ impl Asked {
         Answer::ok(&body)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jws::Signer;
+
+    const IMDS: &str = "/metadata/identity/oauth2/token";
+
+    fn state() -> State {
+        let mut state = State { token_lifetime: 60, ..State::default() };
+        for (client, resource) in [("one", "/one"), ("two", "/two")] {
+            state.managed.assign(ManagedIdentity {
+                tenant: "t1".into(),
+                client_id: client.into(),
+                resource_id: Some(resource.into()),
+            });
+        }
+        state
+    }
+
+    fn ask(path: &str, query: &[(&str, &str)], headers: &[(&str, &str)]) -> (u16, Value) {
+        let query = query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let header = |name: &str| {
+            headers.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        };
+        let asked = Asked::parse("GET", path, &query, header, "proof").unwrap();
+        let Decision::Answer(answer) = asked.decide(&mut state(), &Tokens::new(Signer::generate().unwrap()))
+        else {
+            panic!("no answer")
+        };
+        (answer.status.as_u16(), serde_json::from_slice(&answer.body).unwrap())
+    }
+
+    #[test]
+    fn only_a_request_that_proves_where_it_comes_from_gets_a_token() {
+        let imds =
+            [("api-version", "2018-02-01"), ("resource", "https://vault.azure.net"), ("client_id", "one")];
+        let service =
+            [("api-version", "2019-08-01"), ("resource", "https://vault.azure.net"), ("mi_res_id", "/TWO")];
+        let (status, body) = ask(IMDS, &imds, &[("metadata", "true")]);
+        assert_eq!((status, &body["expires_in"]), (200, &json!("60")), "numbers are texts");
+        let (status, body) = ask("/msi/token", &service, &[("x-identity-header", "proof")]);
+        assert_eq!((status, &body["client_id"]), (200, &json!("two")));
+
+        assert_eq!(ask(IMDS, &imds, &[]).0, 400);
+        assert_eq!(ask(IMDS, &imds, &[("metadata", "true"), ("x-forwarded-for", "10.0.0.1")]).0, 400);
+        assert_eq!(ask("/msi/token", &service, &[("x-identity-header", "guess")]).0, 401);
+        assert_eq!(ask("/msi/token", &service, &[("metadata", "true")]).0, 401);
+    }
+
+    #[test]
+    fn who_names_no_identity_of_several_or_an_unknown_one_is_told_so() {
+        let ask = |id: &[(&str, &str)]| {
+            let usual = [("api-version", "2018-02-01"), ("resource", "https://vault.azure.net")];
+            let (status, body) = ask(IMDS, &[&usual, id].concat(), &[("metadata", "true")]);
+            (status, body["error_description"].as_str().unwrap_or_default().to_owned())
+        };
+        assert!(ask(&[]).1.starts_with("Multiple user assigned identities exist"));
+        assert_eq!(ask(&[("client_id", "three")]), (400, "Identity not found".to_owned()));
+        let object = object_id("t1", "one");
+        assert_eq!(ask(&[("object_id", &object)]).0, 200);
+    }
+}
