@@ -31,4 +31,5 @@ mod restart;
 mod samples;
 mod steady;
 mod support;
+mod truth;
 mod two_objects;
