@@ -3,7 +3,7 @@
 use crate::support::scene::{Scene, data, version};
 use crate::support::until;
 use k8s_openapi::api::core::v1::Secret;
-use keyvault_emulator::SecretOptions;
+use keyvault_emulator::{Fault, Forbidden, SecretOptions};
 use serde_json::{Value, json};
 use vaultsync::api::{STALLED, VaultSecretSync, condition};
 
@@ -248,6 +248,34 @@ async fn a_value_that_should_be_base64_and_is_not_leaves_out_its_key_and_no_othe
 #[tokio::test]
 async fn a_value_that_stops_being_base64_keeps_its_last_value() {
     not_base64().later().await;
+}
+
+/// What stands in the way of one secret only, by a fault that the vault plays.
+fn fault(break_it: fn(&Scene), reason: &'static str, remedy: &'static str) -> Row {
+    let mend: fn(&Scene) = |scene| {
+        scene.vault.clear_faults();
+        plain(scene, "two");
+    };
+    Row { source: json!({}), good: plain, break_it, mend, reason, remedy }
+}
+
+#[tokio::test]
+async fn an_answer_that_makes_no_sense_keeps_the_last_value() {
+    let garbage: fn(&Scene) = |scene| _ = scene.vault.fault(Fault::garbage().on_secret("db"));
+    fault(garbage, "MalformedResponse", "Check whether a proxy answers").later().await;
+}
+
+#[tokio::test]
+async fn an_answer_larger_than_any_secret_keeps_the_last_value() {
+    let oversized: fn(&Scene) = |scene| _ = scene.vault.fault(Fault::oversized(400_000).on_secret("db"));
+    fault(oversized, "TooLarge", "larger than any secret can be").later().await;
+}
+
+#[tokio::test]
+async fn a_read_that_a_policy_forbids_keeps_the_last_value() {
+    let policy: fn(&Scene) =
+        |scene| _ = scene.vault.fault(Fault::forbidden(Forbidden::ByPolicy).on_secret("db"));
+    fault(policy, "Forbidden", "Azure Policy").later().await;
 }
 
 #[tokio::test]

@@ -42,6 +42,12 @@ impl Answer {
         Self { headers: Vec::new(), ..Self::bytes(StatusCode::NO_CONTENT, "", Vec::new()) }
     }
 
+    /// What a test makes up.
+    pub(crate) fn made_up(status: u16, body: String) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self::bytes(status, "application/json; charset=utf-8", body.into_bytes())
+    }
+
     /// A success whose body no JSON parser takes: what a broken middlebox sends.
     pub(crate) fn garbage() -> Self {
         Self::bytes(StatusCode::OK, "application/json; charset=utf-8", b"<html>\xff\xfe not JSON".to_vec())

@@ -87,6 +87,13 @@ pub enum FaultKind {
     Stall,
     /// The connection drops after the request, without an answer.
     Reset,
+    /// An answer of the test's own making: what a proxy, or a service that quotes too much, may say.
+    Answer {
+        /// The status.
+        status: u16,
+        /// The body, sent as JSON whatever it is.
+        body: String,
+    },
     /// 200 with a body that is no JSON.
     Garbage,
     /// 200 with a value of this many bytes.
@@ -180,6 +187,12 @@ impl Fault {
     #[must_use]
     pub fn reset() -> Self {
         FaultKind::Reset.into()
+    }
+
+    /// This status with this body.
+    #[must_use]
+    pub fn answer(status: u16, body: &str) -> Self {
+        FaultKind::Answer { status, body: body.to_owned() }.into()
     }
 
     /// 200 with a body that is no JSON.

@@ -66,6 +66,9 @@ pub(crate) fn decide(
         }
         Some((id, FaultKind::Stall)) => return Decision::Stall(id),
         Some((_, FaultKind::Reset)) => return Decision::Reset,
+        Some((_, FaultKind::Answer { status, body })) => {
+            return Decision::Answer(Answer::made_up(status, body));
+        }
         Some((_, FaultKind::Garbage)) => return Decision::Answer(Answer::garbage()),
         Some((_, FaultKind::Oversized { bytes })) => return Decision::Answer(Answer::oversized(bytes)),
         Some((_, FaultKind::Redirect { location })) => return Decision::Answer(Answer::redirect(&location)),
