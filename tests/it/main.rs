@@ -9,6 +9,7 @@
 
 mod api_server;
 mod bad_input;
+mod canary;
 mod chart;
 mod crds;
 mod deletion;
