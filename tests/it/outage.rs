@@ -165,7 +165,7 @@ async fn a_token_of_another_tenant_is_said_once_and_heals() {
     of_vault(
         |scene| _ = scene.vault.fault(Fault::unauthorized(Unauthorized::WrongTenant)),
         "WrongTenant",
-        "Set tenantId to the vault's tenant",
+        "Set tenantId to 72f988bf-0000-4000-8000-000000000001",
     )
     .is_said_once_and_heals()
     .await;
@@ -197,8 +197,8 @@ async fn a_fresh_token_that_is_rejected_is_said_once_and_heals() {
 async fn a_claims_challenge_is_said_once_and_heals() {
     of_vault(
         |scene| _ = scene.vault.fault(Fault::unauthorized(Unauthorized::InsufficientClaims)),
-        "TokenRejected",
-        "conditional access policy",
+        "ClaimsChallenge",
+        "conditional access policies",
     )
     .is_said_once_and_heals()
     .await;
@@ -244,7 +244,7 @@ async fn an_identity_without_an_access_policy_is_said_once_and_heals() {
     of_vault(
         |scene| _ = scene.vault.fault(Fault::forbidden(Forbidden::AccessDenied)),
         "MissingAccessPolicy",
-        "secret permission `get`",
+        "--secret-permissions get",
     )
     .is_said_once_and_heals()
     .await;
@@ -311,14 +311,14 @@ async fn an_identity_that_nobody_knows_is_said_once_and_heals() {
     of_token(
         |scene| _ = scene.emulator.token_fault(Fault::aadsts(700_016)),
         "InvalidIdentity",
-        "(AADSTS700016). Check clientId and tenantId",
+        "(AADSTS700016). Correct clientId or tenantId",
     )
     .is_said_once_and_heals()
     .await;
     of_token(
         |scene| _ = scene.emulator.token_fault(Fault::aadsts(90_002)),
         "InvalidIdentity",
-        "(AADSTS90002). Check clientId and tenantId",
+        "(AADSTS90002). Correct tenantId",
     )
     .is_said_once_and_heals()
     .await;
@@ -327,9 +327,9 @@ async fn an_identity_that_nobody_knows_is_said_once_and_heals() {
 #[tokio::test]
 async fn a_token_that_is_refused_for_another_reason_is_said_once_and_heals() {
     of_token(
-        |scene| _ = scene.emulator.token_fault(Fault::aadsts(7_000_215)),
+        |scene| _ = scene.emulator.token_fault(Fault::aadsts(53_003)),
         "TokenRefused",
-        "(AADSTS7000215). Look the number up",
+        "(AADSTS53003). Look the number up",
     )
     .is_said_once_and_heals()
     .await;

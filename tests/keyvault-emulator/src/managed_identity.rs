@@ -171,6 +171,7 @@ impl Asked {
             None => self.answer(state, tokens),
             Some((id, FaultKind::Stall)) => return Decision::Stall(id),
             Some((_, FaultKind::Reset)) => return Decision::Reset,
+            Some((_, FaultKind::Answer { status, body })) => Answer::made_up(status, body),
             Some((_, FaultKind::Garbage)) => Answer::garbage(),
             Some((_, FaultKind::Oversized { bytes })) => Answer::oversized(bytes),
             Some((_, FaultKind::Redirect { location })) => Answer::redirect(&location),
