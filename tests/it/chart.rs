@@ -200,8 +200,13 @@ fn every_flag_is_a_value_of_the_chart_and_every_variable_a_flag() {
         .collect();
     assert_eq!(documented, settings.iter().map(|name| name.as_str()).collect());
 
+    // The example moves every value away from its default: a variable that stays belongs to no value.
+    let plain = environment(cluster().rendered());
+    for name in settings {
+        assert_ne!(all.get(name), plain.get(name), "{name} is set by a value");
+    }
     // What the chart sets by itself is what the flag would be without it.
-    for (name, value) in environment(cluster().rendered()).iter().filter(|(name, _)| ours(name)) {
+    for (name, value) in plain.iter().filter(|(name, _)| ours(name)) {
         let default: Vec<_> = flags[name].get_default_values().iter().map(|value| value.to_str()).collect();
         assert_eq!(default, [Some(value.as_str())], "{name}");
     }
