@@ -128,18 +128,29 @@ fn shown(text: &str) -> Vec<(String, String)> {
     found
 }
 
+/// The README and every page of `docs/`.
+fn pages() -> Vec<PathBuf> {
+    let docs = fs::read_dir(project().join("docs")).expect("docs/");
+    let mut pages: Vec<PathBuf> = docs.map(|entry| entry.unwrap().path()).collect();
+    pages.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    pages.push(project().join("README.md"));
+    pages
+}
+
 #[test]
-fn what_the_readme_shows_of_a_sample_is_what_the_sample_says() {
-    let readme = fs::read_to_string(project().join("README.md")).expect("a README");
-    let blocks = shown(&readme);
+fn what_the_documentation_shows_of_a_sample_is_what_the_sample_says() {
+    let mut found = BTreeSet::new();
+    for page in pages() {
+        for (name, block) in shown(&fs::read_to_string(&page).unwrap()) {
+            // The page says around it what the sample says in comments.
+            let sample = fs::read_to_string(project().join(&name)).unwrap();
+            let lines = sample.split_inclusive('\n').filter(|line| !line.trim_start().starts_with('#'));
+            assert_eq!(block, lines.collect::<String>(), "{name} in {}", page.display());
+            found.insert((page.clone(), name));
+        }
+    }
     assert!(
-        blocks.iter().any(|(name, _)| name == "config/samples/vaultsecretsync.yaml"),
+        found.contains(&(project().join("README.md"), "config/samples/vaultsecretsync.yaml".to_owned())),
         "the README shows the sample below <!-- config/samples/vaultsecretsync.yaml -->"
     );
-    for (name, block) in blocks {
-        // The README says around it what the sample says in comments.
-        let sample = fs::read_to_string(project().join(&name)).unwrap();
-        let lines = sample.split_inclusive('\n').filter(|line| !line.trim_start().starts_with('#'));
-        assert_eq!(block, lines.collect::<String>(), "{name} in the README");
-    }
 }
