@@ -31,7 +31,7 @@ impl Seen {
 impl Cluster {
     /// Where the audit log ends now.
     pub(crate) fn mark(&self) -> Mark {
-        Mark(self.audit_bytes().len())
+        Mark(whole(&self.audit_bytes()))
     }
 
     /// Every request answered since the mark that `wanted` picks, in the order of the answers.
@@ -40,9 +40,7 @@ impl Cluster {
     /// A line of the log that is no audit event.
     pub(crate) fn seen_since(&self, mark: Mark, wanted: impl Fn(&Seen) -> bool) -> Vec<Seen> {
         let bytes = self.audit_bytes();
-        // The line being written right now belongs to a request that is not answered yet.
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let lines = bytes.get(mark.0..whole).unwrap_or_default().split(|byte| *byte == b'\n');
+        let lines = bytes.get(mark.0..whole(&bytes)).unwrap_or_default().split(|byte| *byte == b'\n');
         lines.filter(|line| !line.is_empty()).map(event).filter(wanted).collect()
     }
 
@@ -60,6 +58,20 @@ impl Cluster {
     fn audit_bytes(&self) -> Vec<u8> {
         fs::read(self.audit_log()).expect("the audit log")
     }
+}
+
+/// Where the last whole line ends. The line being written right now belongs to a request that is not answered yet, so
+/// it is neither before a mark nor part of what was seen.
+fn whole(log: &[u8]) -> usize {
+    log.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
+}
+
+#[test]
+fn a_line_in_the_middle_of_being_written_is_not_yet_there() {
+    assert_eq!(whole(b""), 0);
+    assert_eq!(whole(b"{\"verb\":"), 0);
+    assert_eq!(whole(b"{}\n{}\n"), 6);
+    assert_eq!(whole(b"{}\n{}\n{\"verb\":"), 6);
 }
 
 fn event(line: &[u8]) -> Seen {
