@@ -4,13 +4,16 @@ use crate::api::parse_duration;
 use crate::controller::Settings;
 use crate::telemetry::{LogFormat, filter};
 use crate::vault::{Credentials, IdentityEndpoint, Limits, OperatorIdentity};
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 use jiff::Timestamp;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tracing_subscriber::filter::Targets;
+
+/// A right or kind that was missing is looked for again at this pace.
+const SHARED_RETRY: Duration = Duration::from_secs(60);
 
 /// Keeps native Kubernetes Secrets equal to what is in Azure Key Vault.
 #[derive(Debug, Parser)]
@@ -67,6 +70,12 @@ pub struct RunArgs {
     /// read anew for each token.
     #[arg(long, env = "VAULTSYNC_CREDENTIALS_DIR", default_value = "/var/run/vaultsync/credentials")]
     pub credentials_dir: PathBuf,
+    /// Whether a cluster-wide connection may select namespaces by their labels; needs the right to read namespaces.
+    #[arg(long, env = "VAULTSYNC_NAMESPACE_SELECTORS", default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub namespace_selectors: bool,
+    /// How many connections of their own the objects of one namespace may use at once.
+    #[arg(long, env = "VAULTSYNC_MAX_CONNECTIONS_PER_NAMESPACE", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub max_connections_per_namespace: u32,
     /// The operator's own namespace, in which it writes no Secrets.
     #[arg(long, env = "POD_NAMESPACE")]
     pub pod_namespace: Option<String>,
@@ -151,6 +160,10 @@ impl RunArgs {
             drift_probes_per_second: self.drift_probes_per_second,
             stale_after: self.stale_after,
             min_refresh_interval: self.min_refresh_interval,
+            namespace_selectors: self.namespace_selectors,
+            max_connections_per_namespace: usize::try_from(self.max_connections_per_namespace)
+                .unwrap_or(usize::MAX),
+            shared_retry: SHARED_RETRY,
             limits: Limits { requests_per_second: per_second, burst: per_second * 2, ..Limits::default() },
             credentials: Credentials {
                 clock,
@@ -199,6 +212,9 @@ mod tests {
         assert!(run(&["--drift-interval", "soon"]).unwrap_err().contains("30s, 5m or 1h30m"));
         assert!(run(&["--max-requests-per-second", "0"]).unwrap_err().contains("1..=10000"));
         assert!(run(&["--log-level", "loud"]).unwrap_err().contains("target=level"));
+        assert!(run(&["--max-connections-per-namespace", "0"]).unwrap_err().contains("1..=10000"));
+        assert!(run(&["--namespace-selectors=maybe"]).unwrap_err().contains("true, false"));
+        assert!(run(&["--namespace-selectors"]).unwrap().namespace_selectors);
         assert_eq!(run(&["--drift-interval", "0s"]).unwrap().drift_interval, Duration::ZERO);
     }
 

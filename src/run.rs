@@ -1,6 +1,6 @@
 //! The operator as a whole: controllers and HTTP server under one shutdown; the end of either ends both.
 
-use crate::controller::{self, Readiness, Settings};
+use crate::controller::{self, Readiness, Settings, StartError};
 use crate::server;
 use crate::vault::Transport;
 use futures::FutureExt as _;
@@ -20,6 +20,9 @@ pub enum RunError {
     /// The HTTP server ended.
     #[error("the HTTP server ended")]
     Server(#[source] std::io::Error),
+    /// The controllers do not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// The controllers ended.
     #[error("the controllers ended")]
     Controllers,

@@ -1,6 +1,6 @@
 //! The CustomResourceDefinitions as they are applied, made from the Rust types.
 
-use super::{KeyVault, VaultSecretSync};
+use super::{ClusterKeyVault, KeyVault, VaultSecretSync};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
 use kube::CustomResourceExt as _;
 use serde_json::json;
@@ -8,7 +8,7 @@ use serde_json::json;
 /// Every CustomResourceDefinition of the product.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    [VaultSecretSync::crd(), KeyVault::crd()].map(with_unknown_generation).into()
+    [VaultSecretSync::crd(), KeyVault::crd(), ClusterKeyVault::crd()].map(with_unknown_generation).into()
 }
 
 /// The file name and the YAML of every CustomResourceDefinition, as they stand in `crds/`.

@@ -97,11 +97,12 @@ pub struct Identity {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadIdentity {
-    /// The ServiceAccount of this namespace whose token is exchanged. Example: `shop`.
+    /// The ServiceAccount whose token is exchanged: of this namespace, or, on a `ClusterKeyVault`, of the namespace
+    /// of the object that reads. Example: `shop`.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = (
         r"self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",
-        "serviceAccountName must be the name of a ServiceAccount of this namespace: lower-case letters, digits, '-' and '.'"
+        "serviceAccountName must be the name of a ServiceAccount, without a namespace: lower-case letters, digits, '-' and '.'"
     ))]
     pub service_account_name: String,
 
@@ -138,10 +139,10 @@ pub struct KeyVaultStatus {
     pub conditions: Vec<Condition>,
 }
 
-fn default_service_version() -> String {
+pub(super) fn default_service_version() -> String {
     "2025-07-01".to_owned()
 }
 
-fn default_min_refresh_interval() -> String {
+pub(super) fn default_min_refresh_interval() -> String {
     "30s".to_owned()
 }

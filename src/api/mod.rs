@@ -3,22 +3,31 @@
 //! Nothing here talks to a cluster; what a field means is written on the field, because that text is what
 //! `kubectl explain` prints.
 
+mod cluster_key_vault;
 mod conditions;
 mod crds;
+mod grant;
 mod keyvault;
 mod reason;
 mod status;
+mod vault_ref;
 mod vaultsecretsync;
 
+pub use cluster_key_vault::{
+    CloudSpec, ClusterIdentity, ClusterKeyVault, ClusterKeyVaultSpec, ManagedIdentity, OperatorIdentitySpec,
+    ServicePrincipal,
+};
 pub(crate) use conditions::whole_second;
 pub use conditions::{READY, STALLED, condition, set_condition};
 pub use crds::{crd_files, crds};
+pub use grant::{Grant, GrantedNamespaces, NamespaceSelector, SelectorOperator, SelectorRequirement};
 pub use keyvault::{Identity, KeyVault, KeyVaultSpec, KeyVaultStatus, WorkloadIdentity};
 pub use reason::Reason;
 pub use status::{EntryKind, EntryStatus, TargetStatus, VaultSecretSyncStatus};
+pub use vault_ref::{VaultKind, VaultRef};
 pub use vaultsecretsync::{
     DataFrom, DataItem, Decode, Deletion, From, ObjectSecretRef, OnMissing, SecretRef, SecretType, Target,
-    VaultKind, VaultRef, VaultSecretSync, VaultSecretSyncSpec,
+    VaultSecretSync, VaultSecretSyncSpec,
 };
 
 use jiff::SignedDuration;

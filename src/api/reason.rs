@@ -18,6 +18,12 @@ pub enum Reason {
     VaultNotFound,
     /// The connection's spec cannot be used; it says why.
     VaultInvalid,
+    /// The `ClusterKeyVault` does not grant this namespace what the object reads.
+    NotAllowed,
+    /// A grant selects namespaces by labels, and vaultsync may not read namespaces.
+    SelectorsDisabled,
+    /// The namespace uses more connections than one namespace may.
+    TooManyConnections,
     /// Nothing was read through the connection yet.
     NotProven,
     /// The vault answered through the connection.

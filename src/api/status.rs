@@ -65,6 +65,9 @@ pub struct EntryStatus {
     /// From when on the vault calls it valid; informational there, delivered here all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Time>,
+    /// Whether it is the private side of a certificate, so that a grant judges it as that certificate.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub managed: bool,
     /// Until when the vault calls it valid; informational there, delivered here all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Time>,

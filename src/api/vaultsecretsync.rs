@@ -2,6 +2,7 @@
 #![expect(unreachable_pub, reason = "KubeSchema repeats each struct, pub and all, inside a private block")]
 
 use super::status::VaultSecretSyncStatus;
+use super::vault_ref::VaultRef;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -97,33 +98,6 @@ pub struct VaultSecretSyncSpec {
     /// The Secret to write. Default: an Opaque Secret of this object's name, deleted with it.
     #[serde(default)]
     pub target: Target,
-}
-
-/// Names the connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct VaultRef {
-    /// The kind of the connection. Default: `KeyVault`, of this object's namespace.
-    #[serde(default)]
-    pub kind: VaultKind,
-    /// The name of the connection. Default: `default`.
-    #[serde(default = "default_vault_name")]
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-}
-
-impl Default for VaultRef {
-    fn default() -> Self {
-        Self { kind: VaultKind::default(), name: default_vault_name() }
-    }
-}
-
-/// The kinds of connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum VaultKind {
-    /// A `KeyVault` of the object's namespace.
-    #[default]
-    KeyVault,
 }
 
 /// One key of the Secret.
@@ -368,8 +342,4 @@ impl VaultSecretSync {
 
 fn default_refresh_interval() -> String {
     "5m".to_owned()
-}
-
-fn default_vault_name() -> String {
-    "default".to_owned()
 }

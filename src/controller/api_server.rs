@@ -1,13 +1,12 @@
 //! Our share of the API server: a bounded number of calls at once, each bounded in time, no retry behind our back.
 
 use super::error::Error;
-use crate::api::{KeyVault, MANAGER, VaultSecretSync};
+use crate::api::{ClusterKeyVault, KeyVault, MANAGER, VaultSecretSync};
 use http::header::RETRY_AFTER;
 use http::{Request, StatusCode};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::client::Body;
-use kube::core::NamespaceResourceScope;
 use kube::{Client, Config, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -93,7 +92,8 @@ impl ApiServer {
         tokio::time::timeout(Self::CALL, call).await.ok()
     }
 
-    async fn send<T>(
+    /// The call's output.
+    pub(super) async fn send<T>(
         &self,
         verb: &'static str,
         call: impl Future<Output = Result<T, kube::Error>>,
@@ -108,12 +108,11 @@ impl ApiServer {
     /// object after it.
     pub(super) async fn write_status<K, S>(&self, object: &K, old: Option<&S>, new: &S) -> Result<K, Error>
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+        K: Reported + Clone + DeserializeOwned + Debug,
         S: Serialize,
     {
         let metadata = object.meta();
-        let namespace = metadata.namespace.as_deref().unwrap_or_default();
-        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let api = object.api(self.client.clone());
         let (old, new) = (json!(old), json!(new));
         let patch = json!({
             "metadata": { "resourceVersion": metadata.resource_version },
@@ -154,17 +153,38 @@ fn difference(old: &Value, new: &Value) -> Value {
 }
 
 /// The kinds whose status we write.
-pub(super) trait Reported: Resource<Scope = NamespaceResourceScope, DynamicType = ()> {
+pub(super) trait Reported: Resource<DynamicType = ()> {
     /// The kind, as `kubectl` prints it.
     const KIND: &'static str;
+
+    /// Where it is found.
+    fn api(&self, client: Client) -> Api<Self>
+    where
+        Self: Sized;
 }
 
 impl Reported for VaultSecretSync {
     const KIND: &'static str = "VaultSecretSync";
+
+    fn api(&self, client: Client) -> Api<Self> {
+        Api::namespaced(client, self.metadata.namespace.as_deref().unwrap_or_default())
+    }
 }
 
 impl Reported for KeyVault {
     const KIND: &'static str = "KeyVault";
+
+    fn api(&self, client: Client) -> Api<Self> {
+        Api::namespaced(client, self.metadata.namespace.as_deref().unwrap_or_default())
+    }
+}
+
+impl Reported for ClusterKeyVault {
+    const KIND: &'static str = "ClusterKeyVault";
+
+    fn api(&self, client: Client) -> Api<Self> {
+        Api::all(client)
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Two objects and one target are decided here, without an API call: the older object has it; of two that were
 //! created in the same second the one that wrote it already, then the lesser name.
 
-use crate::api::{READY, VaultSecretSync, condition};
+use crate::api::{READY, VaultKind, VaultSecretSync, condition};
 use jiff::Timestamp;
 use kube::runtime::watcher::Event;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,10 +15,13 @@ const REFUSED: [&str; 4] = ["TargetNotOwned", "TargetConflict", "TypeMismatch", 
 /// Namespace and name of an object.
 pub(super) type Key = (String, String);
 
+/// Names a connection: the namespace of a `KeyVault`, none for a `ClusterKeyVault`, and the name.
+type VaultKey = (Option<String>, String);
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     target: String,
-    vault: String,
+    vault: VaultKey,
     created: Timestamp,
     /// Whether it wrote its target: timestamps are of whole seconds, and the mark on the Secret does not change hands.
     wrote: bool,
@@ -38,8 +41,8 @@ struct Inner {
     objects: BTreeMap<Key, Entry>,
     /// (namespace, target) to the claims on it, the best first.
     claims: HashMap<Key, BTreeSet<Claim>>,
-    /// (namespace, connection) to the names of the objects that use it.
-    users: HashMap<Key, BTreeSet<String>>,
+    /// The objects that use a connection. Ordered, so that those of one namespace are found at once.
+    users: BTreeMap<VaultKey, BTreeSet<Key>>,
     /// Per scope, what a relist has shown so far.
     relists: HashMap<Option<String>, BTreeSet<Key>>,
 }
@@ -97,11 +100,52 @@ impl Index {
         (*best != name).then(|| best.clone())
     }
 
-    /// The objects that use a connection of a namespace.
+    /// The objects that use a `KeyVault` of a namespace.
     pub(super) fn users(&self, namespace: &str, vault: &str) -> Vec<Key> {
+        self.users_of(&(Some(namespace.to_owned()), vault.to_owned()))
+    }
+
+    /// The objects that use a `ClusterKeyVault`.
+    pub(super) fn cluster_users(&self, vault: &str) -> Vec<Key> {
+        self.users_of(&(None, vault.to_owned()))
+    }
+
+    fn users_of(&self, vault: &VaultKey) -> Vec<Key> {
+        self.lock().users.get(vault).into_iter().flatten().cloned().collect()
+    }
+
+    /// The objects that use any `ClusterKeyVault`; of one namespace, or of all.
+    pub(super) fn all_cluster_users(&self, namespace: Option<&str>) -> Vec<Key> {
         let inner = self.lock();
-        let names = inner.users.get(&(namespace.to_owned(), vault.to_owned()));
-        names.into_iter().flatten().map(|name| (namespace.to_owned(), name.clone())).collect()
+        let shared = inner.users.range((None, String::new())..).take_while(|((own, _), _)| own.is_none());
+        let users = shared.flat_map(|(_, users)| users);
+        users.filter(|user| namespace.is_none_or(|namespace| user.0 == namespace)).cloned().collect()
+    }
+
+    /// Whether any object uses a `ClusterKeyVault`.
+    pub(super) fn is_used(&self, vault: &str) -> bool {
+        self.lock().users.contains_key(&(None, vault.to_owned()))
+    }
+
+    /// The namespaces with objects that use a `ClusterKeyVault`, in order.
+    pub(super) fn namespaces_of(&self, vault: &str) -> Vec<String> {
+        let inner = self.lock();
+        let users = inner.users.get(&(None, vault.to_owned()));
+        let mut namespaces: Vec<String> = Vec::new();
+        for (namespace, _) in users.into_iter().flatten() {
+            if namespaces.last() != Some(namespace) {
+                namespaces.push(namespace.clone());
+            }
+        }
+        namespaces
+    }
+
+    /// The names of the `KeyVault`s of a namespace that objects use, whether they exist or not.
+    pub(super) fn vaults_in_use(&self, namespace: &str) -> Vec<String> {
+        let inner = self.lock();
+        let from = (Some(namespace.to_owned()), String::new());
+        let own = inner.users.range(from..).take_while(|((own, _), _)| own.as_deref() == Some(namespace));
+        own.map(|((_, name), _)| name.clone()).collect()
     }
 
     /// How many objects have a target to look at.
@@ -133,7 +177,7 @@ impl Inner {
     fn apply(&mut self, key: Key, object: &VaultSecretSync, change: &mut Change) {
         let entry = Entry {
             target: object.target_name().to_owned(),
-            vault: object.spec.vault_ref.name.clone(),
+            vault: vault_of(&key, object),
             created: object.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             wrote: wrote_target(object),
             probed: has_target(object),
@@ -152,7 +196,7 @@ impl Inner {
         if reordered && claims.len() > 1 {
             change.wake.extend(claims.iter().map(|(_, _, name)| (namespace.clone(), name.clone())));
         }
-        self.users.entry((namespace.clone(), entry.vault.clone())).or_default().insert(name.clone());
+        self.users.entry(entry.vault.clone()).or_default().insert(key.clone());
         self.objects.insert(key, entry);
     }
 
@@ -168,7 +212,12 @@ impl Inner {
         let entry = self.objects.remove(key)?;
         let (namespace, name) = key;
         unlink_from(&mut self.claims, &(namespace.clone(), entry.target.clone()), &entry.claim(name));
-        unlink_from(&mut self.users, &(namespace.clone(), entry.vault.clone()), name);
+        if let Some(users) = self.users.get_mut(&entry.vault) {
+            users.remove(key);
+            if users.is_empty() {
+                self.users.remove(&entry.vault);
+            }
+        }
         Some(entry)
     }
 }
@@ -191,6 +240,15 @@ fn unlink_from<T: Ord>(map: &mut HashMap<Key, BTreeSet<T>>, key: &Key, value: &T
             map.remove(key);
         }
     }
+}
+
+fn vault_of(key: &Key, object: &VaultSecretSync) -> VaultKey {
+    let vault = &object.spec.vault_ref;
+    let namespace = match vault.kind {
+        VaultKind::KeyVault => Some(key.0.clone()),
+        VaultKind::ClusterKeyVault => None,
+    };
+    (namespace, vault.name.clone())
 }
 
 fn has_target(object: &VaultSecretSync) -> bool {
@@ -268,6 +326,32 @@ mod tests {
         index.observe(None, &Event::InitApply(object("b", "b", 1)));
         assert_eq!(index.observe(None, &Event::InitDone).gone, [key("a")]);
         assert_eq!(index.users("shop", "default"), [key("b")]);
+    }
+
+    #[test]
+    fn the_users_of_a_shared_connection_are_found_over_all_namespaces() {
+        let index = Index::default();
+        for (namespace, name, kind, vault) in [
+            ("shop", "a", VaultKind::ClusterKeyVault, "prod"),
+            ("shop", "b", VaultKind::ClusterKeyVault, "prod"),
+            ("shop", "c", VaultKind::KeyVault, "prod"),
+            ("shop", "d", VaultKind::KeyVault, "test"),
+            ("billing", "a", VaultKind::ClusterKeyVault, "test"),
+            ("billing", "b", VaultKind::ClusterKeyVault, "prod"),
+        ] {
+            let mut object = object(name, name, 1);
+            object.metadata.namespace = Some(namespace.to_owned());
+            object.spec.vault_ref = VaultRef { kind, name: vault.to_owned() };
+            index.observe(None, &Event::Apply(object));
+        }
+        let billing = |name: &str| ("billing".to_owned(), name.to_owned());
+        assert_eq!(index.cluster_users("prod"), [billing("b"), key("a"), key("b")]);
+        assert_eq!(index.users("shop", "prod"), [key("c")]);
+        assert_eq!(index.namespaces_of("prod"), ["billing", "shop"]);
+        assert_eq!(index.vaults_in_use("shop"), ["prod", "test"]);
+        assert!(index.vaults_in_use("billing").is_empty());
+        assert_eq!(index.all_cluster_users(Some("billing")), [billing("b"), billing("a")]);
+        assert_eq!(index.all_cluster_users(None).len(), 4);
     }
 
     #[test]

@@ -1,22 +1,51 @@
 //! The status of a connection: what the plane knows of it, said once for all its objects.
 
 use super::Context;
+use super::api_server::Reported;
 use super::backoff::backoff;
 use super::connection::connection;
 use super::error::Error;
+use super::place::too_many;
 use super::report::{Notice, publish};
 use crate::api::{KeyVault, KeyVaultStatus, READY, Reason, STALLED, condition, set_condition};
 use crate::vault::HealthState;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
+use kube::core::object::HasStatus;
 use kube::runtime::controller::Action;
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a connection that is one too many looks whether there is a place by now.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// What is to be said of a connection.
-struct Verdict {
+pub(super) enum Said {
+    /// Nothing new was learned; what was learned of this very spec stands.
+    Nothing,
+    /// This.
+    Verdict(Verdict),
+}
+
+/// A verdict on a connection.
+pub(super) struct Verdict {
     status: &'static str,
     reason: Reason,
     message: String,
+}
+
+impl Said {
+    /// Ready=True.
+    pub(super) const fn working(message: String) -> Self {
+        Self::Verdict(Verdict { status: "True", reason: Reason::Connected, message })
+    }
+
+    /// Ready=False.
+    pub(super) const fn failing(reason: Reason, message: String) -> Self {
+        Self::Verdict(Verdict { status: "False", reason, message })
+    }
 }
 
 /// Writes the status of a connection where it says something new.
@@ -24,54 +53,77 @@ pub(super) async fn reconcile(vault: Arc<KeyVault>, context: Arc<Context>) -> Re
     if vault.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let known = connection(&vault);
-    let health = known.as_ref().ok().and_then(|connection| context.plane.health(connection));
-    let verdict = match (&known, health.map(|health| health.state)) {
-        (Err(sentence), _) => {
-            Some(Verdict { status: "False", reason: Reason::VaultInvalid, message: sentence.clone() })
-        }
-        (Ok(_), Some(HealthState::Working)) => Some(Verdict {
-            status: "True",
-            reason: Reason::Connected,
-            message: "The vault answers through this connection.".to_owned(),
-        }),
-        (Ok(_), Some(HealthState::Failing { failure, .. })) => Some(Verdict {
-            status: "False",
-            reason: failure.reason().parse().unwrap_or(Reason::ServiceUnavailable),
-            message: failure.to_string(),
-        }),
-        // Nothing new was learned; what was learned of this very spec stands.
-        (Ok(_), Some(HealthState::Unproven) | None) => not_proven(&vault),
-    };
-    let Some(verdict) = verdict else { return Ok(Action::await_change()) };
-    let new = status(&vault, &verdict, context.now());
-    if vault.status.as_ref() == Some(&new) {
-        return Ok(Action::await_change());
+    if let Some(sentence) = too_many(&context, &vault) {
+        say(&context, vault.as_ref(), Said::failing(Reason::TooManyConnections, sentence)).await?;
+        return Ok(Action::requeue(LOOK_AGAIN));
     }
-    context.server.write_status(vault.as_ref(), vault.status.as_ref(), &new).await?;
-    if let Some(notice) = notice(vault.status.as_ref(), verdict) {
-        let (namespace, name) = (vault.namespace().unwrap_or_default(), vault.name_any());
-        if notice.warning {
-            tracing::warn!(namespace, keyvault = name, reason = notice.reason, "{}", notice.note);
-        } else {
-            tracing::info!(namespace, keyvault = name, reason = notice.reason, "{}", notice.note);
-        }
-        publish(&context, vault.as_ref(), notice).await;
-    }
+    say(&context, vault.as_ref(), judge(&context, &vault)).await?;
     Ok(Action::await_change())
+}
+
+fn judge(context: &Context, vault: &KeyVault) -> Said {
+    let connection = match connection(vault) {
+        Err(sentence) => return Said::failing(Reason::VaultInvalid, sentence),
+        Ok(connection) => connection,
+    };
+    match context.plane.health(&connection).map(|health| health.state) {
+        Some(HealthState::Working) => Said::working("The vault answers through this connection.".to_owned()),
+        Some(HealthState::Failing { failure, .. }) => {
+            let reason = failure.reason().parse().unwrap_or(Reason::ServiceUnavailable);
+            Said::failing(reason, failure.to_string())
+        }
+        Some(HealthState::Unproven) | None => Said::Nothing,
+    }
+}
+
+/// Writes what is to be said where it is new; on a change of Ready, an event and a line of the log too.
+pub(super) async fn say<K>(context: &Context, vault: &K, said: Said) -> Result<(), Error>
+where
+    K: Reported + HasStatus<Status = KeyVaultStatus> + Clone + DeserializeOwned + Debug,
+{
+    let verdict = match said {
+        Said::Verdict(verdict) => verdict,
+        Said::Nothing => match not_proven(vault) {
+            Some(verdict) => verdict,
+            None => return Ok(()),
+        },
+    };
+    let new = status(vault, &verdict, context.now());
+    if vault.status() == Some(&new) {
+        return Ok(());
+    }
+    context.server.write_status(vault, vault.status(), &new).await?;
+    if let Some(notice) = notice(vault.status(), verdict) {
+        let (kind, namespace, name) = (K::KIND, vault.meta().namespace.as_deref(), vault.name_any());
+        if notice.warning {
+            tracing::warn!(kind, namespace, name, reason = notice.reason, "{}", notice.note);
+        } else {
+            tracing::info!(kind, namespace, name, reason = notice.reason, "{}", notice.note);
+        }
+        publish(context, vault, notice).await;
+    }
+    Ok(())
 }
 
 /// After a failure of the API server: again, later.
 #[expect(clippy::needless_pass_by_value, reason = "the signature is kube's")]
-pub(super) fn after_error(vault: Arc<KeyVault>, error: &Error, _context: Arc<Context>) -> Action {
-    let name = vault.name_any();
-    tracing::warn!(namespace = vault.namespace(), keyvault = name, reason = error.reason(), "{error}");
+pub(super) fn after_error<K: Reported>(vault: Arc<K>, error: &Error, _context: Arc<Context>) -> Action {
+    let (kind, name) = (K::KIND, vault.name_any());
+    tracing::warn!(kind, namespace = vault.meta().namespace, name, reason = error.reason(), "{error}");
     Action::requeue(backoff(error, 3, &name))
 }
 
-fn not_proven(vault: &KeyVault) -> Option<Verdict> {
-    let said = vault.status.as_ref().and_then(|status| condition(&status.conditions, READY));
-    let of_this_spec = said.is_some_and(|said| said.observed_generation == vault.metadata.generation);
+fn not_proven<K>(vault: &K) -> Option<Verdict>
+where
+    K: Reported + HasStatus<Status = KeyVaultStatus>,
+{
+    let said = vault.status().and_then(|status| condition(&status.conditions, READY));
+    // What stood in the way of the connection as a whole stands no more.
+    let obstacle = [Reason::TooManyConnections, Reason::SelectorsDisabled, Reason::VaultInvalid];
+    let of_this_spec = said.is_some_and(|said| {
+        said.observed_generation == vault.meta().generation
+            && !obstacle.iter().any(|reason| reason.as_str() == said.reason)
+    });
     (!of_this_spec).then(|| Verdict {
         status: "Unknown",
         reason: Reason::NotProven,
@@ -79,9 +131,12 @@ fn not_proven(vault: &KeyVault) -> Option<Verdict> {
     })
 }
 
-fn status(vault: &KeyVault, verdict: &Verdict, now: Timestamp) -> KeyVaultStatus {
-    let mut new = vault.status.clone().unwrap_or_default();
-    let generation = vault.metadata.generation;
+fn status<K>(vault: &K, verdict: &Verdict, now: Timestamp) -> KeyVaultStatus
+where
+    K: Reported + HasStatus<Status = KeyVaultStatus>,
+{
+    let mut new = vault.status().cloned().unwrap_or_default();
+    let generation = vault.meta().generation;
     new.observed_generation = generation;
     let (reason, message) = (verdict.reason, verdict.message.clone());
     set_condition(&mut new.conditions, READY, verdict.status, reason, message.clone(), generation, now);

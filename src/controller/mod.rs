@@ -9,13 +9,17 @@
 mod api_server;
 mod apply;
 mod backoff;
+mod cluster_vault;
+mod cluster_vaults;
 mod connection;
 mod error;
 mod index;
 mod keyvault;
 mod memory;
 mod metrics;
+mod namespace_labels;
 mod pace;
+mod place;
 mod reconcile;
 mod report;
 mod token_request;
@@ -29,6 +33,7 @@ pub use error::Error;
 use crate::api::KeyVault;
 use crate::vault::{Credentials, Limits, Plane, Transport, VaultMetrics, Wake};
 use api_server::ApiServer;
+use cluster_vaults::ClusterVaults;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, select_all};
 use index::Index;
@@ -37,11 +42,13 @@ use kube::Client;
 use kube::runtime::reflector::{ObjectRef, Store};
 use memory::Memories;
 use metrics::ObjectMetrics;
+use namespace_labels::NamespaceLabels;
 use prometheus::Registry;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use thiserror::Error;
 use token_request::TokenRequests;
 use tokio::sync::mpsc::UnboundedReceiver;
 use triggers::Triggers;
@@ -61,6 +68,12 @@ pub struct Settings {
     pub stale_after: Option<Duration>,
     /// The floor of every refresh interval.
     pub min_refresh_interval: Duration,
+    /// Whether grants may select namespaces by their labels, which takes the right to watch namespaces.
+    pub namespace_selectors: bool,
+    /// How many `KeyVault`s objects of one namespace may use at once.
+    pub max_connections_per_namespace: usize,
+    /// How long to wait before `ClusterKeyVault`s are tried again that could not be watched.
+    pub shared_retry: Duration,
     /// What the plane may ask of a vault.
     pub limits: Limits,
     /// What the operator proves identities with that are not ServiceAccounts'.
@@ -78,6 +91,8 @@ struct Context {
     memories: Memories,
     triggers: Triggers,
     vaults: Vec<Store<KeyVault>>,
+    cluster_vaults: ClusterVaults,
+    namespace_labels: NamespaceLabels,
     metrics: ObjectMetrics,
     settings: Settings,
 }
@@ -107,10 +122,23 @@ impl Readiness {
     }
 }
 
+/// Why the controllers do not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A metric is registered twice.
+    #[error("metrics cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+    /// Namespaces may not be read, though grants are to select them.
+    #[error(
+        "--namespace-selectors is set and the API server does not let vaultsync read namespaces: grant list and watch on namespaces (chart: settings.namespaceSelectors), or leave the flag out"
+    )]
+    NamespacesForbidden,
+}
+
 /// Runs the controllers until `shutdown`, letting rounds under way finish.
 ///
 /// # Errors
-/// When metrics cannot be registered, because they are already.
+/// See [`StartError`].
 pub async fn run(
     settings: Settings,
     client: Client,
@@ -118,7 +146,7 @@ pub async fn run(
     registry: &Registry,
     readiness: Readiness,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), prometheus::Error> {
+) -> Result<(), StartError> {
     let server = ApiServer::new(client);
     let assertions = Arc::new(TokenRequests(server.clone()));
     let vault_metrics = VaultMetrics::new(registry)?;
@@ -154,17 +182,27 @@ pub async fn run(
         memories: Memories::default(),
         triggers,
         vaults,
+        cluster_vaults: ClusterVaults::default(),
+        namespace_labels: NamespaceLabels::new(settings.namespace_selectors),
         metrics,
         settings,
     });
+    if context.settings.namespace_selectors && namespace_labels::is_refused(&context).await {
+        return Err(StartError::NamespacesForbidden);
+    }
     let mut tasks: Vec<BoxFuture<'static, ()>> = Vec::new();
     for (watch, triggered) in watches {
         tasks.push(watch.run(Arc::clone(&context), triggered, readiness.clone(), shutdown.clone()).boxed());
     }
+    tasks.push(cluster_vaults::watch_all(Arc::clone(&context), shutdown.clone()).boxed());
     let graceful = futures::future::join_all(tasks).map(|_| ()).boxed();
-    let support =
-        vec![graceful, wakes::deliver(Arc::clone(&context), wakes).boxed(), pace::probe(context).boxed()];
-    // The watches end with the shutdown; the other two never do.
+    let support = vec![
+        graceful,
+        wakes::deliver(Arc::clone(&context), wakes).boxed(),
+        namespace_labels::watch(Arc::clone(&context)).boxed(),
+        pace::probe(context).boxed(),
+    ];
+    // The first end with the shutdown; the others never do.
     select_all(support).await;
     Ok(())
 }

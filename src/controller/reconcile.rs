@@ -3,14 +3,14 @@
 use super::Context;
 use super::apply::Target;
 use super::backoff::backoff;
-use super::connection::connection;
 use super::error::Error;
 use super::index::key_of;
 use super::memory::{Blocked, Memory, Unfinished};
+use super::place::{Place, Usable, place};
 use super::report;
-use crate::api::{KeyVault, READY, VaultSecretSync, condition, fnv1a};
+use crate::api::{READY, Reason, VaultKind, VaultSecretSync, condition, fnv1a};
 use crate::plan::{self, Input, Seen, Step, UsedSource, Vault, Verdict};
-use crate::vault::{Attributes, Connection, HealthState, Reply, User, Want};
+use crate::vault::{Attributes, HealthState, Reply, User, Want};
 use kube::runtime::controller::Action;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -43,10 +43,24 @@ pub(super) async fn reconcile(shown: Arc<VaultSecretSync>, context: Arc<Context>
     }
     // A round may outlive its object.
     if context.index.contains(&key) {
-        context.memories.keep(key, memory);
+        context.memories.keep(key.clone(), memory);
     }
     timer.observe_duration();
     let verdict = result?;
+    if verdict.status.is_some() {
+        let vault = &object.spec.vault_ref;
+        // Some things show only in the use of a connection, which itself has not changed: that it is one too many, or
+        // works through a handle that it shares.
+        match (verdict.reason, vault.kind) {
+            (Some(Reason::TooManyConnections), VaultKind::KeyVault) => {
+                context.triggers.vault(&key.0, &vault.name);
+            }
+            (_, VaultKind::ClusterKeyVault) if !context.cluster_vaults.is_ready(&vault.name) => {
+                context.cluster_vaults.report(&vault.name);
+            }
+            _ => {}
+        }
+    }
     Ok(verdict.next.map_or_else(Action::await_change, Action::requeue))
 }
 
@@ -63,8 +77,7 @@ async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory)
     let key = key_of(object);
     let user = user_of(object);
     let sources = plan::sources(&object.spec);
-    let found = context.vault(&key.0, &object.spec.vault_ref.name);
-    let place = found.as_deref().map(|vault| connection(vault).map(|connection| (vault, connection)));
+    let place = sources.as_ref().map_or(Place::Unknown, |sources| place(context, object, sources));
     let rival = context.index.rival(object);
     let ignored = key.0 == "kube-system" || context.settings.own_namespace.as_ref() == Some(&key.0);
     let idle =
@@ -80,8 +93,8 @@ async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory)
     let judged = blocked.as_ref().map(|blocked| blocked.judged.as_slice());
     for _ in 0..MOST_STEPS {
         let asked = match (&place, &sources) {
-            (Some(Ok((vault, connection))), Ok(sources)) if !idle => {
-                Some(ask(context, object, vault, connection, sources, judged, &demanded))
+            (Place::Usable(usable), Ok(sources)) if !idle => {
+                Some(ask(context, object, usable, sources, judged, &demanded))
             }
             _ => {
                 // What is not read any more is not polled any more.
@@ -90,11 +103,11 @@ async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory)
             }
         };
         let vault = match (&place, &asked) {
-            (Some(Ok((_, connection))), Some((_, reply))) => {
-                Vault::Found { url: connection.url.as_str(), reply }
+            (Place::Usable(Usable { connection, permits, .. }), Some((_, reply))) => {
+                Vault::Found { url: connection.url.as_str(), reply, permits }
             }
-            (Some(Err(sentence)), _) => Vault::Invalid(sentence.clone()),
-            _ => Vault::NotFound,
+            (Place::Unusable(problem), _) => Vault::Unusable(problem.clone()),
+            (Place::Unknown | Place::Usable(_), _) => Vault::Unknown,
         };
         let users = asked.as_ref().map_or(0, |(_, reply)| reply.health.users);
         let step = plan::plan(&Input {
@@ -109,7 +122,7 @@ async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory)
             verified: memory.verified.as_ref(),
             probe,
             blocked: blocked.is_some(),
-            stale_after: stale_after(context, object, found.as_deref(), users),
+            stale_after: stale_after(context, object, &place, users),
             now: context.now(),
         });
         match step {
@@ -155,40 +168,38 @@ fn user_of(object: &VaultSecretSync) -> User {
 fn ask(
     context: &Context,
     object: &VaultSecretSync,
-    vault: &KeyVault,
-    connection: &Connection,
+    usable: &Usable,
     sources: &[UsedSource],
     judged: Option<&[Option<Attributes>]>,
     demanded: &BTreeSet<usize>,
 ) -> (Vec<Want>, Reply) {
     let floor = context.settings.min_refresh_interval;
-    let interval = plan::interval(object, &vault.spec.min_refresh_interval, floor);
+    let connection = &usable.connection;
+    let interval = plan::interval(object, &usable.min_refresh_interval, floor);
     let wants = plan::wants(object, connection.url.as_str(), sources, interval, judged, demanded);
     let mut reply = context.plane.ask(&user_of(object), connection, &wants);
     // A restart forgets for how long the vault has been silent; the KeyVault's condition does not.
     if matches!(reply.health.state, HealthState::Failing { .. }) {
-        reply.unconfirmed_for = reply.unconfirmed_for.max(not_ready_for(context, vault));
+        reply.unconfirmed_for = reply.unconfirmed_for.max(not_ready_for(context, usable));
     }
     (wants, reply)
 }
 
-fn not_ready_for(context: &Context, vault: &KeyVault) -> Option<Duration> {
-    let conditions = &vault.status.as_ref()?.conditions;
+fn not_ready_for(context: &Context, usable: &Usable) -> Option<Duration> {
+    let conditions = &usable.status.as_ref()?.conditions;
     let ready = condition(conditions, READY).filter(|ready| ready.status == "False")?;
     Duration::try_from(context.now().duration_since(ready.last_transition_time.0)).ok()
 }
 
 /// How long this object's values may go unconfirmed: as set, or three intervals and at least 15 minutes; plus its
 /// place in a queue with the connection's other users.
-fn stale_after(
-    context: &Context,
-    object: &VaultSecretSync,
-    vault: Option<&KeyVault>,
-    users: usize,
-) -> Duration {
+fn stale_after(context: &Context, object: &VaultSecretSync, place: &Place, users: usize) -> Duration {
     const LEAST: Duration = Duration::from_secs(15 * 60);
     let base = context.settings.stale_after.unwrap_or_else(|| {
-        let floor = vault.map_or("", |vault| vault.spec.min_refresh_interval.as_str());
+        let floor = match place {
+            Place::Usable(usable) => usable.min_refresh_interval.as_str(),
+            Place::Unknown | Place::Unusable(_) => "",
+        };
         (plan::interval(object, floor, context.settings.min_refresh_interval) * 3).max(LEAST)
     });
     let queue = u64::try_from(users / STALE_PER_SECOND).unwrap_or_default();

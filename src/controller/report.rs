@@ -96,7 +96,8 @@ fn notice(old: Option<&VaultSecretSyncStatus>, verdict: &Verdict, target: &str) 
 /// Publishes an event about an object; a failure is logged and nothing else.
 pub(super) async fn publish<K: Reported>(context: &Context, object: &K, notice: Notice) {
     let metadata = object.meta();
-    let namespace = metadata.namespace.clone().unwrap_or_default();
+    // Events about what has no namespace live in this one; the API server takes them nowhere else.
+    let namespace = metadata.namespace.clone().unwrap_or_else(|| "default".to_owned());
     let mut note = notice.note;
     if note.len() > MOST_NOTE {
         let end = (0..=MOST_NOTE).rev().find(|end| note.is_char_boundary(*end)).unwrap_or_default();

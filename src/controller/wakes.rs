@@ -1,8 +1,9 @@
 //! Carries the plane's wake-ups to the queues.
 
-use super::connection::connection;
+use super::connection::{cluster_connection, connection};
 use super::{Context, Wakes};
 use crate::vault::{Connection, Wake};
+use kube::ResourceExt as _;
 use kube::runtime::reflector::Store;
 use std::sync::Arc;
 
@@ -32,6 +33,20 @@ fn wake_connection(context: &Context, changed: &Connection) {
         context.triggers.vault(namespace, name);
         for object in context.index.users(namespace, name) {
             context.triggers.object(&object);
+        }
+    }
+    for vault in context.cluster_vaults.all() {
+        let name = vault.name_any();
+        let reads = |namespace: &String| cluster_connection(&vault, namespace).as_ref() == Ok(changed);
+        let namespaces: Vec<String> = context.index.namespaces_of(&name).into_iter().filter(reads).collect();
+        if namespaces.is_empty() {
+            continue;
+        }
+        context.cluster_vaults.report(&name);
+        for object in context.index.cluster_users(&name) {
+            if namespaces.binary_search(&object.0).is_ok() {
+                context.triggers.object(&object);
+            }
         }
     }
 }

@@ -188,7 +188,7 @@ async fn ready_after(readiness: Readiness, objects: Store<VaultSecretSync>, vaul
 }
 
 /// A watch that fails is retried by itself, with back-off; it is said at most as often.
-fn log_watch<T, E, Q>(result: &Result<T, kube::runtime::controller::Error<E, Q>>)
+pub(super) fn log_watch<T, E, Q>(result: &Result<T, kube::runtime::controller::Error<E, Q>>)
 where
     E: std::error::Error + 'static,
     Q: std::error::Error + 'static,
@@ -200,7 +200,7 @@ where
 }
 
 /// Category alone: kube's own text may quote what it could not read.
-fn watch_failure<Q: std::error::Error + 'static>(error: &Q) -> String {
+pub(super) fn watch_failure<Q: std::error::Error + 'static>(error: &Q) -> String {
     let error: &(dyn std::error::Error + 'static) = error;
     match error.downcast_ref::<watcher::Error>() {
         Some(

@@ -1,6 +1,8 @@
 //! Builders for tests of the plan: an object, the plane's reply, a Secret as the API server shows it.
 
-use super::{Input, Observed, Seen, Step, UsedSource, Vault, Verdict, Verified, plan, sources};
+use super::{
+    Input, Observed, Permit, Problem, Seen, Step, UsedSource, Vault, Verdict, Verified, plan, sources,
+};
 use crate::api::{
     DataFrom, DataItem, Decode, From, ObjectSecretRef, OnMissing, SecretRef, Target, VaultRef,
     VaultSecretSync, VaultSecretSyncSpec,
@@ -23,6 +25,7 @@ pub(super) fn reading(version: &str, value: &str) -> Reading {
             updated: time,
             expires: None,
             not_before: None,
+            managed: false,
         },
         value: SecretValue::new(Zeroizing::new(value.to_owned())),
     }
@@ -64,6 +67,7 @@ pub(super) struct Scene {
     pub(super) ignored: bool,
     pub(super) rival: Option<String>,
     pub(super) vault_exists: bool,
+    pub(super) permit: Permit,
     pub(super) now: Timestamp,
 }
 
@@ -95,6 +99,7 @@ impl Scene {
             ignored: false,
             rival: None,
             vault_exists: true,
+            permit: Permit::FULL,
             now: Timestamp::from_second(1_750_000_000).unwrap(),
         }
     }
@@ -109,8 +114,12 @@ impl Scene {
             health: Health { state: self.state.clone(), users: 1 },
             unconfirmed_for: self.unconfirmed_for,
         };
-        let vault =
-            if self.vault_exists { Vault::Found { url: URL, reply: &reply } } else { Vault::NotFound };
+        let permits = vec![self.permit; self.answers.len()];
+        let vault = if self.vault_exists {
+            Vault::Found { url: URL, reply: &reply, permits: &permits }
+        } else {
+            Vault::Unusable(Problem::vault_not_found(&self.object.spec.vault_ref))
+        };
         plan(&Input {
             object: &self.object,
             sources: &sources(&self.object.spec),

@@ -8,6 +8,7 @@
 //! [`plan`] is called until it settles. It knows no client and takes the time as an argument. Its order is the
 //! behaviour: what refuses first, wins.
 
+mod grant;
 mod json;
 mod problem;
 mod render;
@@ -24,6 +25,7 @@ mod invariants;
 #[cfg(test)]
 mod tests;
 
+pub use grant::{Permit, Reader, has_selector, permits};
 pub use problem::Problem;
 pub use render::{KeyBytes, MAX_SECRET_BYTES, valid_key};
 pub use sources::{UsedSource, interval, judged, sources, wants};
@@ -72,16 +74,18 @@ pub struct Input<'a> {
 /// The connection of an object.
 #[derive(Debug)]
 pub enum Vault<'a> {
-    /// `vaultRef` names nothing.
-    NotFound,
-    /// It cannot be used; the sentence says why.
-    Invalid(String),
+    /// Not shown yet, so that nothing can be said.
+    Unknown,
+    /// There is none, or this object may not use it.
+    Unusable(Problem),
     /// The plane was asked.
     Found {
         /// The vault's address.
         url: &'a str,
         /// What the plane said.
         reply: &'a Reply,
+        /// As what each source may be read.
+        permits: &'a [Permit],
     },
 }
 
@@ -129,8 +133,8 @@ fn refused_by_spec(input: &Input<'_>) -> Option<Step> {
         Problem::target_conflict(object.target_name(), rival)
     } else {
         match &input.vault {
-            Vault::NotFound => Problem::vault_not_found(&object.spec.vault_ref.name),
-            Vault::Invalid(sentence) => Problem::vault_invalid(&object.spec.vault_ref.name, sentence),
+            Vault::Unknown => return Some(Step::Settle(Verdict::quiet(Outcome::Waiting))),
+            Vault::Unusable(problem) => problem.clone(),
             Vault::Found { .. } => return None,
         }
     };
@@ -211,7 +215,7 @@ fn renders_all(input: &Input<'_>) -> bool {
 fn vault_url<'a>(input: &Input<'a>) -> Option<&'a str> {
     match &input.vault {
         Vault::Found { url, .. } => Some(url),
-        Vault::NotFound | Vault::Invalid(_) => None,
+        Vault::Unknown | Vault::Unusable(_) => None,
     }
 }
 
@@ -223,11 +227,19 @@ fn answers<'a>(input: &Input<'a>) -> (&'a [UsedSource], &'a [Answer]) {
     }
 }
 
+/// As what the source of this index may be read; what nobody permitted is not.
+fn permit(input: &Input<'_>, index: usize) -> Permit {
+    match &input.vault {
+        Vault::Found { permits, .. } => permits.get(index).copied().unwrap_or_default(),
+        Vault::Unknown | Vault::Unusable(_) => Permit::default(),
+    }
+}
+
 /// The plane's reply, where there is a connection.
 fn reply<'a>(input: &Input<'a>) -> Option<&'a Reply> {
     match &input.vault {
         Vault::Found { reply, .. } => Some(reply),
-        Vault::NotFound | Vault::Invalid(_) => None,
+        Vault::Unknown | Vault::Unusable(_) => None,
     }
 }
 

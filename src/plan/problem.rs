@@ -4,8 +4,8 @@
 
 use super::sources::UsedSource;
 use super::target::Refusal;
-use crate::api::{Reason, SecretType, VaultSecretSync, VaultSecretSyncSpec};
-use crate::vault::Failure;
+use crate::api::{Reason, SecretType, VaultKind, VaultRef, VaultSecretSync, VaultSecretSyncSpec};
+use crate::vault::{Failure, SecretName};
 use std::time::Duration;
 
 /// A reason with its sentence.
@@ -48,17 +48,72 @@ impl Problem {
         )
     }
 
-    pub(super) fn vault_not_found(name: &str) -> Self {
+    pub(crate) fn vault_not_found(vault: &VaultRef) -> Self {
+        let place = match vault.kind {
+            VaultKind::KeyVault => " in this namespace",
+            VaultKind::ClusterKeyVault => "",
+        };
         Self::new(
             Reason::VaultNotFound,
+            format!("There is no {vault}{place}: create it, or correct spec.vaultRef."),
+        )
+    }
+
+    /// The kind of the connection cannot be looked at; `sentence` says why.
+    pub(crate) fn vault_unreadable(vault: &VaultRef, sentence: &str) -> Self {
+        Self::new(Reason::VaultNotFound, format!("{vault} cannot be found: {sentence}"))
+    }
+
+    pub(crate) fn vault_invalid(vault: &VaultRef, sentence: &str) -> Self {
+        Self::new(Reason::VaultInvalid, format!("{vault} cannot be used: {sentence}"))
+    }
+
+    pub(crate) fn too_many_connections(vault: &VaultRef, sentence: &str) -> Self {
+        Self::new(Reason::TooManyConnections, format!("{vault} is not used: {sentence}"))
+    }
+
+    /// Names that nothing permits. `selectors`: some grant selects by labels that cannot be read.
+    pub(super) fn not_allowed(
+        vault: &VaultRef,
+        namespace: &str,
+        refused: &[&SecretName],
+        selectors: bool,
+    ) -> Self {
+        const SPELLED_OUT: usize = 4;
+        let names: Vec<&str> = refused.iter().take(SPELLED_OUT).map(|name| name.as_str()).collect();
+        let more = match refused.len().saturating_sub(SPELLED_OUT) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let names = names.join(", ");
+        let hint = if selectors {
+            " Its grants by label do not count, for vaultsync runs without --namespace-selectors."
+        } else {
+            ""
+        };
+        Self::new(
+            Reason::NotAllowed,
             format!(
-                "There is no KeyVault {name} in this namespace: create it, or correct spec.vaultRef.name."
+                "{vault} does not allow namespace {namespace} to read secret {names}{more}: ask its administrator for an item in spec.allow with namespaces {{names: [{namespace}]}} and secrets [{names}].{hint} The Secret keeps its last values."
             ),
         )
     }
 
-    pub(super) fn vault_invalid(name: &str, sentence: &str) -> Self {
-        Self::new(Reason::VaultInvalid, format!("KeyVault {name} cannot be used: {sentence}"))
+    /// A source whose name is permitted, but not as the kind of thing that it is.
+    pub(super) fn kind_not_allowed(spec: &VaultSecretSyncSpec, used: &UsedSource, managed: bool) -> Self {
+        let (source, keys, vault, name) =
+            (used.display(), keys(spec, used), &spec.vault_ref, &used.source.name);
+        let (what, list) = if managed {
+            ("it is the private side of a certificate", "certificates")
+        } else {
+            ("it is not the secret of a certificate", "secrets")
+        };
+        Self::new(
+            Reason::NotAllowed,
+            format!(
+                "{source} ({keys}): {what}, and {vault} does not allow this namespace to read it as such: ask its administrator for {list} [{name}] in spec.allow. These keys keep their last value."
+            ),
+        )
     }
 
     pub(super) fn missing_key(type_: SecretType, key: &str) -> Self {
@@ -138,24 +193,24 @@ impl Problem {
         }
     }
 
-    pub(super) fn outage(vault: &str, failure: &Failure) -> Self {
-        Self::new(super::render::failure_reason(failure.reason()), format!("KeyVault {vault}: {failure}"))
+    pub(super) fn outage(vault: &VaultRef, failure: &Failure) -> Self {
+        Self::new(super::render::failure_reason(failure.reason()), format!("{vault}: {failure}"))
     }
 
-    pub(super) fn drifted(vault: &str, target: &str) -> Self {
+    pub(super) fn drifted(vault: &VaultRef, target: &str) -> Self {
         Self::new(
             Reason::Drifted,
             format!(
-                "Secret {target} was edited or deleted, and KeyVault {vault} does not answer, so its values cannot be restored yet: see the KeyVault's condition."
+                "Secret {target} was edited or deleted, and {vault} does not answer, so its values cannot be restored yet: see its condition."
             ),
         )
     }
 
-    pub(super) fn stale(vault: &str, allowed: Duration) -> Self {
+    pub(super) fn stale(vault: &VaultRef, allowed: Duration) -> Self {
         Self::new(
             Reason::Stale,
             format!(
-                "KeyVault {vault} has confirmed nothing for more than {}s; the Secret keeps the last values. See the KeyVault's condition.",
+                "{vault} has confirmed nothing for more than {}s; the Secret keeps the last values. See its condition.",
                 allowed.as_secs()
             ),
         )

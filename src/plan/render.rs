@@ -4,6 +4,7 @@
 
 use super::json::{Absent, Json};
 use super::sources::UsedSource;
+use super::{Input, answers, permit};
 use crate::api::{DataItem, Decode, OnMissing, Reason, VaultSecretSyncSpec};
 use crate::vault::{Answer, Reading};
 use base64::Engine as _;
@@ -69,15 +70,19 @@ impl Rendered {
 
 /// Renders every key of the spec from the answers.
 #[must_use]
-pub(super) fn render(spec: &VaultSecretSyncSpec, sources: &[UsedSource], answers: &[Answer]) -> Rendered {
+pub(super) fn render(input: &Input<'_>) -> Rendered {
+    let spec = &input.object.spec;
+    let (sources, answers) = answers(input);
+    let answers: Vec<Rated<'_>> =
+        answers.iter().enumerate().map(|(index, answer)| rate(input, index, answer)).collect();
     let mut rendered = Rendered { complete: true, ..Rendered::default() };
-    for (index, (used, answer)) in sources.iter().zip(answers).enumerate() {
+    for (index, (used, answer)) in sources.iter().zip(&answers).enumerate() {
         render_data(spec, index, used, answer, &mut rendered);
     }
     let of_data: BTreeSet<&str> = spec.data.iter().map(|item| item.key.as_str()).collect();
     let mut given: BTreeMap<String, (usize, KeyBytes)> = BTreeMap::new();
     let mut doubled: BTreeSet<String> = BTreeSet::new();
-    for (index, (used, answer)) in sources.iter().zip(answers).enumerate() {
+    for (index, (used, answer)) in sources.iter().zip(&answers).enumerate() {
         if used.data_from.is_empty() {
             continue;
         }
@@ -104,20 +109,42 @@ pub(super) fn render(spec: &VaultSecretSyncSpec, sources: &[UsedSource], answers
     rendered
 }
 
+/// What an answer gives for the Secret.
+enum Rated<'a> {
+    /// A value that the object may use.
+    Value(&'a Reading),
+    /// None, for a reason of the source.
+    Refused(Reason),
+    /// Nothing new.
+    Silent,
+}
+
+/// The one place where values pass: one that the object may not use goes no further.
+fn rate<'a>(input: &Input<'_>, index: usize, answer: &'a Answer) -> Rated<'a> {
+    match answer {
+        Answer::Read(reading) if permit(input, index).covers(reading.attributes.managed) => {
+            Rated::Value(reading)
+        }
+        Answer::Read(_) => Rated::Refused(Reason::NotAllowed),
+        Answer::Failed(failure) => Rated::Refused(failure_reason(failure.reason())),
+        Answer::Unchanged | Answer::Pending => Rated::Silent,
+    }
+}
+
 fn render_data(
     spec: &VaultSecretSyncSpec,
     index: usize,
     used: &UsedSource,
-    answer: &Answer,
+    answer: &Rated<'_>,
     rendered: &mut Rendered,
 ) {
     let items: Vec<&DataItem> = used.data.iter().filter_map(|&place| spec.data.get(place)).collect();
     let mut removed = 0;
     for item in &items {
         let outcome = match answer {
-            Answer::Read(reading) => key_bytes(item, reading).map_err(Some),
-            Answer::Failed(failure) => Err(Some(failure_reason(failure.reason()))),
-            Answer::Unchanged | Answer::Pending => Err(None),
+            Rated::Value(reading) => key_bytes(item, reading).map_err(Some),
+            Rated::Refused(reason) => Err(Some(*reason)),
+            Rated::Silent => Err(None),
         };
         match outcome {
             Ok(bytes) => {
@@ -153,7 +180,7 @@ fn render_object(
     spec: &VaultSecretSyncSpec,
     index: usize,
     used: &UsedSource,
-    answer: &Answer,
+    answer: &Rated<'_>,
     rendered: &mut Rendered,
 ) -> Vec<(String, KeyBytes)> {
     let removes = used
@@ -162,18 +189,17 @@ fn render_object(
         .filter_map(|&place| spec.data_from.get(place))
         .any(|item| item.on_missing == OnMissing::Remove);
     let reading = match answer {
-        Answer::Read(reading) => reading,
-        Answer::Failed(failure) => {
-            let reason = failure_reason(failure.reason());
-            if reason == Reason::SecretNotFound && removes {
+        Rated::Value(reading) => reading,
+        Rated::Refused(reason) => {
+            if *reason == Reason::SecretNotFound && removes {
                 rendered.missing.insert(index);
             } else {
                 rendered.complete = false;
-                rendered.problem(index, reason);
+                rendered.problem(index, *reason);
             }
             return Vec::new();
         }
-        Answer::Unchanged | Answer::Pending => {
+        Rated::Silent => {
             rendered.complete = false;
             return Vec::new();
         }

@@ -138,6 +138,7 @@ fn attributes(entry: &EntryStatus) -> Option<Attributes> {
         updated: entry.updated.as_ref().map(|time| time.0),
         expires: entry.expires.as_ref().map(|time| time.0),
         not_before: entry.not_before.as_ref().map(|time| time.0),
+        managed: entry.managed,
     })
 }
 
@@ -151,6 +152,7 @@ pub(super) fn of_value(reason: Reason) -> bool {
             | Reason::DecodeFailed
             | Reason::DuplicateKey
             | Reason::InvalidKey
+            | Reason::NotAllowed
             | Reason::Synced
     )
 }

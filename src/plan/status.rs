@@ -3,6 +3,7 @@
 use super::render::Rendered;
 use super::sources::{UsedSource, entry};
 use super::target::{Observed, Seen, manager_of};
+use super::write::is_known_refused;
 use super::{Input, Problem, answers, pending_request, remembered, vault_url};
 use crate::api::{
     EntryKind, EntryStatus, FORMAT, READY, Reason, STALLED, TargetStatus, VaultSecretSync,
@@ -196,8 +197,12 @@ fn entry_after(
         Answer::Unchanged | Answer::Pending => None,
     };
     let reason = if matches!(answer, Answer::Unchanged | Answer::Pending) {
-        // Nothing new was said: what was wrong with the value still is.
-        after.state.parse::<Reason>().ok().filter(|reason| *reason != Reason::Synced)
+        // Nothing new was said: what was wrong with the value still is; whether it may be used is asked anew.
+        let refused = is_known_refused(input, index, used).then_some(Reason::NotAllowed);
+        refused.or_else(|| {
+            let said = after.state.parse::<Reason>().ok();
+            said.filter(|reason| !matches!(reason, Reason::Synced | Reason::NotAllowed))
+        })
     } else {
         rendered.problems.get(&index).copied()
     };
@@ -213,7 +218,11 @@ fn entry_after(
     }
     if let Some(reason) = reason {
         reason.as_str().clone_into(&mut after.state);
-        let problem = Problem::of_source(spec, used, reason, failure);
+        let problem = if reason == Reason::NotAllowed {
+            Problem::kind_not_allowed(spec, used, after.managed)
+        } else {
+            Problem::of_source(spec, used, reason, failure)
+        };
         (after, Some(problem))
     } else {
         validity(&after, input.now).clone_into(&mut after.state);
@@ -239,13 +248,16 @@ fn set_attributes(entry: &mut EntryStatus, attributes: &Attributes) {
     entry.updated = time(attributes.updated);
     entry.not_before = time(attributes.not_before);
     entry.expires = time(attributes.expires);
+    entry.managed = attributes.managed;
 }
 
 /// What was read is not what was written.
 fn restore_attributes(entry: &mut EntryStatus, before: Option<&EntryStatus>) {
     let state = std::mem::take(&mut entry.state);
     let (kind, name, pinned) = (entry.kind, std::mem::take(&mut entry.name), entry.pinned);
-    *entry = EntryStatus { kind, name, pinned, state, ..before.cloned().unwrap_or_default() };
+    // Not an attribute of what is in the Secret, but why the source may not be read.
+    let managed = entry.managed;
+    *entry = EntryStatus { kind, name, pinned, managed, state, ..before.cloned().unwrap_or_default() };
 }
 
 /// What to remember of the Secret: as this round left it, or as status had it.

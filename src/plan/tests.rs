@@ -482,3 +482,58 @@ fn a_restart_knows_what_was_read_and_asks_again_only_for_what_failed() {
     assert_eq!(wants[0].known, None);
     assert_eq!(wants[1].known.as_ref().map(|known| known.version.as_str()), Some("v1"));
 }
+
+const SECRETS_ONLY: Permit = Permit { secret: true, certificate: false };
+
+fn of_certificate(version: &str, value: &str) -> Answer {
+    let mut reading = super::fixtures::reading(version, value);
+    reading.attributes.managed = true;
+    Answer::Read(Arc::new(reading))
+}
+
+#[test]
+fn the_secret_of_a_certificate_is_never_written_by_a_grant_for_secrets() {
+    let mut scene = Scene::new(vec![key("A", "one"), key("TLS", "tls")], Vec::new());
+    scene.permit = SECRETS_ONLY;
+    scene.answers = vec![read("v1", "a"), of_certificate("v1", "private")];
+    let Step::Create(new) = scene.step() else { panic!("{:?}", scene.step()) };
+    assert_eq!(new.data.keys().collect::<Vec<_>>(), ["A"]);
+    scene.create();
+    let (status, reason, message) = scene.ready();
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "NotAllowed"));
+    assert!(message.contains("key TLS") && message.contains("certificates [tls]"), "{message}");
+    // Nothing new: it stays refused and costs no read.
+    assert_eq!(scene.verdict().status, None);
+    // Granted: its value is asked for, and written.
+    scene.permit = Permit::FULL;
+    assert_eq!(scene.step(), Step::Read([1].into()));
+    scene.demanded = [1].into();
+    scene.answers = vec![Answer::Unchanged, of_certificate("v1", "private")];
+    let change = change_of(scene.step());
+    assert_eq!(change.set.keys().collect::<Vec<_>>(), ["TLS"]);
+}
+
+#[test]
+fn a_withdrawn_grant_for_certificates_keeps_what_was_written() {
+    let mut scene = Scene::new(vec![key("TLS", "tls")], Vec::new());
+    scene.answers = vec![of_certificate("v1", "private")];
+    scene.create();
+    scene.permit = SECRETS_ONLY;
+    let verdict = scene.settle();
+    assert_eq!((verdict.outcome, verdict.reason), (Outcome::Failed, Some(crate::api::Reason::NotAllowed)));
+    assert_eq!(scene.object.status.as_ref().unwrap().target.as_ref().unwrap().keys, ["TLS"]);
+    // Another version is not written either.
+    scene.answers = vec![of_certificate("v2", "private2")];
+    assert!(matches!(scene.step(), Step::Settle(_)));
+}
+
+#[test]
+fn an_object_that_only_reads_a_certificates_secret_is_created_once_it_is_granted() {
+    let mut scene = Scene::new(vec![key("TLS", "tls")], Vec::new());
+    scene.permit = SECRETS_ONLY;
+    scene.answers = vec![of_certificate("v1", "private")];
+    assert!(scene.settle().blocked);
+    assert!(scene.settle().blocked);
+    scene.permit = Permit::FULL;
+    assert_eq!(scene.step(), Step::Read([0].into()));
+}

@@ -92,13 +92,14 @@ pub(super) fn refused(input: &Input<'_>, problem: Problem) -> Verdict {
     let outcome =
         if problem.reason == Reason::NamespaceTerminating { Outcome::Deleting } else { Outcome::Failed };
     let reason = Some(problem.reason);
-    let next = matches!(input.seen, Seen::Refused(_)).then_some(LOOK_AGAIN);
+    let look_again = matches!(input.seen, Seen::Refused(_)) || problem.reason == Reason::TooManyConnections;
+    let next = look_again.then_some(LOOK_AGAIN);
     Verdict { reason, status: status::refused(input, problem), next, ..Verdict::quiet(outcome) }
 }
 
 /// Values are on their way. Nothing is said, unless the vault is the one that keeps them back.
 pub(super) fn waiting(input: &Input<'_>, drifted: bool) -> Verdict {
-    let vault = &input.object.spec.vault_ref.name;
+    let vault = &input.object.spec.vault_ref;
     let never_written = remembered(input).is_none();
     let problem = outage(input).and_then(|(failure, _)| {
         if drifted {
@@ -129,8 +130,8 @@ pub(super) fn not_written(input: &Input<'_>, rendered: &Rendered, problem: Optio
 
 /// The answers are in and the Secret is as they say, as far as they go.
 pub(super) fn settled(input: &Input<'_>) -> Verdict {
-    let (used, answers) = answers(input);
-    let rendered = render(&input.object.spec, used, answers);
+    let (_, answers) = answers(input);
+    let rendered = render(input);
     let outcome = match input.seen {
         Seen::Written(written) if written.created => Outcome::Created,
         Seen::Written(written) if written.moved => {
@@ -187,7 +188,7 @@ fn conclude(input: &Input<'_>, new: VaultSecretSyncStatus, failed: bool, outcome
 pub(super) fn stale(input: &Input<'_>) -> Option<Problem> {
     let unconfirmed = reply(input)?.unconfirmed_for?;
     (unconfirmed >= input.stale_after)
-        .then(|| Problem::stale(&input.object.spec.vault_ref.name, input.stale_after))
+        .then(|| Problem::stale(&input.object.spec.vault_ref, input.stale_after))
 }
 
 /// When something will be to say though nobody wakes the object: staleness, or a source that begins or ends to be
@@ -197,7 +198,7 @@ fn next(input: &Input<'_>, status: Option<&VaultSecretSyncStatus>) -> Option<Dur
         Vault::Found { reply, .. } => reply.unconfirmed_for.map(|unconfirmed| {
             input.stale_after.checked_sub(unconfirmed).filter(|left| !left.is_zero()).unwrap_or(LOOK_AGAIN)
         }),
-        Vault::NotFound | Vault::Invalid(_) => None,
+        Vault::Unknown | Vault::Unusable(_) => None,
     };
     let validity = status
         .into_iter()

@@ -2,7 +2,11 @@
 
 use super::render::{MAX_KEYS, MAX_SECRET_BYTES, Rendered, render};
 use super::target::{Change, Desired, NewSecret, Observed, Seen, drifted, manager_of};
-use super::{Input, Problem, Step, answers, pending_request, remembered, renders_all, sources, verdict};
+use super::{
+    Input, Problem, Step, UsedSource, answers, pending_request, permit, remembered, renders_all, sources,
+    verdict,
+};
+use crate::api::{EntryStatus, Reason};
 use crate::vault::Answer;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,9 +25,14 @@ pub(super) fn write(input: &Input<'_>) -> Step {
         .zip(answers)
         .enumerate()
         .filter(|(index, (used, answer))| {
-            let needed =
-                all || of_drifted(input, used, &drift) || joins_a_changed_picture(used, answers, input);
-            needed && matches!(answer, Answer::Unchanged) && !input.demanded.contains(index)
+            let needed = all
+                || of_drifted(input, used, &drift)
+                || joins_a_changed_picture(used, answers, input)
+                || is_newly_permitted(input, *index, used);
+            needed
+                && matches!(answer, Answer::Unchanged)
+                && !input.demanded.contains(index)
+                && !is_known_refused(input, *index, used)
         })
         .map(|(index, _)| index)
         .collect();
@@ -34,7 +43,7 @@ pub(super) fn write(input: &Input<'_>) -> Step {
     if answers.iter().any(|answer| matches!(answer, Answer::Pending)) {
         return without_values(input, !drift.is_empty());
     }
-    let rendered = render(&input.object.spec, used, answers);
+    let rendered = render(input);
     match input.seen {
         Seen::Ours(observed) => change(input, &rendered, &drift, all, Some(observed)),
         Seen::Remembered if remembered(input).is_some() => change(input, &rendered, &drift, all, None),
@@ -46,14 +55,14 @@ pub(super) fn write(input: &Input<'_>) -> Step {
 fn says_nothing_new(input: &Input<'_>) -> bool {
     let (used, answers) = answers(input);
     let entries = input.object.status.as_ref().map_or(&[][..], |status| &status.entries);
-    let judged = |used: &super::UsedSource, reason: &str| {
+    let judged = |used: &UsedSource, reason: &str| {
         sources::entry(entries, &used.source)
             .is_some_and(|entry| entry.state == reason || entry.state == super::status::MISSING)
     };
     pending_request(input).is_none()
         && input.demanded.is_empty()
-        && used.iter().zip(answers).all(|(used, answer)| match answer {
-            Answer::Unchanged | Answer::Pending => true,
+        && used.iter().zip(answers).enumerate().all(|(index, (used, answer))| match answer {
+            Answer::Unchanged | Answer::Pending => !is_newly_permitted(input, index, used),
             Answer::Failed(failure) => judged(used, failure.reason()),
             Answer::Read(_) => false,
         })
@@ -78,8 +87,25 @@ pub(super) fn drift(input: &Input<'_>) -> BTreeSet<String> {
     }
 }
 
+/// Whether the source is known to be of a kind that the object may not read: its value would be of no use.
+pub(super) fn is_known_refused(input: &Input<'_>, index: usize, used: &UsedSource) -> bool {
+    known(input, used)
+        .is_some_and(|entry| entry.version.is_some() && !permit(input, index).covers(entry.managed))
+}
+
+/// Whether the source was refused for its kind and is permitted by now.
+fn is_newly_permitted(input: &Input<'_>, index: usize, used: &UsedSource) -> bool {
+    known(input, used).is_some_and(|entry| {
+        entry.state == Reason::NotAllowed.as_str() && permit(input, index).covers(entry.managed)
+    })
+}
+
+fn known<'a>(input: &Input<'a>, used: &UsedSource) -> Option<&'a EntryStatus> {
+    sources::entry(input.object.status.as_ref().map_or(&[][..], |status| &status.entries), &used.source)
+}
+
 /// Whether a source gives one of the drifted keys; a key that no entry of `data` names is from any `dataFrom`.
-fn of_drifted(input: &Input<'_>, used: &super::UsedSource, drift: &BTreeSet<String>) -> bool {
+fn of_drifted(input: &Input<'_>, used: &UsedSource, drift: &BTreeSet<String>) -> bool {
     let spec = &input.object.spec;
     used.keys(spec).iter().any(|key| drift.contains(*key))
         || (!used.data_from.is_empty()
@@ -88,7 +114,7 @@ fn of_drifted(input: &Input<'_>, used: &super::UsedSource, drift: &BTreeSet<Stri
 
 /// Keys that left one JSON object, or stand in two, show only in a complete picture: once one `dataFrom` source
 /// changed, all are read.
-fn joins_a_changed_picture(used: &super::UsedSource, answers: &[Answer], input: &Input<'_>) -> bool {
+fn joins_a_changed_picture(used: &UsedSource, answers: &[Answer], input: &Input<'_>) -> bool {
     let Ok(sources) = input.sources else { return false };
     !used.data_from.is_empty()
         && sources
@@ -188,7 +214,7 @@ fn changed_keys(
 ) -> BTreeMap<String, super::KeyBytes> {
     let (used, answers) = answers(input);
     let spec = &input.object.spec;
-    let moved: Vec<&super::UsedSource> = used
+    let moved: Vec<&UsedSource> = used
         .iter()
         .zip(answers)
         .filter(|(used, answer)| version_moved(input, used, answer))
@@ -207,14 +233,13 @@ fn changed_keys(
         .collect()
 }
 
-fn version_moved(input: &Input<'_>, used: &super::UsedSource, answer: &Answer) -> bool {
+fn version_moved(input: &Input<'_>, used: &UsedSource, answer: &Answer) -> bool {
     let Answer::Read(reading) = answer else { return false };
-    let entries = input.object.status.as_ref().map_or(&[][..], |status| &status.entries);
-    let known = sources::entry(entries, &used.source);
-    known.is_none_or(|entry| {
-        // A source that was missing had its keys removed or never made, whatever version it had.
+    known(input, used).is_none_or(|entry| {
+        // A source that was missing or refused had its keys removed or never made, whatever version it had.
         entry.version.as_deref() != Some(reading.attributes.version.as_str())
             || entry.state == super::status::MISSING
+            || entry.state == Reason::NotAllowed.as_str()
     })
 }
 

@@ -39,6 +39,8 @@ pub struct Attributes {
     pub expires: Option<Timestamp>,
     /// From when on it is meant to be used; the value is delivered all the same.
     pub not_before: Option<Timestamp>,
+    /// Whether it is the private side of a certificate: the service manages it, or it names a key.
+    pub managed: bool,
 }
 
 /// One answer of the vault: a version and its value.

@@ -5,6 +5,7 @@
 
 use jiff::Timestamp;
 use reqwest::{Client, Response, StatusCode, header};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -114,6 +115,11 @@ struct Bundle {
     value: Zeroizing<String>,
     #[serde(default)]
     attributes: Times,
+    /// A certificate's secret says so by either of these; old ones have the key's id alone.
+    #[serde(default)]
+    managed: bool,
+    #[serde(default)]
+    kid: Option<IgnoredAny>,
 }
 
 #[derive(Default, Deserialize)]
@@ -151,6 +157,7 @@ fn parse(body: &[u8], name: &SecretName, version: Option<&SecretVersion>) -> Res
         updated: time(bundle.attributes.updated),
         expires: time(bundle.attributes.exp),
         not_before: time(bundle.attributes.nbf),
+        managed: bundle.managed || bundle.kid.is_some(),
     };
     Ok(Reading { attributes, value: SecretValue::new(bundle.value) })
 }
@@ -190,6 +197,17 @@ mod tests {
         let pinned = SecretVersion::parse(&"a".repeat(32)).unwrap();
         let name = SecretName::parse("shop-db").unwrap();
         assert!(parse(body("shop-db", VERSION).as_bytes(), &name, Some(&pinned)).is_err());
+    }
+
+    #[test]
+    fn the_secret_of_a_certificate_is_known_by_either_of_its_signs() {
+        let body =
+            |more: &str| format!(r#"{{"value":"x","id":"https://v/secrets/shop-db/{VERSION}"{more}}}"#);
+        let managed = |more: &str| read(&body(more)).unwrap().attributes.managed;
+        assert!(managed(r#","managed":true"#));
+        assert!(managed(r#","kid":"https://v/keys/shop-db/1""#));
+        assert!(!managed(r#","managed":false,"kid":null"#));
+        assert!(!managed(""));
     }
 
     #[test]

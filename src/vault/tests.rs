@@ -47,6 +47,7 @@ fn attributes(version: u32) -> Attributes {
         updated: None,
         expires: None,
         not_before: None,
+        managed: false,
     }
 }
 

@@ -156,7 +156,7 @@ async fn an_identity_that_cannot_be_one_is_refused_with_what_it_needs() {
     };
     let guid = "clientId must be a GUID, as `az identity show --query clientId` prints it";
     let tenant = "tenantId must be a GUID, as `az account show --query tenantId` prints it";
-    let account = "serviceAccountName must be the name of a ServiceAccount of this namespace";
+    let account = "serviceAccountName must be the name of a ServiceAccount, without a namespace";
     desk.refuses(vec![
         (vault(&json!({"identity": null})), vec!["spec.identity", "Required"]),
         (vault(&json!({"identity": {}})), vec!["identity needs workloadIdentity with serviceAccountName and clientId"]),
@@ -230,7 +230,10 @@ async fn an_object_without_entries_or_with_doubled_ones_is_refused() {
             ),
             vec!["onMissing", "\"Keep\", \"Remove\""],
         ),
-        (sync(&json!({"vaultRef": {"kind": "ClusterKeyVault"}})), vec!["spec.vaultRef.kind", "\"KeyVault\""]),
+        (
+            sync(&json!({"vaultRef": {"kind": "Vault"}})),
+            vec!["spec.vaultRef.kind", "\"KeyVault\"", "\"ClusterKeyVault\""],
+        ),
         (sync(&json!({"vaultRef": {"name": ""}})), vec!["spec.vaultRef.name"]),
         (sync(&json!({"suspend": "yes"})), vec!["spec.suspend", "boolean"]),
     ])

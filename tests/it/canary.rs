@@ -123,6 +123,7 @@ fn no_public_type_prints_a_value() {
         updated: None,
         expires: None,
         not_before: None,
+        managed: false,
     };
     let reading = Arc::new(Reading { attributes: attributes.clone(), value: value() });
     let new = NewSecret {

@@ -18,3 +18,34 @@ fn every_reason_has_its_section_and_no_section_speaks_of_another() {
     let reasons: BTreeSet<&str> = Reason::iter().map(Reason::as_str).collect();
     assert_eq!(sections, reasons);
 }
+
+#[test]
+fn every_threat_names_tests_that_exist() {
+    fn functions(folder: &Path, found: &mut BTreeSet<String>) {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                functions(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let tests = text.split("#[test]").skip(1).chain(text.split("#[tokio::test").skip(1));
+                let names = tests.filter_map(|test| test.split_once("fn ")?.1.split_once('('));
+                found.extend(names.map(|(name, _)| name.to_owned()));
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut tests = BTreeSet::new();
+    functions(&root.join("src"), &mut tests);
+    functions(&root.join("tests/it"), &mut tests);
+    let text = read("docs/security/threat-model.md");
+    let threats: Vec<&str> = text.split("\n### ").skip(1).collect();
+    for (number, threat) in threats.iter().enumerate() {
+        assert!(threat.starts_with(&format!("T{:02}: ", number + 1)), "{threat}");
+        let proof = threat.lines().find_map(|line| line.strip_prefix("- **Proof:** ")).expect(threat);
+        for name in proof.split('`').skip(1).step_by(2) {
+            assert!(tests.contains(name), "{name} is no test");
+        }
+        assert!(proof.contains('`') && threat.contains("**What remains:**"), "{threat}");
+    }
+    assert!(!threats.is_empty());
+}

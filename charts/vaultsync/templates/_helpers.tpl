@@ -102,6 +102,12 @@ The container's environment, each name once: server-side apply refuses a list wi
   value: {{ $s.maxRequestsPerSecond | int | quote }}
 - name: VAULTSYNC_MIN_REFRESH_INTERVAL
   value: {{ $s.minRefreshInterval | quote }}
+- name: VAULTSYNC_NAMESPACE_SELECTORS
+  value: {{ $s.namespaceSelectors | quote }}
+- name: VAULTSYNC_CREDENTIALS_DIR
+  value: /var/run/vaultsync/credentials
+- name: VAULTSYNC_MAX_CONNECTIONS_PER_NAMESPACE
+  value: {{ $s.maxConnectionsPerNamespace | int | quote }}
 {{- with .Values.proxy.https }}
 - name: HTTPS_PROXY
   value: {{ . | quote }}

@@ -21,6 +21,7 @@ pub(crate) mod manifests;
 pub(crate) mod namespace;
 pub(crate) mod processes;
 pub(crate) mod scene;
+pub(crate) mod shared;
 pub(crate) mod tools;
 pub(crate) mod wait;
 pub(crate) mod wire;

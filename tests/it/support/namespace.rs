@@ -68,25 +68,40 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        self.cluster.janitor.delete(self.name.clone());
+        self.cluster.janitor.delete(Garbage::Namespace(self.name.clone()));
     }
 }
 
-/// Deletes namespaces in the background: a drop cannot wait, and a test's runtime ends with the test.
+/// What a test leaves behind.
+pub(crate) enum Garbage {
+    Namespace(String),
+    /// An object without a namespace: its path.
+    Path(String),
+}
+
+/// Deletes what tests leave behind in the background: a drop cannot wait, and a test's runtime ends with the test.
 pub(crate) struct Janitor {
-    queue: mpsc::Sender<String>,
+    queue: mpsc::Sender<Garbage>,
 }
 
 impl Janitor {
     pub(super) fn new(access: Access) -> Self {
-        let (queue, names) = mpsc::channel::<String>();
+        let (queue, garbage) = mpsc::channel::<Garbage>();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 let namespaces: Api<Object> = Api::all(access.admin()?);
-                for name in names {
+                for piece in garbage {
                     // What stays behind goes with the control plane.
-                    namespaces.delete(&name, &DeleteParams::background()).await.ok();
+                    match piece {
+                        Garbage::Namespace(name) => {
+                            namespaces.delete(&name, &DeleteParams::background()).await.ok();
+                        }
+                        Garbage::Path(path) => {
+                            let request = http::Request::delete(path).body(Vec::new())?;
+                            access.admin()?.request_text(request).await.ok();
+                        }
+                    }
                 }
                 super::Result::Ok(())
             })
@@ -94,7 +109,7 @@ impl Janitor {
         Self { queue }
     }
 
-    fn delete(&self, name: String) {
-        self.queue.send(name).ok();
+    pub(super) fn delete(&self, piece: Garbage) {
+        self.queue.send(piece).ok();
     }
 }

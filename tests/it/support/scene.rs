@@ -38,6 +38,10 @@ pub(crate) struct Scene {
     pub(crate) faults: Faults,
     /// What the operator is started with.
     pub(crate) settings: Settings,
+    /// As whom it is started, where that is not the operator of the chart's defaults.
+    pub(crate) account: Option<super::Account>,
+    /// Paths of what is to be deleted after the test.
+    pub(super) garbage: Vec<String>,
     operator: Option<Operator>,
 }
 
@@ -80,6 +84,9 @@ impl Scene {
             stale_after: None,
             min_refresh_interval: Duration::from_secs(1),
             credentials: vaultsync::vault::Credentials::new(vaultsync::run::clock),
+            namespace_selectors: false,
+            max_connections_per_namespace: 20,
+            shared_retry: Duration::from_millis(500),
             limits: Limits {
                 // Failures of a test's vault are over soon.
                 retry: (Duration::from_millis(200), Duration::from_secs(1)),
@@ -89,7 +96,16 @@ impl Scene {
             },
             clock,
         };
-        let scene = Self { namespace, emulator, vault, faults: Faults::new(), settings, operator: None };
+        let scene = Self {
+            namespace,
+            emulator,
+            vault,
+            faults: Faults::new(),
+            settings,
+            account: None,
+            garbage: Vec::new(),
+            operator: None,
+        };
         scene.identity("shop", CLIENT).await;
         scene.vault.grant(CLIENT);
         scene.create::<KeyVault>(&scene.key_vault("default", &scene.vault.url())).await;
@@ -98,7 +114,12 @@ impl Scene {
 
     /// A ServiceAccount that Entra trusts as `client_id`.
     pub(crate) async fn identity(&self, account: &str, client_id: &str) {
-        let account = self.namespace.account(account).await;
+        self.identity_in(&self.namespace, account, client_id).await;
+    }
+
+    /// The same in another namespace.
+    pub(crate) async fn identity_in(&self, namespace: &Namespace, account: &str, client_id: &str) {
+        let account = namespace.account(account).await;
         self.emulator.federate(FederatedCredential {
             tenant: self.emulator.tenant().to_owned(),
             client_id: client_id.to_owned(),
@@ -130,7 +151,9 @@ impl Scene {
 
     /// Starts one more operator, as an old leader that does not know of the new one.
     pub(crate) async fn second_operator(&self) -> Operator {
-        let client = self.namespace.cluster().operator_client_with(&self.faults).await;
+        let cluster = self.namespace.cluster();
+        let account = self.account.as_ref().unwrap_or_else(|| cluster.operator());
+        let client = self.faults.wrap(cluster.client_as(account).await);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
         let (stop, stopped) = oneshot::channel::<()>();
@@ -144,6 +167,11 @@ impl Scene {
     /// Stops the operator as SIGTERM does, and waits for its end.
     pub(crate) async fn stop(&mut self) {
         self.operator.take().expect("a running operator").stop().await;
+    }
+
+    /// Waits until the operator ends by itself.
+    pub(crate) async fn end(&mut self) -> Result<(), vaultsync::run::RunError> {
+        self.operator.take().expect("a running operator").task.await.expect("no panic")
     }
 
     /// Ends the operator in the middle of whatever it does.
@@ -347,6 +375,14 @@ impl Scene {
     pub(crate) fn message(object: &VaultSecretSync) -> String {
         let status = object.status.as_ref().expect("a status");
         condition(&status.conditions, READY).expect("a condition").message.clone()
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        for path in self.garbage.drain(..) {
+            self.namespace.cluster().janitor.delete(super::namespace::Garbage::Path(path));
+        }
     }
 }
 

@@ -1,0 +1,186 @@
+//! What tests have beside their namespace: a `ClusterKeyVault`, rights of their own, objects in a second namespace.
+
+use k8s_openapi::api::core::v1::Namespace as Object;
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::core::DynamicObject;
+use kube::{Client, ResourceExt as _};
+use serde_json::{Value, json};
+use vaultsync::api::{ClusterKeyVault, KeyVault, KeyVaultStatus, READY, VaultSecretSync, condition};
+
+use super::namespace::Garbage;
+use super::scene::{CLIENT, Scene};
+use super::{Account, Cluster, Namespace, cluster, eventually, manifests, until};
+
+/// A `ClusterKeyVault` that is deleted when this is dropped.
+pub(crate) struct Shared {
+    pub(crate) name: String,
+    cluster: &'static Cluster,
+}
+
+const PATH: &str = "/apis/vaultsync.dev/v1alpha1/clusterkeyvaults";
+
+impl Shared {
+    /// How an object names it.
+    pub(crate) fn reference(&self) -> Value {
+        json!({"kind": "ClusterKeyVault", "name": self.name})
+    }
+
+    /// A spec that reads through it.
+    pub(crate) fn spec(&self, pairs: &[(&str, &str)]) -> Value {
+        let mut spec = super::scene::data(pairs);
+        spec["vaultRef"] = self.reference();
+        spec
+    }
+
+    /// Sets the grants.
+    pub(crate) async fn allow(&self, allow: Value) {
+        let patch = Patch::Merge(json!({"spec": {"allow": allow}}));
+        self.api()
+            .patch(&self.name, &PatchParams::default(), &patch)
+            .await
+            .expect("a patched ClusterKeyVault");
+    }
+
+    /// Waits until it says that Ready is `status` for `reason`; returns the message.
+    pub(crate) async fn says(&self, status: &str, reason: &str) -> String {
+        let what = format!("ClusterKeyVault {} has Ready={status} {reason}", self.name);
+        let ready = |known: &Option<KeyVaultStatus>| {
+            condition(&known.as_ref()?.conditions, READY)
+                .filter(|ready| ready.status == status && ready.reason == reason)
+                .cloned()
+        };
+        let says =
+            |object: Option<&ClusterKeyVault>| object.is_some_and(|object| ready(&object.status).is_some());
+        let object = until(&self.api(), &self.name, &what, says).await.expect("an object");
+        ready(&object.status).expect("a condition").message
+    }
+
+    fn api(&self) -> Api<ClusterKeyVault> {
+        Api::all(self.cluster.admin())
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.cluster.janitor.delete(Garbage::Path(format!("{PATH}/{}", self.name)));
+    }
+}
+
+/// What names of a namespace: the usual item of `allow`.
+pub(crate) fn grant(namespaces: &[&str], secrets: &[&str]) -> Value {
+    json!({"namespaces": {"names": namespaces}, "secrets": secrets})
+}
+
+/// A `ClusterKeyVault` with these fields of its spec set beside a url and an identity.
+pub(crate) fn cluster_key_vault(name: &str, fields: &Value) -> Value {
+    let mut spec = json!({
+        "url": "https://prod.vault.azure.net",
+        "identity": {"workloadIdentity": {"serviceAccountName": "shop", "clientId": CLIENT}},
+    });
+    for (field, value) in fields.as_object().into_iter().flatten() {
+        spec[field] = value.clone();
+    }
+    json!({"apiVersion": "vaultsync.dev/v1alpha1", "kind": "ClusterKeyVault", "metadata": {"name": name}, "spec": spec})
+}
+
+/// What the API server says to an object without a namespace.
+pub(crate) async fn post(
+    client: &Client,
+    path: &str,
+    query: &str,
+    object: &Value,
+) -> kube::Result<DynamicObject> {
+    let request = http::Request::post(format!("{path}?fieldValidation=Strict{query}"))
+        .header("content-type", "application/json")
+        .body(object.to_string().into_bytes())
+        .expect("a request");
+    client.request(request).await
+}
+
+/// Creates a `ClusterKeyVault` without keeping it.
+pub(crate) async fn try_cluster_key_vault(object: &Value) -> kube::Result<DynamicObject> {
+    post(&cluster().admin(), PATH, "&dryRun=All", object).await
+}
+
+impl Scene {
+    /// A `ClusterKeyVault` of the scene's vault, named after its namespace, that reads as the ServiceAccount `shop` of
+    /// each namespace.
+    pub(crate) async fn share(&self, allow: Value) -> Shared {
+        let (name, cluster) = (self.namespace.name.clone(), self.namespace.cluster());
+        let fields = json!({
+            "url": self.vault.url(), "minRefreshInterval": "10s", "allow": allow,
+            "identity": {"workloadIdentity": {
+                "serviceAccountName": "shop", "clientId": CLIENT, "tenantId": self.emulator.tenant(),
+            }},
+        });
+        let object = cluster_key_vault(&name, &fields);
+        post(&cluster.admin(), PATH, "", &object).await.expect("a ClusterKeyVault");
+        Shared { name, cluster }
+    }
+
+    /// Has the operator start with rights of its own: what the chart renders with these settings.
+    pub(crate) async fn operate_with(&mut self, settings: &[&str]) {
+        let (name, cluster) = (self.namespace.name.clone(), self.namespace.cluster());
+        let account = format!("tokenRequests.serviceAccounts[0].namespace={name}");
+        let mut all =
+            vec!["policies.enabled=false", account.as_str(), "tokenRequests.serviceAccounts[0].name=shop"];
+        all.extend_from_slice(settings);
+        let rendered = manifests::render(&name, &name, &all).expect("a rendered chart");
+        let rights: Vec<DynamicObject> = rendered
+            .into_iter()
+            .filter(|object| {
+                let kind = manifests::kind(object);
+                kind == "ServiceAccount" || kind.contains("Role")
+            })
+            .collect();
+        manifests::apply(&cluster.admin(), &name, &rights).await.expect("rights");
+        for object in &rights {
+            let plural = match manifests::kind(object) {
+                "ServiceAccount" => {
+                    self.account = Some(Account::new(&name, &object.name_any()));
+                    continue;
+                }
+                "ClusterRole" => "clusterroles",
+                "ClusterRoleBinding" => "clusterrolebindings",
+                _ => continue,
+            };
+            let path = format!("/apis/rbac.authorization.k8s.io/v1/{plural}/{}", object.name_any());
+            self.garbage.push(path);
+        }
+        // RBAC takes them up a moment after they are applied.
+        let client = cluster.client_as(self.account.as_ref().expect("a ServiceAccount in the chart")).await;
+        let (vaults, namespaces): (Api<KeyVault>, Api<Object>) =
+            (Api::namespaced(client.clone(), &name), Api::all(client));
+        let selectors = settings.contains(&"settings.namespaceSelectors=true");
+        eventually("the rights are in force", || async {
+            vaults.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+            if selectors {
+                namespaces.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+            }
+            Ok(())
+        })
+        .await;
+    }
+
+    /// Creates an object in another namespace.
+    pub(crate) async fn create_in(&self, namespace: &Namespace, plural: &str, object: &Value) {
+        let path = format!("/apis/vaultsync.dev/v1alpha1/namespaces/{}/{plural}", namespace.name);
+        post(&self.admin(), &path, "", object).await.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Waits until an object of another namespace says that Ready is `status` for `reason`.
+    pub(crate) async fn ready_in(
+        &self,
+        namespace: &Namespace,
+        name: &str,
+        status: &str,
+        reason: &str,
+    ) -> VaultSecretSync {
+        let what = format!("{}/{name} has Ready={status} {reason}", namespace.name);
+        let says = |object: Option<&VaultSecretSync>| {
+            let ready = object.and_then(|object| condition(&object.status.as_ref()?.conditions, READY));
+            ready.is_some_and(|ready| ready.status == status && ready.reason == reason)
+        };
+        until(&namespace.api(&self.admin()), name, &what, says).await.expect("an object")
+    }
+}
