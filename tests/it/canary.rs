@@ -11,6 +11,7 @@ use keyvault_emulator::{Fault, FederatedCredential, Forbidden, Unauthorized};
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -20,9 +21,9 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Once};
 use tracing_subscriber::Layer as _;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::filter::dynamic_filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use vaultsync::api::{KeyVault, SecretType, VaultSecretSync};
 use vaultsync::plan::{Change, KeyBytes, NewSecret, Observed, Seen, Step, Written};
@@ -330,7 +331,7 @@ async fn outages(scene: &Scene, client: &str, marker: &str) -> Vec<(String, &'st
         (Fault::forbidden(Forbidden::ByConnection), "PublicAccessDisabled"),
         (Fault::forbidden(Forbidden::ByRbac), "MissingRole"),
         (Fault::forbidden(Forbidden::SecretDisabled), "SecretDisabled"),
-        (Fault::unauthorized(Unauthorized::InsufficientClaims), "TokenRejected"),
+        (Fault::unauthorized(Unauthorized::InsufficientClaims), "ClaimsChallenge"),
     ];
     let mut expected = Vec::new();
     for (index, (fault, reason)) in faults.into_iter().enumerate() {
@@ -353,7 +354,7 @@ async fn refusals(scene: &Scene, marker: &str) -> Vec<(String, &'static str)> {
     let plain: String = marker.chars().filter(char::is_ascii_alphanumeric).collect();
     let faults = [
         (Fault::aadsts(700_213), "FederationMismatch"),
-        (Fault::aadsts(7_000_215), "TokenRefused"),
+        (Fault::aadsts(53_003), "TokenRefused"),
         (Fault::status(503), "ServiceUnavailable"),
         (Fault::answer(401, &quoted(&plain)), "InvalidIdentity"),
         (Fault::answer(401, &quoted(marker)), "MalformedResponse"),
@@ -469,19 +470,50 @@ async fn a_value_is_in_no_text_log_at_any_level_nor_anywhere_else() {
     hunt("text", "TRACE").await;
 }
 
-/// A log in memory.
-#[derive(Clone, Default)]
-struct Buffer(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    /// What the operators of this thread's runtime say, while a test listens.
+    static HEARD: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
 
-impl Buffer {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+/// Listens at every level to what this thread logs, and to nothing of the other tests.
+struct Listening;
+
+impl Listening {
+    fn start() -> Self {
+        static GLOBAL: Once = Once::new();
+        // One subscriber for the whole program: what a call site once learnt of a test's own one, it keeps for all.
+        GLOBAL.call_once(|| {
+            let wanted = vaultsync::telemetry::filter("trace").expect("a filter");
+            let heard = dynamic_filter_fn(move |metadata, _| {
+                let listens = HEARD.try_with(|heard| heard.borrow().is_some()).unwrap_or(false);
+                listens && wanted.would_enable(metadata.target(), metadata.level())
+            });
+            let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| Ear);
+            let subscriber = tracing_subscriber::registry().with(layer.with_filter(heard));
+            tracing::subscriber::set_global_default(subscriber).expect("the only subscriber");
+        });
+        HEARD.set(Some(Vec::new()));
+        Self
+    }
+
+    /// What was heard so far.
+    fn text() -> String {
+        HEARD.with_borrow(|heard| String::from_utf8_lossy(heard.as_deref().unwrap_or_default()).into_owned())
     }
 }
 
-impl Write for Buffer {
+impl Drop for Listening {
+    fn drop(&mut self) {
+        HEARD.set(None);
+    }
+}
+
+/// Where the lines of this thread go.
+struct Ear;
+
+impl Write for Ear {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        HEARD.with_borrow_mut(|heard| heard.get_or_insert_default().extend_from_slice(bytes));
         Ok(bytes.len())
     }
 
@@ -490,22 +522,10 @@ impl Write for Buffer {
     }
 }
 
-impl MakeWriter<'_> for Buffer {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
 #[tokio::test]
 async fn a_value_is_in_no_log_when_the_api_server_fails() {
     // This test's runtime is this thread: all that its operator says comes here, and nothing of other tests.
-    let buffer = Buffer::default();
-    let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(buffer.clone());
-    let filter = vaultsync::telemetry::filter("trace").unwrap();
-    let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter));
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _listening = Listening::start();
     let mut scene = Scene::without_operator().await;
     let hunter = Hunter::new();
     scene.vault.set("db", &hunter.marker);
@@ -534,7 +554,7 @@ async fn a_value_is_in_no_log_when_the_api_server_fails() {
     let (_, metrics) = scene.http("/metrics").await;
     assert!(metrics.contains("reason=\"ApiError\""), "the faults were met:\n{metrics}");
     hunter.clear("the metrics", &metrics);
-    let log = buffer.text();
+    let log = Listening::text();
     assert!(log.contains("TRACE") && log.contains("ApiError"), "{log}");
     hunter.clear("the log", &log);
     let all = ListParams::default();
