@@ -3,7 +3,8 @@
 use super::triggers::Triggered;
 use super::{Context, Readiness, keyvault, reconcile};
 use crate::api::{KeyVault, SYNC_REQUESTED_ANNOTATION, VaultSecretSync, fnv1a};
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use futures::future::{self, Either};
+use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _};
 use kube::api::Api;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::{Config, Controller};
@@ -90,12 +91,15 @@ impl Watch {
             });
         let controllers = async { futures::join!(object_controller, vault_controller) };
         futures::pin_mut!(ready, controllers);
-        // Readiness never ends the controllers; their end ends the watch.
-        match futures::future::select(ready, controllers).await {
-            futures::future::Either::Left(((), controllers)) => {
+        let shown = future::select(ready, shutdown.clone().boxed());
+        match future::select(shown, controllers).await {
+            // Readiness never ends the controllers; the shutdown does, once the rounds under way are done.
+            Either::Left((Either::Left(_), controllers)) => {
                 controllers.await;
             }
-            futures::future::Either::Right(_) => {}
+            // Told to stop before the API server has shown what there is: nothing is under way, and a controller
+            // would wait for it for ever.
+            Either::Left((Either::Right(_), _)) | Either::Right(_) => {}
         }
     }
 }

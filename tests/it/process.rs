@@ -13,8 +13,8 @@ use serde_json::Value;
 use vaultsync::api::VaultSecretSync;
 
 use crate::program::{Program, binary, operator};
-use crate::support::eventually;
 use crate::support::scene::{Scene, data};
+use crate::support::{cluster, eventually};
 
 const OBJECTS: usize = 30;
 
@@ -74,6 +74,22 @@ async fn a_stopped_operator_finishes_what_it_has_begun_and_says_so() {
         // The round that wrote a Secret went on to its status.
         assert_eq!(secrets.get(&object.name_any()).map(actual), recorded(&object), "{}", object.name_any());
     }
+}
+
+#[tokio::test]
+async fn an_operator_that_never_saw_an_api_server_ends_when_it_is_told_to() {
+    let cluster = cluster();
+    let nowhere = r#"{"apiVersion": "v1", "kind": "Config", "current-context": "nowhere",
+        "clusters": [{"name": "nowhere", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "contexts": [{"name": "nowhere", "context": {"cluster": "nowhere", "user": "nobody"}}],
+        "users": [{"name": "nobody", "user": {}}]}"#;
+    let kubeconfig = cluster.processes.write("nowhere.kubeconfig", nowhere).unwrap();
+    let mut command = Command::new(binary());
+    command.arg("run").env("VAULTSYNC_LISTEN", "127.0.0.1:0").env("KUBECONFIG", kubeconfig);
+    let program = Program::start(cluster, &mut command);
+    program.says("a watch failed").await;
+    let (status, printed) = program.terminate().await;
+    assert!(status.success(), "{printed}");
 }
 
 #[tokio::test]
