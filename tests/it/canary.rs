@@ -207,6 +207,7 @@ impl Operator {
             .env("VAULTSYNC_LOG_LEVEL", "trace")
             .env("VAULTSYNC_LOG_FORMAT", format)
             .env("VAULTSYNC_DRIFT_INTERVAL", "1s")
+            .env("VAULTSYNC_MAX_CONNECTIONS_PER_NAMESPACE", "100")
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
             .stderr(file);

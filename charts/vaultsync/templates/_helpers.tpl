@@ -104,8 +104,10 @@ The container's environment, each name once: server-side apply refuses a list wi
   value: {{ $s.minRefreshInterval | quote }}
 - name: VAULTSYNC_NAMESPACE_SELECTORS
   value: {{ $s.namespaceSelectors | quote }}
+{{- if .Values.credentials.secret }}
 - name: VAULTSYNC_CREDENTIALS_DIR
-  value: /var/run/vaultsync/credentials
+  value: /etc/vaultsync/credentials
+{{- end }}
 - name: VAULTSYNC_MAX_CONNECTIONS_PER_NAMESPACE
   value: {{ $s.maxConnectionsPerNamespace | int | quote }}
 {{- with .Values.proxy.https }}
