@@ -146,7 +146,7 @@ fn list(vault: &mut VaultState, request: &VaultRequest, call: &Call) -> Result<M
     let from = request.query.get("$skiptoken").map(|text| SkipToken::decode(text)).transpose()?;
     let from = from.as_ref();
     let after = from.map(|token| token.after.as_str());
-    let VaultState { name: host, secrets, sparse, .. } = vault;
+    let VaultState { name: host, secrets, sparse, foreign_links, .. } = vault;
     let item = |secret: &Secret| {
         let mut item = secret.current().map(metadata).unwrap_or_default();
         item.insert("id".to_owned(), format!("{}/secrets/{}", origin(host), secret.name).into());
@@ -177,13 +177,12 @@ fn list(vault: &mut VaultState, request: &VaultRequest, call: &Call) -> Result<M
         }
     };
     let version = request.query.get("api-version").map(String::as_str).unwrap_or_default();
+    let own = format!("{}:443", origin(host));
+    let links_to = foreign_links.as_deref().unwrap_or(&own);
     let link = next.map(|token| {
         let path = request.path.as_str();
         // The port is explicit and the dollar bare, as the service writes them.
-        format!(
-            "https://{host}.vault.azure.net:443{path}?api-version={version}&$skiptoken={}&maxresults={count}",
-            token.encode()
-        )
+        format!("{links_to}{path}?api-version={version}&$skiptoken={}&maxresults={count}", token.encode())
     });
     Ok(Map::from_iter([("value".to_owned(), json!(items)), ("nextLink".to_owned(), json!(link))]))
 }

@@ -24,6 +24,8 @@ pub(crate) struct VaultState {
     pub(crate) secrets: Secrets,
     /// Lists have empty pages in between.
     pub(crate) sparse: bool,
+    /// Where the links of lists lead, if not to the vault: scheme and host.
+    pub(crate) foreign_links: Option<String>,
     /// Looks that miss a delete or recover after it was asked for.
     pub(crate) settle: u32,
 }
@@ -103,6 +105,7 @@ impl Shared {
             faults: Faults::default(),
             secrets: Secrets::default(),
             sparse: false,
+            foreign_links: None,
             settle: self.settle,
         })
     }

@@ -81,6 +81,11 @@ impl Vault {
         self.change(|vault| vault.sparse = sparse);
     }
 
+    /// Makes the links of lists lead to `origin` (scheme and host, as in `https://evil.test`), or to the vault again.
+    pub fn set_foreign_links(&self, origin: Option<&str>) {
+        self.change(|vault| vault.foreign_links = origin.map(ToOwned::to_owned));
+    }
+
     /// Allows the client everything.
     pub fn grant(&self, client_id: &str) {
         self.grant_only(client_id, &Permission::ALL);
