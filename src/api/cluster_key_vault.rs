@@ -5,7 +5,7 @@
 
 use super::grant::Grant;
 use super::keyvault::{
-    KeyVaultStatus, WorkloadIdentity, default_min_refresh_interval, default_service_version,
+    Detect, KeyVaultStatus, Limits, WorkloadIdentity, default_min_refresh_interval, default_service_version,
 };
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -96,6 +96,18 @@ pub struct ClusterKeyVaultSpec {
         "minRefreshInterval must be a duration from 10s to 24h, as in 30s or 5m"
     ))]
     pub min_refresh_interval: String,
+
+    /// How changes in the vault are found: `Auto` (whatever costs the vault fewer requests), `List` (one LIST an
+    /// interval for all secrets, and a GET for each that moved) or `Get` (a GET for each secret that is used, once an
+    /// interval). Where the identity may not list, it is `Get`. Default: `Auto`.
+    #[serde(default)]
+    pub detect: Detect,
+
+    /// How much the vault is asked at most. Where several connections share a vault, the smallest limit counts, and
+    /// never more than the operator's own (`--max-requests-per-second`). Default: the operator's own. Example:
+    /// `{requestsPerSecond: 50, burst: 100}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
 
     /// Who may read what. Nothing is allowed that no item allows; items are OR-ed. Default: nobody, nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -81,6 +81,18 @@ pub struct KeyVaultSpec {
         "minRefreshInterval must be a duration from 10s to 24h, as in 30s or 5m"
     ))]
     pub min_refresh_interval: String,
+
+    /// How changes in the vault are found: `Auto` (whatever costs the vault fewer requests), `List` (one LIST an
+    /// interval for all secrets, and a GET for each that moved) or `Get` (a GET for each secret that is used, once an
+    /// interval). Where the identity may not list, it is `Get`. Default: `Auto`.
+    #[serde(default)]
+    pub detect: Detect,
+
+    /// How much the vault is asked at most. Where several connections share a vault, the smallest limit counts, and
+    /// never more than the operator's own (`--max-requests-per-second`). Default: the operator's own. Example:
+    /// `{requestsPerSecond: 50, burst: 100}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
 }
 
 /// The identity that reads the vault; exactly one field is set.
@@ -125,6 +137,34 @@ pub struct WorkloadIdentity {
     pub tenant_id: Option<String>,
 }
 
+/// How changes in a vault are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Detect {
+    /// Whatever costs the vault fewer requests.
+    #[default]
+    Auto,
+    /// One paged LIST an interval for all secrets, and a GET for each that moved. Where the identity may not list: as
+    /// `Get`.
+    List,
+    /// A GET for each secret that is used, once an interval.
+    Get,
+}
+
+/// How much the vault is asked at most.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Requests in a second, over all identities that read this vault's host; a page of a LIST is one. Key Vault gives
+    /// all its clients together 400. Default: 50.
+    #[serde(default = "default_requests_per_second")]
+    #[schemars(range(min = 1, max = 400))]
+    pub requests_per_second: u32,
+    /// Requests that may go at once after a quiet time. Default: 100.
+    #[serde(default = "default_burst")]
+    #[schemars(range(min = 1, max = 800))]
+    pub burst: u32,
+}
+
 /// What vaultsync last found out about the connection.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -137,6 +177,22 @@ pub struct KeyVaultStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+    /// How changes in the vault are found: `List` (one LIST for all) or `Get` (each secret by itself).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub mode: Option<String>,
+    /// Why this mode is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub mode_reason: Option<String>,
+}
+
+const fn default_requests_per_second() -> u32 {
+    50
+}
+
+const fn default_burst() -> u32 {
+    100
 }
 
 pub(super) fn default_service_version() -> String {

@@ -71,7 +71,8 @@ pub struct EntryStatus {
     /// Until when the vault calls it valid; informational there, delivered here all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Time>,
-    /// `Synced`, `Expired` or `NotYetValid` (delivered), `Missing` (removed as asked), or the reason why its keys
+    /// `Synced`, `Settling` (changed moments before it was read, so read once more), `Expired` or `NotYetValid` (all
+    /// delivered), `Missing` (removed as asked), or the reason why its keys
     /// keep their last value.
     #[schemars(length(max = 64))]
     pub state: String,

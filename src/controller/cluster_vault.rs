@@ -9,7 +9,7 @@ use super::error::Error;
 use super::keyvault::{Said, say};
 use crate::api::{ClusterKeyVault, Reason};
 use crate::plan::has_selector;
-use crate::vault::{Connection, Failure, HealthState};
+use crate::vault::{Connection, Detection, Failure, Health, HealthState};
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 use std::sync::Arc;
@@ -19,22 +19,24 @@ pub(super) async fn reconcile(vault: Arc<ClusterKeyVault>, context: Arc<Context>
     // An operator that is limited to namespaces speaks only of what is used there; others see the rest.
     let concerned = context.settings.namespaces.is_empty() || context.index.is_used(&vault.name_any());
     if vault.metadata.deletion_timestamp.is_none() && concerned {
-        say(&context, vault.as_ref(), judge(&context, &vault)).await?;
+        let (said, detection) = judge(&context, &vault);
+        say(&context, vault.as_ref(), said, detection.as_ref()).await?;
     }
     Ok(Action::await_change())
 }
 
-fn judge(context: &Context, vault: &ClusterKeyVault) -> Said {
+fn judge(context: &Context, vault: &ClusterKeyVault) -> (Said, Option<Detection>) {
     if vault.spec.allow.iter().any(has_selector) && !context.namespace_labels.is_on() {
-        return Said::failing(
+        let said = Said::failing(
             Reason::SelectorsDisabled,
             "spec.allow selects namespaces by labels, which this vaultsync does not read, so these items allow nobody: name the namespaces, or have vaultsync started with --namespace-selectors (chart: settings.namespaceSelectors).".to_owned(),
         );
+        return (said, None);
     }
     let mut handles: Vec<(String, Connection)> = Vec::new();
     for namespace in context.index.namespaces_of(&vault.name_any()) {
         match cluster_connection(vault, &namespace) {
-            Err(sentence) => return Said::failing(Reason::VaultInvalid, sentence),
+            Err(sentence) => return (Said::failing(Reason::VaultInvalid, sentence), None),
             // One handle may serve many namespaces.
             Ok(connection) if handles.iter().any(|(_, known)| *known == connection) => {}
             Ok(connection) => handles.push((namespace, connection)),
@@ -43,15 +45,20 @@ fn judge(context: &Context, vault: &ClusterKeyVault) -> Said {
     if handles.is_empty()
         && let Err(sentence) = cluster_connection(vault, "default")
     {
-        return Said::failing(Reason::VaultInvalid, sentence);
+        return (Said::failing(Reason::VaultInvalid, sentence), None);
     }
-    let states: Vec<(&str, HealthState)> = handles
+    let health: Vec<(&str, Health)> = handles
         .iter()
-        .filter_map(|(namespace, connection)| {
-            Some((namespace.as_str(), context.plane.health(connection)?.state))
-        })
+        .filter_map(|(namespace, connection)| Some((namespace.as_str(), context.plane.health(connection)?)))
         .collect();
-    summary(&states, vault.spec.identity.workload_identity.is_some())
+    let working = health.iter().filter(|(_, health)| matches!(health.state, HealthState::Working));
+    let mut detections = working.filter_map(|(_, health)| health.detection.clone());
+    // Handles of several identities may differ: then there is no one word for it.
+    let first = detections.next();
+    let detection = first.filter(|first| detections.all(|other| other == *first));
+    let states: Vec<(&str, HealthState)> =
+        health.into_iter().map(|(namespace, health)| (namespace, health.state)).collect();
+    (summary(&states, vault.spec.identity.workload_identity.is_some()), detection)
 }
 
 /// One sentence over all handles. Each has the first namespace that reads through it, which matters where every

@@ -1,9 +1,9 @@
 //! From a connection's spec to what the plane knows, or the sentence that says why it cannot be used.
 
-use crate::api::{ClusterIdentity, ClusterKeyVault, KeyVault, WorkloadIdentity};
+use crate::api::{ClusterIdentity, ClusterKeyVault, Detect, KeyVault, Limits, WorkloadIdentity};
 use crate::vault::{
-    Connection, CredentialName, CustomCloud, Identity, InvalidUrl, ManagedIdentityId, ServiceVersion,
-    VaultUrl,
+    self, Connection, CredentialName, CustomCloud, Identity, InvalidUrl, ManagedIdentityId, Rate,
+    ServiceVersion, Terms, VaultUrl,
 };
 
 /// The connection that a `KeyVault` describes.
@@ -93,4 +93,16 @@ fn build(
     let service_version =
         ServiceVersion::parse(service_version).map_err(|error| format!("spec.serviceVersion: {error}"))?;
     Ok(Connection { url, identity, service_version })
+}
+
+/// On what terms the vault is asked.
+pub(super) fn terms(detect: Detect, limits: Option<&Limits>) -> Terms {
+    let detect = match detect {
+        Detect::Auto => vault::Detect::Auto,
+        Detect::List => vault::Detect::List,
+        Detect::Get => vault::Detect::Get,
+    };
+    let rate =
+        limits.map(|limits| Rate { requests_per_second: limits.requests_per_second, burst: limits.burst });
+    Terms { detect, rate }
 }

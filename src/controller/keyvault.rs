@@ -8,7 +8,7 @@ use super::error::Error;
 use super::place::too_many;
 use super::report::{Notice, publish};
 use crate::api::{KeyVault, KeyVaultStatus, READY, Reason, STALLED, condition, set_condition};
-use crate::vault::HealthState;
+use crate::vault::{Detection, HealthState};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::core::object::HasStatus;
@@ -54,30 +54,40 @@ pub(super) async fn reconcile(vault: Arc<KeyVault>, context: Arc<Context>) -> Re
         return Ok(Action::await_change());
     }
     if let Some(sentence) = too_many(&context, &vault) {
-        say(&context, vault.as_ref(), Said::failing(Reason::TooManyConnections, sentence)).await?;
+        say(&context, vault.as_ref(), Said::failing(Reason::TooManyConnections, sentence), None).await?;
         return Ok(Action::requeue(LOOK_AGAIN));
     }
-    say(&context, vault.as_ref(), judge(&context, &vault)).await?;
+    let (said, detection) = judge(&context, &vault);
+    say(&context, vault.as_ref(), said, detection.as_ref()).await?;
     Ok(Action::await_change())
 }
 
-fn judge(context: &Context, vault: &KeyVault) -> Said {
+fn judge(context: &Context, vault: &KeyVault) -> (Said, Option<Detection>) {
     let connection = match connection(vault) {
-        Err(sentence) => return Said::failing(Reason::VaultInvalid, sentence),
+        Err(sentence) => return (Said::failing(Reason::VaultInvalid, sentence), None),
         Ok(connection) => connection,
     };
-    match context.plane.health(&connection).map(|health| health.state) {
-        Some(HealthState::Working) => Said::working("The vault answers through this connection.".to_owned()),
-        Some(HealthState::Failing { failure, .. }) => {
-            let reason = failure.reason().parse().unwrap_or(Reason::ServiceUnavailable);
-            Said::failing(reason, failure.to_string())
+    let Some(health) = context.plane.health(&connection) else { return (Said::Nothing, None) };
+    match health.state {
+        HealthState::Working => {
+            (Said::working("The vault answers through this connection.".to_owned()), health.detection)
         }
-        Some(HealthState::Unproven) | None => Said::Nothing,
+        // While the vault fails that is all there is to say.
+        HealthState::Failing { failure, .. } => {
+            let reason = failure.reason().parse().unwrap_or(Reason::ServiceUnavailable);
+            (Said::failing(reason, failure.to_string()), None)
+        }
+        HealthState::Unproven => (Said::Nothing, None),
     }
 }
 
 /// Writes what is to be said where it is new; on a change of Ready, an event and a line of the log too.
-pub(super) async fn say<K>(context: &Context, vault: &K, said: Said) -> Result<(), Error>
+pub(super) async fn say<K>(
+    context: &Context,
+    vault: &K,
+    said: Said,
+    detection: Option<&Detection>,
+) -> Result<(), Error>
 where
     K: Reported + HasStatus<Status = KeyVaultStatus> + Clone + DeserializeOwned + Debug,
 {
@@ -88,7 +98,7 @@ where
             None => return Ok(()),
         },
     };
-    let new = status(vault, &verdict, context.now());
+    let new = status(vault, &verdict, detection, context.now());
     if vault.status() == Some(&new) {
         return Ok(());
     }
@@ -131,11 +141,16 @@ where
     })
 }
 
-fn status<K>(vault: &K, verdict: &Verdict, now: Timestamp) -> KeyVaultStatus
+/// The status that follows; a mode that nothing is known of stays.
+fn status<K>(vault: &K, verdict: &Verdict, detection: Option<&Detection>, now: Timestamp) -> KeyVaultStatus
 where
     K: Reported + HasStatus<Status = KeyVaultStatus>,
 {
     let mut new = vault.status().cloned().unwrap_or_default();
+    if let Some(detection) = detection {
+        new.mode = Some(detection.mode.as_str().to_owned());
+        new.mode_reason = Some(detection.to_string());
+    }
     let generation = vault.meta().generation;
     new.observed_generation = generation;
     let (reason, message) = (verdict.reason, verdict.message.clone());

@@ -4,15 +4,16 @@
 
 use super::Context;
 use super::cluster_vaults::Lookup;
-use super::connection::{cluster_connection, connection};
+use super::connection::{cluster_connection, connection, terms};
 use super::namespace_labels::Labels;
 use crate::api::{KeyVault, KeyVaultStatus, VaultKind, VaultSecretSync};
 use crate::plan::{Permit, Problem, Reader, UsedSource, has_selector, permits};
-use crate::vault::Connection;
+use crate::vault::{Connection, Terms};
 use kube::ResourceExt as _;
 use std::sync::Arc;
 
 /// What became of `vaultRef`.
+#[expect(clippy::large_enum_variant, reason = "one a round, mostly the large one")]
 pub(super) enum Place {
     /// The watches have not shown enough yet; the object is woken when they have.
     Unknown,
@@ -29,6 +30,8 @@ pub(super) struct Usable {
     pub(super) permits: Vec<Permit>,
     /// The connection's floor of every interval.
     pub(super) min_refresh_interval: String,
+    /// On what terms the vault is asked.
+    pub(super) terms: Terms,
     /// What the connection's status says.
     pub(super) status: Option<KeyVaultStatus>,
 }
@@ -56,6 +59,7 @@ fn own(context: &Context, object: &VaultSecretSync, sources: &[UsedSource]) -> P
             connection,
             permits: vec![Permit::FULL; sources.len()],
             min_refresh_interval: vault.spec.min_refresh_interval.clone(),
+            terms: terms(vault.spec.detect, vault.spec.limits.as_ref()),
             status: vault.status.clone(),
         }),
     }
@@ -93,6 +97,7 @@ fn shared(context: &Context, object: &VaultSecretSync, sources: &[UsedSource]) -
             connection,
             permits,
             min_refresh_interval: vault.spec.min_refresh_interval.clone(),
+            terms: terms(vault.spec.detect, vault.spec.limits.as_ref()),
             status: vault.status.clone(),
         }),
     }

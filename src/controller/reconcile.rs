@@ -177,7 +177,7 @@ fn ask(
     let connection = &usable.connection;
     let interval = plan::interval(object, &usable.min_refresh_interval, floor);
     let wants = plan::wants(object, connection.url.as_str(), sources, interval, judged, demanded);
-    let mut reply = context.plane.ask(&user_of(object), connection, &wants);
+    let mut reply = context.plane.ask(&user_of(object), connection, usable.terms, &wants);
     // A restart forgets for how long the vault has been silent; the KeyVault's condition does not.
     if matches!(reply.health.state, HealthState::Failing { .. }) {
         reply.unconfirmed_for = reply.unconfirmed_for.max(not_ready_for(context, usable));

@@ -28,6 +28,7 @@ pub(super) fn reading(version: &str, value: &str) -> Reading {
             managed: false,
         },
         value: SecretValue::new(Zeroizing::new(value.to_owned())),
+        settling: false,
     }
 }
 
@@ -56,6 +57,7 @@ pub(super) fn object_source(secret: &str) -> DataFrom {
 pub(super) struct Scene {
     pub(super) object: VaultSecretSync,
     pub(super) answers: Vec<Answer>,
+    pub(super) settling: Vec<bool>,
     pub(super) state: HealthState,
     pub(super) unconfirmed_for: Option<Duration>,
     pub(super) demanded: BTreeSet<usize>,
@@ -88,6 +90,7 @@ impl Scene {
         Self {
             object,
             answers: Vec::new(),
+            settling: Vec::new(),
             state: HealthState::Working,
             unconfirmed_for: None,
             demanded: BTreeSet::new(),
@@ -111,7 +114,8 @@ impl Scene {
     pub(super) fn step(&self) -> Step {
         let reply = Reply {
             answers: self.answers.clone(),
-            health: Health { state: self.state.clone(), users: 1 },
+            settling: self.settling.clone(),
+            health: Health { state: self.state.clone(), users: 1, detection: None },
             unconfirmed_for: self.unconfirmed_for,
         };
         let permits = vec![self.permit; self.answers.len()];

@@ -5,6 +5,10 @@ use crate::vault::{Answer, Attributes, SecretName, SecretVersion, Source, Want};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+/// An entry whose version changed so shortly before it was read that it may have changed again within its second: a
+/// restart reads it once more.
+pub(super) const SETTLING: &str = "Settling";
+
 /// One source, with the places of the spec that use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsedSource {
@@ -99,14 +103,19 @@ pub fn wants(
     sources
         .iter()
         .enumerate()
-        .map(|(index, used)| Want {
-            source: used.source.clone(),
-            interval,
-            known: match judged {
-                Some(judged) => judged.get(index).cloned().flatten(),
-                None => status.and_then(|status| entry(&status.entries, &used.source)).and_then(attributes),
-            },
-            value: demanded.contains(&index),
+        .map(|(index, used)| {
+            let entry = status.and_then(|status| entry(&status.entries, &used.source));
+            Want {
+                source: used.source.clone(),
+                interval,
+                known: match judged {
+                    Some(judged) => judged.get(index).cloned().flatten(),
+                    None => entry.and_then(attributes),
+                },
+                // What was judged was read by this process, whose plane knows how it was read.
+                settling: judged.is_none() && entry.is_some_and(|entry| entry.state == SETTLING),
+                value: demanded.contains(&index),
+            }
         })
         .collect()
 }

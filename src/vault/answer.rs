@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     connection::{Connection, Source},
+    detect::Detection,
     failure::Failure,
     value::SecretValue,
 };
@@ -50,6 +51,9 @@ pub struct Reading {
     pub attributes: Attributes,
     /// The value.
     pub value: SecretValue,
+    /// The version changed so shortly before it was read that it may have changed again within its second; it is
+    /// read once more.
+    pub settling: bool,
 }
 
 /// One source that a user wants, and what it has of it already.
@@ -61,6 +65,8 @@ pub struct Want {
     pub interval: Duration,
     /// What the user has written; `None`: nothing.
     pub known: Option<Attributes>,
+    /// What is known was [settling](Reading::settling), and nobody said since that it no longer is.
+    pub settling: bool,
     /// The value is needed even if the vault's is the known one.
     pub value: bool,
 }
@@ -85,6 +91,8 @@ pub struct Health {
     pub state: HealthState,
     /// How many users it has.
     pub users: usize,
+    /// How changes are found; `None` until that is decided.
+    pub detection: Option<Detection>,
 }
 
 /// Whether the vault answers.
@@ -110,6 +118,8 @@ pub enum HealthState {
 pub struct Reply {
     /// One answer a want, in the order of the wants.
     pub answers: Vec<Answer>,
+    /// Whether what the user has, or is given now, is [settling](Reading::settling), in the order of the wants.
+    pub settling: Vec<bool>,
     /// How the handle fares.
     pub health: Health,
     /// The longest time since one of these sources was last confirmed by the service (a value, or a failure of
@@ -125,4 +135,6 @@ pub enum Wake {
     User(User),
     /// The health of the handle changed.
     Connection(Connection),
+    /// How the handle finds changes changed; that is nothing to its users.
+    Detection(Connection),
 }

@@ -41,6 +41,24 @@ impl Budget {
         }
     }
 
+    /// From now on these are the limits; what throttling took stays taken.
+    pub(super) fn limit(&mut self, requests_per_second: u32, burst: u32, now: Instant) {
+        let (full_rate, burst) = (f64::from(requests_per_second).max(LEAST_RATE), f64::from(burst).max(1.0));
+        self.fill(now);
+        let throttled = self.rate < self.full_rate;
+        self.rate = if throttled { self.rate.min(full_rate) } else { full_rate };
+        self.raise_at = self.raise_at.max(now);
+        self.full_rate = full_rate;
+        self.burst = burst;
+        self.tokens = self.tokens.min(burst);
+    }
+
+    /// Requests per second, now.
+    pub(super) fn rate(&mut self, now: Instant) -> f64 {
+        self.fill(now);
+        self.rate
+    }
+
     /// Whether a request may go now. [`Self::take`] then counts it.
     pub(super) fn ready(&mut self, now: Instant) -> bool {
         self.fill(now);
@@ -126,6 +144,19 @@ mod tests {
         let later = start + Duration::from_secs(120);
         spend(&mut budget, later);
         assert_eq!(spend(&mut budget, later + Duration::from_secs(1)), 50);
+    }
+
+    #[test]
+    fn another_limit_holds_at_once_and_gives_nothing_back_that_throttling_took() {
+        let start = Instant::now();
+        let mut budget = Budget::new(50, 100, start);
+        budget.limit(5, 10, start);
+        assert_eq!(spend(&mut budget, start), 10);
+        assert_eq!(spend(&mut budget, start + Duration::from_secs(2)), 10);
+        budget.throttled(start, start + Duration::from_secs(2));
+        budget.limit(50, 100, start + Duration::from_secs(2));
+        assert!((budget.rate(start + Duration::from_secs(2)) - 2.5).abs() < 0.01);
+        assert!((budget.rate(start + Duration::from_secs(200)) - 50.0).abs() < 0.01);
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! Key Vault's REST interface, as much as is used of it: one GET.
+//! Key Vault's REST interface, as much as is used of it: GET of a secret, and of a page of their list.
 //!
 //! Names are validated types before they come here, bodies are capped, and the buffers that hold a value are
 //! wiped. Nothing of a body that cannot be parsed is kept but where it went wrong.
 
+use std::time::{Duration, Instant};
+
 use jiff::Timestamp;
-use reqwest::{Client, Response, StatusCode, header};
+use reqwest::{Client, Response, StatusCode, header, header::HeaderMap};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use zeroize::{Zeroize as _, Zeroizing};
@@ -13,6 +15,7 @@ use super::{
     answer::{Attributes, Reading},
     connection::{Connection, Source},
     failure::{Failure, Peer},
+    list::{self, LARGEST_PAGE, Link, Page},
     metrics::VaultMetrics,
     names::{SecretName, SecretVersion},
     refusal,
@@ -24,80 +27,143 @@ const LARGEST_BODY: usize = 256 * 1024;
 /// Most values fit, so that most buffers never grow.
 const USUAL_BODY: usize = 8 * 1024;
 
+/// The service's times have whole seconds: a version that changed this shortly before it was read may have changed
+/// again within its second.
+const RESOLUTION: i64 = 3;
+/// As many as the service puts on a page.
+const PAGE: u32 = 25;
+
 /// What the vault answered.
 #[derive(Debug)]
-pub(super) enum Got {
-    /// A value.
-    Value(Reading),
+pub(super) enum Got<T> {
+    /// What was asked for.
+    Answer(T),
     /// 401, with the vault's challenge.
     Unauthorized { challenge: Option<String>, failure: Failure },
     /// Anything else.
-    Failed { failure: Failure, retry_after: Option<std::time::Duration> },
+    Failed { failure: Failure, retry_after: Option<Duration> },
 }
 
-impl From<Failure> for Got {
+impl<T> Got<T> {
+    /// The same with another kind of answer.
+    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Got<U> {
+        match self {
+            Self::Answer(answer) => Got::Answer(change(answer)),
+            Self::Unauthorized { challenge, failure } => Got::Unauthorized { challenge, failure },
+            Self::Failed { failure, retry_after } => Got::Failed { failure, retry_after },
+        }
+    }
+}
+
+impl<T> From<Failure> for Got<T> {
     fn from(failure: Failure) -> Self {
         Self::Failed { failure, retry_after: None }
     }
 }
 
-/// Reads one source; without a token only to be challenged.
-pub(super) async fn get(
-    http: &Client,
-    connection: &Connection,
-    source: &Source,
-    token: Option<&str>,
-    metrics: &VaultMetrics,
-) -> Got {
+/// How a vault is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asking<'a> {
+    pub(super) http: &'a Client,
+    pub(super) connection: &'a Connection,
+    /// `None` only to be challenged.
+    pub(super) token: Option<&'a str>,
+    pub(super) metrics: &'a VaultMetrics,
+}
+
+/// Reads one source; `recheck`: not because anything says that it changed.
+pub(super) async fn get(asking: Asking<'_>, source: &Source, recheck: bool) -> Got<Reading> {
+    let connection = asking.connection;
     let version = source.version.as_ref().map(|version| format!("/{version}")).unwrap_or_default();
     let url = format!(
         "{}/secrets/{}{version}?api-version={}",
         connection.url, source.name, connection.service_version
     );
-    let request = http.get(url).header(header::ACCEPT, "application/json");
-    let request = match token {
-        Some(token) => request.bearer_auth(token),
-        None => request,
+    let operation = if recheck { "Recheck" } else { "GetSecret" };
+    let parse = |headers: &HeaderMap, body: &[u8]| {
+        let reading = parse(body, &source.name, source.version.as_ref())?;
+        let settling = is_fresh(reading.attributes.updated, refusal::date(headers));
+        Ok(Reading { settling, ..reading })
     };
-    let sent = request.send().await;
-    let status = sent.as_ref().ok().map(|response| response.status().as_u16());
-    let operation = if token.is_some() { "GetSecret" } else { "Challenge" };
-    metrics.request(connection.url.host(), operation, status);
-    let response = match sent {
-        Ok(response) => response,
-        Err(error) => return refusal::of_transport(&error, Peer::Vault).into(),
-    };
-    let (status, headers) = (response.status(), response.headers().clone());
-    let body = match body(response).await {
-        Ok(body) => body,
-        // The status alone says what a 401, 429 or 5xx is.
-        Err(_) if status != StatusCode::OK => Zeroizing::default(),
-        Err(failure) => return failure.into(),
-    };
-    if status == StatusCode::OK {
-        return parse(&body, &source.name, source.version.as_ref()).map_or_else(Got::from, Got::Value);
+    asking.send(url, operation, LARGEST_BODY, parse).await
+}
+
+/// Reads one page of the list of secrets: the first, or where `link` leads.
+pub(super) async fn list(asking: Asking<'_>, link: Option<&Link>) -> Got<Page> {
+    let vault = &asking.connection.url;
+    let url = link.map_or_else(
+        || format!("{vault}/secrets?api-version={}&maxresults={PAGE}", asking.connection.service_version),
+        |link| link.url(vault),
+    );
+    asking.send(url, "ListSecrets", LARGEST_PAGE, |_, body| list::parse(body, vault)).await
+}
+
+impl Asking<'_> {
+    async fn send<T>(
+        self,
+        url: String,
+        operation: &str,
+        largest: usize,
+        parse: impl FnOnce(&HeaderMap, &[u8]) -> Result<T, Failure>,
+    ) -> Got<T> {
+        let request = self.http.get(url).header(header::ACCEPT, "application/json");
+        let (request, operation) = match self.token {
+            Some(token) => (request.bearer_auth(token), operation),
+            None => (request, "Challenge"),
+        };
+        let vault = self.connection.url.host();
+        let begun = Instant::now();
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => {
+                self.metrics.request(vault, operation, None, "", begun.elapsed());
+                return refusal::of_transport(&error, Peer::Vault).into();
+            }
+        };
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = body(response, largest).await;
+        let inner = body.as_ref().map_or("", |body| refusal::inner_code(status, body));
+        self.metrics.request(vault, operation, Some(status.as_u16()), inner, begun.elapsed());
+        let body = match body {
+            Ok(body) => body,
+            // The status alone says what a 401, 429 or 5xx is.
+            Err(_) if status != StatusCode::OK => Zeroizing::default(),
+            Err(failure) => return failure.into(),
+        };
+        if status == StatusCode::OK {
+            return parse(&headers, &body).map_or_else(Got::from, Got::Answer);
+        }
+        let failure = refusal::of_answer(status, &headers, &body);
+        if status == StatusCode::UNAUTHORIZED && failure != Failure::TokenBindingRequired {
+            let challenge = headers.get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
+            return Got::Unauthorized { challenge: challenge.map(ToOwned::to_owned), failure };
+        }
+        Got::Failed { failure, retry_after: refusal::retry_after(&headers) }
     }
-    let failure = refusal::of_answer(status, &headers, &body);
-    if status == StatusCode::UNAUTHORIZED && failure != Failure::TokenBindingRequired {
-        let challenge = headers.get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
-        return Got::Unauthorized { challenge: challenge.map(ToOwned::to_owned), failure };
+}
+
+/// Whether a version changed so shortly before the service answered that a second change could look the same.
+/// Without a date nothing can be told, so it could.
+fn is_fresh(updated: Option<Timestamp>, date: Option<Timestamp>) -> bool {
+    match (updated, date) {
+        (Some(updated), Some(date)) => date.as_second().saturating_sub(updated.as_second()) <= RESOLUTION,
+        _ => true,
     }
-    Got::Failed { failure, retry_after: refusal::retry_after(&headers) }
 }
 
 /// The whole body, in one wiped buffer, if it is not too large.
-async fn body(mut response: Response) -> Result<Zeroizing<Vec<u8>>, Failure> {
+async fn body(mut response: Response, largest: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut body = Zeroizing::new(Vec::with_capacity(USUAL_BODY));
     loop {
         let chunk = response.chunk().await.map_err(|error| refusal::of_transport(&error, Peer::Vault))?;
         let Some(chunk) = chunk else { return Ok(body) };
         let length = body.len().saturating_add(chunk.len());
-        if length > LARGEST_BODY {
+        if length > largest {
             return Err(Failure::TooLarge);
         }
         if length > body.capacity() {
             // A vector that grows by itself would leave its old bytes behind.
-            let mut larger = Zeroizing::new(Vec::with_capacity(length.saturating_mul(2).min(LARGEST_BODY)));
+            let mut larger = Zeroizing::new(Vec::with_capacity(length.saturating_mul(2).min(largest)));
             larger.extend_from_slice(&body);
             body = larger;
         }
@@ -159,7 +225,7 @@ fn parse(body: &[u8], name: &SecretName, version: Option<&SecretVersion>) -> Res
         not_before: time(bundle.attributes.nbf),
         managed: bundle.managed || bundle.kid.is_some(),
     };
-    Ok(Reading { attributes, value: SecretValue::new(bundle.value) })
+    Ok(Reading { attributes, value: SecretValue::new(bundle.value), settling: false })
 }
 
 #[cfg(test)]
@@ -182,6 +248,15 @@ mod tests {
         assert_eq!(reading.attributes.version, VERSION);
         assert_eq!(reading.attributes.updated, Timestamp::from_second(8).ok());
         assert_eq!(reading.attributes.not_before, None);
+    }
+
+    #[test]
+    fn a_version_counts_as_settled_more_than_three_seconds_after_it_changed() {
+        let at = |second| Timestamp::from_second(second).ok();
+        assert!(is_fresh(at(100), at(100)) && is_fresh(at(100), at(103)));
+        assert!(!is_fresh(at(100), at(104)));
+        assert!(is_fresh(at(100), at(90)), "a clock that is behind proves nothing");
+        assert!(is_fresh(at(100), None) && is_fresh(None, at(100)));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Invariant: a user that was told `Pending` stays a waiter until an answer came that it can be given, and is
 //! woken then. A value is held only while a user holds on to it.
 
+mod timing;
+
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -13,21 +15,27 @@ use super::{
     answer::{Answer, Attributes, Reading, User, Want},
     connection::Namespace,
     failure::{Failure, Scope},
-    gate::doubled,
     lanes::Lane,
-    limits::Limits,
+    sighting::{Sighting, Watch},
 };
+
+pub(super) use timing::{Due, Timing};
 
 /// A failure older than this is not good enough for someone who asks for the first time: what was missing may
 /// just have been put right.
 const RECENT: Duration = Duration::from_secs(5);
 
+/// A value that is the same this much later was not changed twice within one second.
+const SETTLED_AFTER: Duration = Duration::from_secs(4);
+
 /// What one user wants of the source.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "four facts that do not depend on one another")]
+#[expect(clippy::struct_excessive_bools, reason = "five facts that do not depend on one another")]
 struct Subscription {
     interval: Duration,
     known: Option<Attributes>,
+    /// What is known was read so shortly after it changed that it may have changed again.
+    settling: bool,
     value: bool,
     /// Was told `Pending` and is owed a wake.
     waiting: bool,
@@ -44,6 +52,19 @@ struct Subscription {
 pub(super) struct Ticket {
     pub(super) lane: Lane,
     pub(super) number: u64,
+    /// Nothing says that the source changed, it is only read once more.
+    pub(super) recheck: bool,
+}
+
+/// What a sighting means for a source.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Sighted {
+    /// It is as the last GET said; these users wait to hear that.
+    Confirmed(Vec<User>),
+    /// A GET is needed, which was not known before.
+    Moved,
+    /// Nothing: a GET is on its way or will come by itself.
+    Nothing,
 }
 
 /// One source of a handle.
@@ -53,7 +74,7 @@ pub(super) struct Entry {
     attributes: Option<Attributes>,
     failure: Option<Arc<Failure>>,
     reading: Option<Arc<Reading>>,
-    first_asked: Instant,
+    pub(super) first_asked: Instant,
     confirmed: Option<Instant>,
     /// When the last GET that was answered began.
     read_at: Option<Instant>,
@@ -63,10 +84,17 @@ pub(super) struct Entry {
     pub(super) ticket: Option<Ticket>,
     /// Refusals in a row.
     refusals: u32,
+    /// The version is part of what is asked for, so its value never changes.
+    pinned: bool,
+    /// The last value was read so shortly after it changed that it may have changed again.
+    settling: bool,
+    /// When the last sweep that confirmed the source saw it.
+    swept_at: Option<Instant>,
+    pub(super) watch: Watch,
 }
 
 impl Entry {
-    pub(super) const fn new(now: Instant) -> Self {
+    pub(super) fn new(pinned: bool, now: Instant) -> Self {
         Self {
             subscriptions: BTreeMap::new(),
             attributes: None,
@@ -79,6 +107,10 @@ impl Entry {
             in_flight: false,
             ticket: None,
             refusals: 0,
+            pinned,
+            settling: false,
+            swept_at: None,
+            watch: Watch::default(),
         }
     }
 
@@ -88,6 +120,7 @@ impl Entry {
         let subscription = self.subscriptions.entry(user.clone()).or_insert_with(|| Subscription {
             interval: want.interval,
             known: None,
+            settling: false,
             value: false,
             waiting: false,
             holds: false,
@@ -96,6 +129,7 @@ impl Entry {
         });
         subscription.interval = want.interval;
         subscription.known.clone_from(&want.known);
+        subscription.settling = want.settling;
         subscription.value = want.value;
         let old = self.confirmed.is_none_or(|at| now > at + RECENT);
         let answer = if subscription.fresh_after.is_some() {
@@ -116,13 +150,30 @@ impl Entry {
         answer
     }
 
-    /// For how long the source is unconfirmed, if that is longer than `user` accepts or `failing`.
+    /// For how long the source is unconfirmed, if that is longer than `user` accepts or `failing`. A pinned version
+    /// that was read needs no confirmation.
     pub(super) fn unconfirmed_for(&mut self, user: &User, failing: bool, now: Instant) -> Option<Duration> {
-        let age = now.saturating_duration_since(self.confirmed.unwrap_or(self.first_asked));
+        let age = self.staleness(now);
         let subscription = self.subscriptions.get_mut(user)?;
         // Half an interval of grace: a read that is just under way is not late.
-        subscription.told_stale = failing || age > subscription.interval.mul_f64(1.5);
-        subscription.told_stale.then_some(age)
+        let late = |age: Duration| failing || age > subscription.interval.mul_f64(1.5);
+        subscription.told_stale = age.is_some_and(late);
+        age.filter(|_| subscription.told_stale)
+    }
+
+    /// For how long the source is unconfirmed; `None` if it needs no confirmation.
+    pub(super) fn staleness(&self, now: Instant) -> Option<Duration> {
+        let constant = self.pinned && self.is_known() && self.failure.is_none();
+        (!constant).then(|| now.saturating_duration_since(self.confirmed.unwrap_or(self.first_asked)))
+    }
+
+    /// Whether what `user` knows may have been overtaken within its second.
+    pub(super) fn is_settling(&self, user: &User) -> bool {
+        match (&self.attributes, self.subscriptions.get(user)) {
+            (Some(_), _) => self.settling,
+            (None, Some(subscription)) => subscription.settling,
+            (None, None) => false,
+        }
     }
 
     /// `user` has used what it was offered, and knows it now.
@@ -165,14 +216,42 @@ impl Entry {
         self.waiters().next().or_else(|| self.subscriptions.keys().next()).map(|user| &user.namespace)
     }
 
-    /// When the source is to be read if nobody waits. `slot` is its place within the first interval.
-    pub(super) fn due(&self, slot: f64, limits: &Limits) -> Option<Instant> {
-        let interval = self.subscriptions.values().map(|subscription| subscription.interval).min()?;
-        Some(match self.read_at {
-            None => self.first_asked + interval.mul_f64(slot),
-            Some(begun) if self.refusals > 0 => begun + doubled(limits.refused_retry, self.refusals - 1),
-            Some(begun) => begun + interval,
-        })
+    /// A sweep saw the source at `seen`. Returns what that means; who was told that the source is unconfirmed is
+    /// woken.
+    pub(super) fn sighted(&mut self, sighting: Sighting, seen: Instant, now: Instant) -> Sighted {
+        if self.pinned || (self.read_at.is_none() && self.is_waited_for()) {
+            return Sighted::Nothing;
+        }
+        let agrees = match (&self.failure, &self.attributes) {
+            (Some(failure), _) => match sighting.agrees_with_failure(failure) {
+                Some(agrees) => agrees,
+                None => return Sighted::Nothing,
+            },
+            (None, Some(read)) => sighting.agrees_with_value(read) || self.watch.accepts(&sighting),
+            (None, None) => self.subscriptions.values().all(|subscription| {
+                subscription.known.as_ref().is_some_and(|known| sighting.agrees_with_value(known))
+            }),
+        };
+        if !agrees {
+            let news = !self.watch.demands();
+            self.watch.demand(sighting, now);
+            return if news { Sighted::Moved } else { Sighted::Nothing };
+        }
+        if !self.watch.accepts(&sighting) {
+            self.watch.agreed();
+        }
+        if self.may_be_overtaken() {
+            return Sighted::Nothing;
+        }
+        self.confirmed = self.confirmed.max(Some(seen));
+        self.swept_at = Some(seen);
+        let mut wakes = Vec::new();
+        for (user, subscription) in &mut self.subscriptions {
+            if std::mem::take(&mut subscription.told_stale) {
+                wakes.push(user.clone());
+            }
+        }
+        Sighted::Confirmed(wakes)
     }
 
     /// Whether the last answer was a refusal, if there was one.
@@ -188,6 +267,9 @@ impl Entry {
     pub(super) fn read(&mut self, reading: Reading, begun: Instant, now: Instant) -> Vec<User> {
         let recovered = self.failure.take().is_some();
         let moved = self.attributes.as_ref() != Some(&reading.attributes);
+        let same_later = !moved && self.read_at.is_some_and(|before| begun >= before + SETTLED_AFTER);
+        self.settling = reading.settling && !same_later;
+        self.watch.read(begun, moved);
         self.refusals = 0;
         let mut wakes = Vec::new();
         for (user, subscription) in &mut self.subscriptions {
@@ -202,7 +284,7 @@ impl Entry {
             }
         }
         self.attributes = Some(reading.attributes.clone());
-        self.reading = Some(Arc::new(reading));
+        self.reading = Some(Arc::new(Reading { settling: self.settling, ..reading }));
         self.confirm(begun, now);
         self.drop_unheld();
         wakes
@@ -215,6 +297,7 @@ impl Entry {
             self.refusals = 0;
         }
         self.failure = Some(Arc::new(failure));
+        self.watch.failed(begun);
         self.drop_value();
         let mut wakes = Vec::new();
         for (user, subscription) in &mut self.subscriptions {

@@ -1,16 +1,18 @@
 //! One handle: its users, their sources and its gate.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::{Duration, Instant},
 };
 
 use super::{
     answer::{Health, HealthState, User},
     connection::{Connection, Source},
+    detect::{Detect, Rate, Terms},
     entry::Entry,
     failure::{Failure, Scope},
     gate::{Admission, Gate},
+    sweep::Sweeps,
 };
 
 /// So many sources must be refused, and none accepted, before the identity as a whole counts as refused (or all
@@ -21,7 +23,9 @@ const REFUSALS_OF_ALL: usize = 3;
 #[derive(Debug)]
 pub(super) struct Handle {
     pub(super) connection: Connection,
-    pub(super) users: HashMap<User, BTreeSet<Source>>,
+    pub(super) users: HashMap<User, (Terms, BTreeSet<Source>)>,
+    /// The terms of the users, with how many ask on them.
+    terms: BTreeMap<Terms, usize>,
     pub(super) entries: HashMap<Source, Entry>,
     pub(super) gate: Gate,
     pub(super) in_flight: usize,
@@ -29,6 +33,7 @@ pub(super) struct Handle {
     pub(super) proven: bool,
     /// When a new token was asked for because the vault rejected the last.
     pub(super) renewed_at: Option<Instant>,
+    pub(super) sweeps: Sweeps,
 }
 
 impl Handle {
@@ -36,12 +41,54 @@ impl Handle {
         Self {
             connection,
             users: HashMap::new(),
+            terms: BTreeMap::new(),
             entries: HashMap::new(),
             gate: Gate::new(now),
             in_flight: 0,
             proven: false,
             renewed_at: None,
+            sweeps: Sweeps::new(now),
         }
+    }
+
+    /// Notes what `user` wants, and on what terms. Returns whether the terms are new or gone.
+    pub(super) fn subscribe(&mut self, user: &User, terms: Terms, sources: BTreeSet<Source>) -> bool {
+        let before = self.users.insert(user.clone(), (terms, sources)).map(|(before, _)| before);
+        if before == Some(terms) {
+            return false;
+        }
+        *self.terms.entry(terms).or_default() += 1;
+        before.is_none_or(|before| self.drop_terms(before)) || self.terms.get(&terms) == Some(&1)
+    }
+
+    /// Drops what `user` wanted. Returns whether its terms are gone.
+    pub(super) fn unsubscribe(&mut self, user: &User) -> bool {
+        self.users.remove(user).is_some_and(|(terms, _)| self.drop_terms(terms))
+    }
+
+    fn drop_terms(&mut self, terms: Terms) -> bool {
+        let Some(users) = self.terms.get_mut(&terms) else { return false };
+        *users -= 1;
+        let gone = *users == 0;
+        if gone {
+            self.terms.remove(&terms);
+        }
+        gone
+    }
+
+    /// What `user` wants.
+    pub(super) fn sources_of(&self, user: &User) -> impl Iterator<Item = &Source> {
+        self.users.get(user).into_iter().flat_map(|(_, sources)| sources)
+    }
+
+    /// How changes are to be found.
+    pub(super) fn detect(&self) -> Detect {
+        self.terms.keys().map(|terms| terms.detect).max().unwrap_or_default()
+    }
+
+    /// The limits that the users' connections set.
+    pub(super) fn rates(&self) -> impl Iterator<Item = Rate> {
+        self.terms.keys().filter_map(|terms| terms.rate)
     }
 
     pub(super) fn may_go(&self, in_flight: usize, now: Instant) -> bool {
@@ -62,15 +109,20 @@ impl Handle {
             None if self.proven => HealthState::Working,
             None => HealthState::Unproven,
         };
-        Health { state, users: self.users.len() }
+        Health { state, users: self.users.len(), detection: self.sweeps.detection.clone() }
     }
 
     /// The longest time that one of the user's sources is unconfirmed.
     pub(super) fn unconfirmed_for(&mut self, user: &User, now: Instant) -> Option<Duration> {
         let failing = self.gate.outage().is_some();
-        let sources = self.users.get(user)?;
+        let (_, sources) = self.users.get(user)?;
         let entries = &mut self.entries;
         sources.iter().filter_map(|source| entries.get_mut(source)?.unconfirmed_for(user, failing, now)).max()
+    }
+
+    /// The longest time that a source is unconfirmed.
+    pub(super) fn staleness(&self, now: Instant) -> Option<Duration> {
+        self.entries.values().filter_map(|entry| entry.staleness(now)).max()
     }
 
     /// Whether this failure of one source closes the gate: every source tried was refused.

@@ -6,29 +6,52 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
-    answer::{Health, Reply, User, Want},
+    answer::{Health, Reply, User, Wake, Want},
     budget::Budget,
     connection::{Connection, Source},
-    entry::{Entry, Ticket},
+    detect::{Rate, Terms},
+    entry::{Due, Entry, Ticket, Timing},
     gate::Admission,
+    gauges::Measured,
     handle::Handle,
     jitter::Jitter,
     lanes::{HandleId, Lane, Lanes},
     limits::Limits,
-    outcome::Fetch,
+    outcome::{Errand, Fetch},
     schedule::Schedule,
 };
 
 type Key = (HandleId, Source);
 
+/// What waits in the lanes.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// A source of the handle.
+    Source(Source),
+    /// The next page of the handle's sweep.
+    Page,
+}
+
+/// What happened since it was last taken.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// Sources that a sweep confirmed, each of which would have cost a GET.
+    pub(super) saved: u64,
+    /// Sources that a sweep found changed, gone or back.
+    pub(super) changes: u64,
+    /// How long each sweep took that came to its end.
+    pub(super) sweeps: Vec<Duration>,
+}
+
 /// What is to be done now.
 #[derive(Debug, Default)]
 pub(super) struct Step {
     pub(super) fetches: Vec<Fetch>,
+    pub(super) wakes: Vec<Wake>,
     /// Handles that ended: their clients and tokens are to be dropped.
     pub(super) ended: Vec<HandleId>,
     /// When to look again, unless something happens before.
@@ -42,13 +65,16 @@ pub(super) struct Host {
     pub(super) handles: HashMap<HandleId, Handle>,
     ids: HashMap<Connection, HandleId>,
     last_id: HandleId,
-    last_ticket: u64,
+    pub(super) last_ticket: u64,
     due: Schedule<Key>,
     pub(super) values: Schedule<Key>,
+    pub(super) sweeps: Schedule<HandleId>,
     idle: Schedule<HandleId>,
-    lanes: Lanes<(Source, u64)>,
+    pub(super) lanes: Lanes<(Place, u64)>,
     pub(super) budget: Budget,
     pub(super) jitter: Jitter,
+    pub(super) tally: Tally,
+    since: Instant,
 }
 
 impl Host {
@@ -62,10 +88,13 @@ impl Host {
             last_ticket: 0,
             due: Schedule::new(),
             values: Schedule::new(),
+            sweeps: Schedule::new(),
             idle: Schedule::new(),
             lanes: Lanes::new(),
             budget,
             jitter,
+            tally: Tally::default(),
+            since: now,
         }
     }
 
@@ -82,6 +111,7 @@ impl Host {
         &mut self,
         user: &User,
         connection: &Connection,
+        terms: Terms,
         wants: &[Want],
         now: Instant,
     ) -> Reply {
@@ -91,17 +121,37 @@ impl Host {
         self.idle.remove(&id);
         let handle = self.handles.entry(id).or_insert_with(|| Handle::new(connection.clone(), now));
         let mut answers = Vec::with_capacity(wants.len());
+        let mut settling = Vec::with_capacity(wants.len());
         for want in wants {
-            let entry = handle.entries.entry(want.source.clone()).or_insert_with(|| Entry::new(now));
+            let pinned = want.source.version.is_some();
+            let entry = handle.entries.entry(want.source.clone()).or_insert_with(|| Entry::new(pinned, now));
             answers.push(entry.ask(user, want, now));
+            settling.push(entry.is_settling(user));
         }
-        handle.users.insert(user.clone(), wanted.clone());
+        let new_terms = handle.subscribe(user, terms, wanted.clone());
         let health = handle.health(now);
         let unconfirmed_for = handle.unconfirmed_for(user, now);
+        if new_terms {
+            self.limit(now);
+        }
+        let swept = wants.iter().filter(|want| want.source.version.is_none());
+        if let Some(interval) = swept.map(|want| want.interval).min() {
+            self.arm(id, interval, now);
+        }
         for source in &wanted {
             self.place(id, source);
         }
-        Reply { answers, health, unconfirmed_for }
+        Reply { answers, settling, health, unconfirmed_for }
+    }
+
+    /// The smallest limit of all who use the host counts, and never more than the operator's own.
+    fn limit(&mut self, now: Instant) {
+        let own = Rate { requests_per_second: self.limits.requests_per_second, burst: self.limits.burst };
+        let smallest = self.handles.values().flat_map(Handle::rates).fold(own, |one, other| Rate {
+            requests_per_second: one.requests_per_second.min(other.requests_per_second),
+            burst: one.burst.min(other.burst),
+        });
+        self.budget.limit(smallest.requests_per_second, smallest.burst, now);
     }
 
     pub(super) fn release(&mut self, user: &User, connection: &Connection) {
@@ -118,9 +168,28 @@ impl Host {
         let Some(&id) = self.ids.get(connection) else { return };
         self.unsubscribe(id, user, |_| true);
         let Some(handle) = self.handles.get_mut(&id) else { return };
-        handle.users.remove(user);
+        let terms_gone = handle.unsubscribe(user);
         if handle.users.is_empty() {
             self.idle.set(id, now + self.limits.idle);
+        }
+        if terms_gone {
+            self.limit(now);
+        }
+    }
+
+    /// What the host looks like now.
+    pub(super) fn measure(&mut self, now: Instant) -> Measured {
+        let waiting = self.lanes.waiting();
+        let seconds = |age: Option<Duration>| age.map(|age| age.as_secs_f64());
+        let handles = || self.handles.values();
+        let open = |handle: &&Handle| handle.gate.outage().is_none();
+        Measured {
+            closed: handles().count() - handles().filter(open).count(),
+            interactive: waiting.interactive,
+            periodic: waiting.periodic,
+            sweep_age: seconds(handles().filter_map(|handle| handle.sweeps.age(now)).max()),
+            staleness: seconds(handles().filter_map(|handle| handle.staleness(now)).max()),
+            budget: self.budget.rate(now),
         }
     }
 
@@ -135,11 +204,16 @@ impl Host {
         while let Some(id) = self.idle.due(now) {
             if let Some(handle) = self.handles.remove(&id) {
                 self.ids.remove(&handle.connection);
+                self.sweeps.remove(&id);
                 step.ended.push(id);
             }
         }
+        while let Some(id) = self.sweeps.due(now) {
+            step.wakes.extend(self.turn(id, now));
+        }
         while let Some((id, source)) = self.due.due(now) {
-            self.enqueue(id, &source, Lane::Periodic);
+            let recheck = self.timed(id, &source).is_some_and(|due| due.recheck);
+            self.enqueue(id, &source, Lane::Periodic, recheck);
         }
         self.enqueue_probes(now);
         let mut budget_at = None;
@@ -150,14 +224,17 @@ impl Host {
                 budget_at = self.lanes.has(may_go).then(|| self.budget.ready_at(now));
                 break;
             }
-            let Some((id, (source, number))) = self.lanes.pop(may_go) else { break };
-            step.fetches.extend(self.begin(id, source, number, now));
+            let Some((id, (place, number))) = self.lanes.pop(may_go) else { break };
+            step.fetches.extend(match place {
+                Place::Source(source) => self.begin(id, source, number, now),
+                Place::Page => self.begin_page(id, number, now),
+            });
         }
         let gates = self.handles.values().filter_map(|handle| match handle.gate.admission(now) {
             Admission::ClosedUntil(until) => Some(until),
             _ => None,
         });
-        let times = [self.due.next(), self.values.next(), self.idle.next(), budget_at];
+        let times = [self.due.next(), self.sweeps.next(), self.values.next(), self.idle.next(), budget_at];
         step.until = times.into_iter().flatten().chain(gates).min();
         step
     }
@@ -185,7 +262,7 @@ impl Host {
     ) -> Vec<Key> {
         let Some(&id) = self.ids.get(connection) else { return Vec::new() };
         let Some(handle) = self.handles.get_mut(&id) else { return Vec::new() };
-        let sources: Vec<Source> = handle.users.get(user).into_iter().flatten().cloned().collect();
+        let sources: Vec<Source> = handle.sources_of(user).cloned().collect();
         for source in &sources {
             if let Some(entry) = handle.entries.get_mut(source) {
                 action(entry);
@@ -197,8 +274,7 @@ impl Host {
     /// `user` no longer wants those of its sources that `leaves` names.
     fn unsubscribe(&mut self, id: HandleId, user: &User, leaves: impl Fn(&Source) -> bool) {
         let Some(handle) = self.handles.get_mut(&id) else { return };
-        let sources = handle.users.get(user).into_iter().flatten();
-        let left: Vec<Source> = sources.filter(|source| leaves(source)).cloned().collect();
+        let left: Vec<Source> = handle.sources_of(user).filter(|source| leaves(source)).cloned().collect();
         for source in left {
             let Some(entry) = self.entry(id, &source) else { continue };
             if entry.forget(user) {
@@ -214,34 +290,47 @@ impl Host {
         }
     }
 
-    /// Puts the source where it belongs: in the interactive lane if someone waits, else under its next time.
+    /// When the source is to be read if nobody waits.
+    fn timed(&self, id: HandleId, source: &Source) -> Option<Due> {
+        let handle = self.handles.get(&id)?;
+        let timing = Timing {
+            slot: self.jitter.slot(&(id, source)),
+            swept: handle.sweeps.tell(),
+            since: self.since,
+            limits: &self.limits,
+        };
+        handle.entries.get(source)?.due(timing)
+    }
+
+    /// Puts the source where it belongs: in the interactive lane if someone waits, in the other if a sweep found it
+    /// changed, else under its next time.
     pub(super) fn place(&mut self, id: HandleId, source: &Source) {
-        let slot = self.jitter.slot(&(id, source));
-        let limits = self.limits.clone();
         let Some(entry) = self.entry(id, source) else { return };
         if entry.in_flight {
             return;
         }
         if entry.is_waited_for() {
-            self.enqueue(id, source, Lane::Interactive);
+            self.enqueue(id, source, Lane::Interactive, false);
+        } else if entry.watch.demands() {
+            self.enqueue(id, source, Lane::Periodic, false);
         } else if entry.ticket.is_none()
-            && let Some(at) = entry.due(slot, &limits)
+            && let Some(due) = self.timed(id, source)
         {
-            self.due.set((id, source.clone()), at);
+            self.due.set((id, source.clone()), due.at);
         }
     }
 
     /// Gives the source a place in `lane`, unless it has one at least as good.
-    pub(super) fn enqueue(&mut self, id: HandleId, source: &Source, lane: Lane) {
+    pub(super) fn enqueue(&mut self, id: HandleId, source: &Source, lane: Lane, recheck: bool) {
         let number = self.last_ticket + 1;
         let Some(entry) = self.entry(id, source) else { return };
         if entry.in_flight || entry.ticket.is_some_and(|ticket| ticket.lane >= lane) {
             return;
         }
         let Some(namespace) = entry.namespace().cloned() else { return };
-        entry.ticket = Some(Ticket { lane, number });
+        entry.ticket = Some(Ticket { lane, number, recheck });
         self.last_ticket = number;
-        self.lanes.push(lane, &namespace, id, (source.clone(), number));
+        self.lanes.push(lane, &namespace, id, (Place::Source(source.clone()), number));
         self.due.remove(&(id, source.clone()));
     }
 
@@ -256,7 +345,7 @@ impl Host {
             .filter_map(|(id, handle)| handle.longest_untried().map(|source| (*id, source.clone())))
             .collect();
         for (id, source) in probes {
-            self.enqueue(id, &source, Lane::Interactive);
+            self.enqueue(id, &source, Lane::Interactive, false);
         }
     }
 
@@ -264,12 +353,13 @@ impl Host {
     fn begin(&mut self, id: HandleId, source: Source, number: u64, now: Instant) -> Option<Fetch> {
         let handle = self.handles.get_mut(&id)?;
         let entry = handle.entries.get_mut(&source)?;
-        entry.ticket.take_if(|ticket| ticket.number == number)?;
+        let ticket = entry.ticket.take_if(|ticket| ticket.number == number)?;
         entry.in_flight = true;
         entry.tried_at = Some(now);
         handle.in_flight += 1;
         handle.gate.enter();
         self.budget.take(now);
-        Some(Fetch { handle: id, connection: handle.connection.clone(), source, begun: now })
+        let errand = Errand::Read { source, recheck: ticket.recheck };
+        Some(Fetch { handle: id, connection: handle.connection.clone(), errand, begun: now })
     }
 }

@@ -22,6 +22,13 @@ const INTERACTIVE_OF: u32 = 5;
 /// A number that names a handle within its host.
 pub(super) type HandleId = u64;
 
+/// How many wait in each lane, places that were given up included.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Waiting {
+    pub(super) interactive: usize,
+    pub(super) periodic: usize,
+}
+
 /// The two lanes.
 #[derive(Debug)]
 pub(super) struct Lanes<T> {
@@ -68,6 +75,10 @@ impl<T> Lanes<T> {
         Some(taken)
     }
 
+    pub(super) fn waiting(&self) -> Waiting {
+        Waiting { interactive: self.interactive.len(), periodic: self.periodic.len() }
+    }
+
     /// Whether anything waits for one of the handles that `may_go`.
     pub(super) fn has(&self, may_go: impl Fn(HandleId) -> bool) -> bool {
         self.interactive.has(&may_go) || self.periodic.has(&may_go)
@@ -107,6 +118,10 @@ impl<T> Ring<T> {
             self.order.push_back(namespace);
         }
         Some(taken)
+    }
+
+    fn len(&self) -> usize {
+        self.queues.values().flat_map(|queues| queues.items.values()).map(VecDeque::len).sum()
     }
 
     fn has(&self, may_go: &impl Fn(HandleId) -> bool) -> bool {

@@ -19,6 +19,12 @@ pub struct Limits {
     pub retry_after: Duration,
     /// How long a value is kept for users that do not come for it.
     pub value_life: Duration,
+    /// A list with more pages than this is not followed to its end.
+    pub list_pages: u32,
+    /// Nor one that takes longer than this.
+    pub list_time: Duration,
+    /// How long nothing is listed after that failed for good.
+    pub list_retry: Duration,
     /// How long a handle without users keeps its connection and token.
     pub idle: Duration,
 }
@@ -33,6 +39,9 @@ impl Default for Limits {
             refused_retry: (Duration::from_secs(30), Duration::from_secs(600)),
             retry_after: Duration::from_secs(300),
             value_life: Duration::from_secs(60),
+            list_pages: 4000,
+            list_time: Duration::from_secs(600),
+            list_retry: Duration::from_secs(3600),
             idle: Duration::from_secs(120),
         }
     }

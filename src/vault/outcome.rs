@@ -12,6 +12,7 @@ use super::{
     failure::{Failure, Peer, Scope},
     host::Host,
     lanes::{HandleId, Lane},
+    list::{Link, Page},
 };
 
 /// One request that begins now.
@@ -19,8 +20,30 @@ use super::{
 pub(super) struct Fetch {
     pub(super) handle: HandleId,
     pub(super) connection: Connection,
-    pub(super) source: Source,
+    pub(super) errand: Errand,
     pub(super) begun: Instant,
+}
+
+/// What a request is for.
+#[derive(Clone, Debug)]
+pub(super) enum Errand {
+    /// A source.
+    Read {
+        source: Source,
+        /// Nothing says that it changed.
+        recheck: bool,
+    },
+    /// A page of the list: the first, or where the link leads.
+    List(Option<Link>),
+}
+
+impl Fetch {
+    const fn source(&self) -> Option<&Source> {
+        match &self.errand {
+            Errand::Read { source, .. } => Some(source),
+            Errand::List(_) => None,
+        }
+    }
 }
 
 /// What came of a [`Fetch`].
@@ -28,6 +51,8 @@ pub(super) struct Fetch {
 pub(super) enum Outcome {
     /// A value.
     Read(Reading),
+    /// A page of the list.
+    Listed(Page),
     /// Only how to ask was learnt; ask again.
     Again,
     /// The vault rejected the token, which is given up.
@@ -46,15 +71,15 @@ pub(super) enum Outcome {
 struct Wakes {
     users: BTreeSet<User>,
     connection: bool,
+    detection: Option<Wake>,
 }
 
 impl Host {
     /// Takes the outcome of a fetch and returns who is to be woken.
     pub(super) fn finish(&mut self, fetch: &Fetch, outcome: Outcome, now: Instant) -> Vec<Wake> {
-        let (id, source) = (fetch.handle, &fetch.source);
-        let Some(handle) = self.handles.get_mut(&id) else { return Vec::new() };
+        let Some(handle) = self.handles.get_mut(&fetch.handle) else { return Vec::new() };
         handle.in_flight = handle.in_flight.saturating_sub(1);
-        if let Some(entry) = handle.entries.get_mut(source) {
+        if let Some(entry) = fetch.source().and_then(|source| handle.entries.get_mut(source)) {
             entry.in_flight = false;
         }
         let mut wakes = Wakes::default();
@@ -74,27 +99,43 @@ impl Host {
             }
             Outcome::Read(reading) => {
                 self.confirmed(fetch, true, &mut wakes);
-                if let Some(entry) = self.entry(id, source) {
+                if let Some(entry) = fetch.source().and_then(|source| self.entry(fetch.handle, source)) {
                     wakes.users.extend(entry.read(reading, fetch.begun, now));
                 }
+                true
+            }
+            Outcome::Listed(page) => {
+                self.confirmed(fetch, true, &mut wakes);
+                wakes.detection = self.page(fetch, page, now, &mut wakes.users);
                 true
             }
             Outcome::Failed { failure, retry_after } => {
                 self.failed(fetch, failure, retry_after, now, &mut wakes)
             }
         };
+        match &fetch.errand {
+            Errand::Read { source, recheck } => self.put_back(fetch.handle, source, *recheck, answered, now),
+            Errand::List(_) if !answered => self.hold_up_sweep(fetch.handle),
+            Errand::List(_) => {}
+        }
+        let connection = wakes.connection.then(|| Wake::Connection(fetch.connection.clone()));
+        let of_handle = connection.into_iter().chain(wakes.detection);
+        of_handle.chain(wakes.users.into_iter().map(Wake::User)).collect()
+    }
+
+    /// Where a source goes after a GET: back into the lane unless it was answered.
+    fn put_back(&mut self, id: HandleId, source: &Source, recheck: bool, answered: bool, now: Instant) {
         self.keep_value(id, source, now);
         if answered {
             self.place(id, source);
+        } else if self.entry(id, source).is_some_and(|entry| entry.is_waited_for()) {
+            self.enqueue(id, source, Lane::Interactive, false);
         } else {
-            let waited_for = self.entry(id, source).is_some_and(|entry| entry.is_waited_for());
-            self.enqueue(id, source, if waited_for { Lane::Interactive } else { Lane::Periodic });
+            self.enqueue(id, source, Lane::Periodic, recheck);
         }
-        let connection = wakes.connection.then(|| Wake::Connection(fetch.connection.clone()));
-        connection.into_iter().chain(wakes.users.into_iter().map(Wake::User)).collect()
     }
 
-    /// Returns whether the failure answers the source.
+    /// Returns whether the failure answers what was asked for.
     fn failed(
         &mut self,
         fetch: &Fetch,
@@ -107,19 +148,28 @@ impl Host {
             self.budget.throttled(fetch.begun, now);
         }
         let scope = failure.scope();
+        let Some(source) = fetch.source() else {
+            if scope == Scope::Handle {
+                self.outage(fetch, failure, retry_after, now, wakes);
+                return false;
+            }
+            self.confirmed(fetch, false, wakes);
+            wakes.detection = self.no_page(fetch.handle, &failure, now);
+            return true;
+        };
         if scope == Scope::Permission
-            && let Some(entry) = self.entry(fetch.handle, &fetch.source)
+            && let Some(entry) = self.entry(fetch.handle, source)
         {
             entry.refuse(fetch.begun);
         }
         let handle = self.handles.get(&fetch.handle);
-        if handle.is_some_and(|handle| handle.is_refused_as_a_whole(&failure, &fetch.source)) {
+        if handle.is_some_and(|handle| handle.is_refused_as_a_whole(&failure, source)) {
             self.outage(fetch, failure, retry_after, now, wakes);
             return false;
         }
         let proof = matches!(failure, Failure::SecretNotFound | Failure::SecretDisabled);
         self.confirmed(fetch, proof, wakes);
-        if let Some(entry) = self.entry(fetch.handle, &fetch.source) {
+        if let Some(entry) = self.entry(fetch.handle, source) {
             wakes.users.extend(entry.fail(failure, fetch.begun, now));
         }
         true

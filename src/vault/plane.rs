@@ -13,7 +13,9 @@ use super::{
     assertion::Assertions,
     connection::Connection,
     credentials::Credentials,
+    detect::Terms,
     failure::Failure,
+    gauges::Measured,
     host::Host,
     jitter::Jitter,
     limits::Limits,
@@ -33,7 +35,7 @@ pub(super) struct Shared {
     transport: Transport,
     assertions: Arc<dyn Assertions>,
     credentials: Arc<Credentials>,
-    metrics: VaultMetrics,
+    pub(super) metrics: VaultMetrics,
     pub(super) wakes: mpsc::UnboundedSender<Wake>,
     index: Mutex<Index>,
 }
@@ -58,16 +60,16 @@ impl Plane {
     ) -> (Self, mpsc::UnboundedReceiver<Wake>) {
         let (wakes, receiver) = mpsc::unbounded_channel();
         let (credentials, index) = (Arc::new(credentials), Mutex::default());
-        (
-            Self(Arc::new(Shared { limits, transport, assertions, credentials, metrics, wakes, index })),
-            receiver,
-        )
+        let shared = Shared { limits, transport, assertions, credentials, metrics, wakes, index };
+        let shared = Arc::new(shared);
+        shared.metrics.measure(Arc::downgrade(&shared));
+        (Self(shared), receiver)
     }
 
     /// Answers at once, and sees to it that what is not known is read. Replaces what `user` wanted before,
-    /// through whatever connection.
+    /// through whatever connection and on whatever terms.
     #[must_use]
-    pub fn ask(&self, user: &User, connection: &Connection, wants: &[Want]) -> Reply {
+    pub fn ask(&self, user: &User, connection: &Connection, terms: Terms, wants: &[Want]) -> Reply {
         let now = Instant::now().into_std();
         let mut index = self.0.index();
         let before = index.users.insert(user.clone(), connection.clone());
@@ -86,7 +88,7 @@ impl Plane {
                 new.insert(running)
             }
         };
-        let reply = running.host().ask(user, connection, wants, now);
+        let reply = running.host().ask(user, connection, terms, wants, now);
         running.ring();
         reply
     }
@@ -145,12 +147,20 @@ impl Shared {
         )
     }
 
+    /// Every host as it is now.
+    pub(super) fn measure(&self) -> Vec<(String, Measured)> {
+        let now = Instant::now().into_std();
+        let index = self.index();
+        index.hosts.iter().map(|(name, running)| (name.clone(), running.host().measure(now))).collect()
+    }
+
     /// Takes the host off the plane if it has no handle; nobody can ask it meanwhile.
     pub(super) fn remove_if_empty(&self, host: &str) -> bool {
         let mut index = self.index();
         let empty = index.hosts.get(host).is_none_or(|running| running.host().is_empty());
         if empty {
             index.hosts.remove(host);
+            self.metrics.forget(host);
         }
         empty
     }

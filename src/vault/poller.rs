@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use super::{
+    answer::Wake,
     failure::{Failure, Peer},
     host::Host,
     lanes::HandleId,
@@ -73,6 +74,7 @@ pub(super) async fn run(name: String, running: Arc<Running>, shared: Weak<Shared
         for fetch in step.fetches {
             poller.begin(fetch);
         }
+        poller.wake(step.wakes);
         if poller.reads.is_empty() && poller.is_done() {
             return;
         }
@@ -104,10 +106,10 @@ impl Poller {
                 reader
             }),
         };
-        let source = fetch.source.clone();
+        let errand = fetch.errand.clone();
         let task = self.reads.spawn(async move {
             match reader {
-                Ok(reader) => reader.read(&source).await,
+                Ok(reader) => reader.send(&errand).await,
                 Err(failure) => Outcome::Failed { failure, retry_after: None },
             }
         });
@@ -121,7 +123,18 @@ impl Poller {
             (error.id(), Outcome::Failed { failure, retry_after: None })
         });
         let Some(fetch) = self.fetches.remove(&id) else { return };
-        let wakes = self.running.host().finish(&fetch, outcome, Instant::now().into_std());
+        let (wakes, tally) = {
+            let mut host = self.running.host();
+            let wakes = host.finish(&fetch, outcome, Instant::now().into_std());
+            (wakes, std::mem::take(&mut host.tally))
+        };
+        if let Some(shared) = self.shared.upgrade() {
+            shared.metrics.tally(&self.name, &tally);
+        }
+        self.wake(wakes);
+    }
+
+    fn wake(&self, wakes: Vec<Wake>) {
         let Some(shared) = self.shared.upgrade() else { return };
         for wake in wakes {
             // Nobody listening is seen in the loop.

@@ -1,6 +1,6 @@
 //! What a handle reads with: its HTTP client, its token and its tenant.
 //!
-//! One [`Reader::read`] is at most one request to the vault, so that the budget counts them all: learning the
+//! One [`Reader::send`] is at most one request to the vault, so that the budget counts them all: learning the
 //! tenant, or that a token is rejected, is an outcome of its own.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,13 +10,13 @@ use reqwest::Client;
 use super::{
     assertion::Assertions,
     challenge,
-    client::{self, Got},
-    connection::{Connection, Source},
+    client::{self, Asking, Got},
+    connection::Connection,
     credentials::Credentials,
     failure::Failure,
     jitter::Jitter,
     metrics::VaultMetrics,
-    outcome::Outcome,
+    outcome::{Errand, Outcome},
     provider::Provider,
     token::Tokens,
     transport::Transport,
@@ -58,18 +58,18 @@ impl Reader {
         Ok(Self { connection, http, tokens, tenant: Mutex::new(tenant), tenant_is_set, metrics })
     }
 
-    /// Reads one source, or learns what it takes to read it.
-    pub(super) async fn read(&self, source: &Source) -> Outcome {
+    /// Does one errand, or learns what it takes to do it.
+    pub(super) async fn send(&self, errand: &Errand) -> Outcome {
         let known = self.tenant.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(tenant) = known else { return self.discover(source).await };
+        let Some(tenant) = known else { return self.discover(errand).await };
         let token = match self.tokens.get(&tenant).await {
             Ok(token) => token,
             Err(refused) => {
                 return Outcome::Failed { failure: refused.failure, retry_after: refused.retry_after };
             }
         };
-        match client::get(&self.http, &self.connection, source, Some(&token), &self.metrics).await {
-            Got::Value(reading) => Outcome::Read(reading),
+        match self.ask(errand, Some(&token)).await {
+            Got::Answer(outcome) => outcome,
             Got::Unauthorized { challenge, failure } => {
                 self.tokens.reject(&token);
                 if challenge.as_deref().is_some_and(challenge::asks_for_claims) {
@@ -83,15 +83,25 @@ impl Reader {
         }
     }
 
+    async fn ask(&self, errand: &Errand, token: Option<&str>) -> Got<Outcome> {
+        let asking = Asking { http: &self.http, connection: &self.connection, token, metrics: &self.metrics };
+        match errand {
+            Errand::Read { source, recheck } => {
+                client::get(asking, source, *recheck).await.map(Outcome::Read)
+            }
+            Errand::List(link) => client::list(asking, link.as_ref()).await.map(Outcome::Listed),
+        }
+    }
+
     /// The vault's challenge names the tenant.
-    async fn discover(&self, source: &Source) -> Outcome {
-        let failure = match client::get(&self.http, &self.connection, source, None, &self.metrics).await {
+    async fn discover(&self, errand: &Errand) -> Outcome {
+        let failure = match self.ask(errand, None).await {
             Got::Unauthorized { challenge, .. } => match self.learn(challenge.as_deref()) {
                 Ok(()) => return Outcome::Again,
                 Err(failure) => failure,
             },
-            // No vault gives a value to someone without a token.
-            Got::Value(_) => Failure::UntrustedVaultHost,
+            // No vault answers someone without a token.
+            Got::Answer(_) => Failure::UntrustedVaultHost,
             Got::Failed { failure, retry_after } => return Outcome::Failed { failure, retry_after },
         };
         Outcome::Failed { failure, retry_after: None }

@@ -4,6 +4,7 @@
 
 use std::{error::Error, net::IpAddr, time::Duration};
 
+use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
 use reqwest::{StatusCode, header::HeaderMap};
 use serde::Deserialize;
 
@@ -131,6 +132,37 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.into()))
 }
 
+/// When the service says that it answered.
+pub(super) fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let text = headers.get(reqwest::header::DATE)?.to_str().ok()?;
+    DateTimeParser::new().parse_timestamp(text).ok()
+}
+
+/// Codes that say more than the status; anything else is no label.
+const INNER_CODES: [&str; 10] = [
+    "AccessDenied",
+    "ForbiddenByConnection",
+    "ForbiddenByFirewall",
+    "ForbiddenByPolicy",
+    "ForbiddenByRbac",
+    "KeyOperationForbidden",
+    "MissingClientCertificate",
+    "SecretDisabled",
+    "SecretNotFound",
+    "VaultRequestTypeLimitReached",
+];
+
+/// The inner code of an answer other than 200 (or its code), if it is a known one; else nothing.
+pub(super) fn inner_code(status: StatusCode, body: &[u8]) -> &'static str {
+    if status == StatusCode::OK {
+        return "";
+    }
+    let Some(error) = serde_json::from_slice::<Body<'_>>(body).ok().map(|body| body.error) else { return "" };
+    let inner = error.innererror.and_then(|inner| inner.code);
+    let code = inner.or(error.code).unwrap_or_default();
+    INNER_CODES.into_iter().find(|known| *known == code).unwrap_or_default()
+}
+
 /// What it means that a request brought no answer.
 pub(super) fn of_transport(error: &reqwest::Error, peer: Peer) -> Failure {
     if is_tls(error) {
@@ -223,6 +255,27 @@ mod tests {
             answer(403, "Forbidden", "ForbiddenByFirewall", "canary"),
             Failure::Firewall(Some([203, 0, 113, 7].into()))
         );
+    }
+
+    #[test]
+    fn the_label_of_a_refusal_is_a_known_word_or_nothing() {
+        let code =
+            |status: u16, body: &str| inner_code(StatusCode::from_u16(status).unwrap(), body.as_bytes());
+        let body = r#"{"error":{"code":"Forbidden","innererror":{"code":"ForbiddenByRbac"}}}"#;
+        assert_eq!(code(403, body), "ForbiddenByRbac");
+        assert_eq!(code(404, r#"{"error":{"code":"SecretNotFound"}}"#), "SecretNotFound");
+        assert_eq!(code(403, r#"{"error":{"code":"Forbidden","innererror":{"code":"canary"}}}"#), "");
+        assert_eq!(code(502, "<html>ForbiddenByRbac</html>"), "");
+        assert_eq!(code(200, body), "");
+    }
+
+    #[test]
+    fn the_services_clock_is_read_from_its_date() {
+        let mut headers = HeaderMap::new();
+        headers.insert("date", "Sun, 06 Nov 1994 08:49:37 GMT".parse().unwrap());
+        assert_eq!(date(&headers), Timestamp::from_second(784_111_777).ok());
+        headers.insert("date", "soon".parse().unwrap());
+        assert_eq!(date(&headers), None);
     }
 
     #[test]

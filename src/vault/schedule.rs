@@ -25,6 +25,11 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
         self.order.insert((at, key));
     }
 
+    /// When the key is due, if it is.
+    pub(super) fn time_of(&self, key: &K) -> Option<Instant> {
+        self.times.get(key).copied()
+    }
+
     pub(super) fn remove(&mut self, key: &K) {
         if let Some(at) = self.times.remove(key) {
             self.order.remove(&(at, key.clone()));

@@ -1,6 +1,7 @@
 //! The plane without its wires: a host, a clock that is told the time, and a vault in a map.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap},
     time::{Duration, Instant},
 };
@@ -8,13 +9,17 @@ use std::{
 use proptest::prelude::*;
 
 use super::{
-    Answer, Attributes, Connection, Failure, HealthState, Identity, Limits, Peer, Reading, Reply, SecretName,
-    ServiceVersion, Source, User, VaultUrl, Wake, Want,
+    Answer, Attributes, Connection, Detect, Failure, HealthState, Identity, Limits, Peer, Reading, Reply,
+    SecretName, ServiceVersion, Source, Terms, User, VaultUrl, Wake, Want,
     failure::Principal,
     host::Host,
     jitter::Jitter,
-    outcome::{Fetch, Outcome},
+    list::{Link, Next, Page},
+    outcome::{Errand, Fetch, Outcome},
+    sighting::Listed,
 };
+
+mod list;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -44,7 +49,7 @@ fn attributes(version: u32) -> Attributes {
     Attributes {
         version: format!("{version:032x}"),
         created: None,
-        updated: None,
+        updated: jiff::Timestamp::from_second(version.into()).ok(),
         expires: None,
         not_before: None,
         managed: false,
@@ -52,7 +57,13 @@ fn attributes(version: u32) -> Attributes {
 }
 
 fn want(name: &str, known: Option<u32>) -> Want {
-    Want { source: source(name), interval: MINUTE, known: known.map(attributes), value: false }
+    Want {
+        source: source(name),
+        interval: MINUTE,
+        known: known.map(attributes),
+        settling: false,
+        value: false,
+    }
 }
 
 /// What the vault says of one secret.
@@ -67,9 +78,20 @@ struct World {
     host: Host,
     now: Instant,
     vault: BTreeMap<String, Said>,
+    terms: Terms,
     /// If set, every read fails so.
     down: Option<(Failure, Option<Duration>)>,
     gets: Vec<(Instant, String)>,
+    rechecks: Vec<(Instant, String)>,
+    lists: Vec<Instant>,
+    /// If set, the list fails so.
+    no_list: Option<Failure>,
+    /// The list shows every secret as it was at version 1.
+    unlisted: bool,
+    /// Items on a page.
+    page: usize,
+    /// Whether every value is read within its second.
+    settling: bool,
     wakes: Vec<Wake>,
 }
 
@@ -84,8 +106,15 @@ impl World {
             host: Host::new(limits, Jitter::seeded(7), now),
             now,
             vault: BTreeMap::new(),
+            terms: Terms { detect: Detect::Get, rate: None },
             down: None,
             gets: Vec::new(),
+            rechecks: Vec::new(),
+            lists: Vec::new(),
+            no_list: None,
+            unlisted: false,
+            page: 25,
+            settling: false,
             wakes: Vec::new(),
         }
     }
@@ -95,7 +124,7 @@ impl World {
     }
 
     fn ask(&mut self, name: &str, wants: &[Want]) -> Reply {
-        self.host.ask(&user(name), &connection(0), wants, self.now)
+        self.host.ask(&user(name), &connection(0), self.terms, wants, self.now)
     }
 
     fn answer(&self, fetch: &Fetch) -> Outcome {
@@ -104,13 +133,61 @@ impl World {
         if let Some((failure, retry_after)) = &self.down {
             return failed(failure, *retry_after);
         }
-        match self.vault.get(fetch.source.name.as_str()) {
+        let source = match &fetch.errand {
+            Errand::Read { source, .. } => source,
+            Errand::List(link) => {
+                return match &self.no_list {
+                    Some(failure) => failed(failure, None),
+                    None => Outcome::Listed(self.list(link.as_ref())),
+                };
+            }
+        };
+        match self.vault.get(source.name.as_str()) {
             Some(Said::Version(version)) => {
                 let value = format!("value-{version}").into();
-                Outcome::Read(Reading { attributes: attributes(*version), value })
+                let settling = self.settling;
+                Outcome::Read(Reading { attributes: attributes(*version), value, settling })
             }
             Some(Said::Fails(failure)) => failed(failure, None),
             None => failed(&Failure::SecretNotFound, None),
+        }
+    }
+
+    /// The page of the vault's list that begins after the name in `link`.
+    fn list(&self, link: Option<&Link>) -> Page {
+        let url = link.map(|link| link.url(&connection(0).url)).unwrap_or_default();
+        let after = url.split_once("after=").map_or("", |(_, after)| after).to_owned();
+        let listed = |said: &Said| {
+            let (enabled, version) = match said {
+                _ if self.unlisted => (true, 1),
+                Said::Version(version) => (true, *version),
+                Said::Fails(Failure::SecretDisabled) => (false, 0),
+                Said::Fails(_) => (true, 0),
+            };
+            let Attributes { created, updated, expires, not_before, .. } = attributes(version);
+            Listed { enabled, created, updated, expires, not_before, managed: false }
+        };
+        let mut rest = self.vault.iter().filter(|(name, _)| **name > after).peekable();
+        let items: Vec<_> = rest
+            .by_ref()
+            .take(self.page)
+            .map(|(name, said)| (SecretName::parse(name).unwrap(), listed(said)))
+            .collect();
+        let next = match (rest.peek(), items.last()) {
+            (Some(_), Some((last, _))) => {
+                let link = format!("https://prod.vault.azure.net/secrets?after={last}");
+                Next::parse(Some(&link), &connection(0).url)
+            }
+            _ => Next::End,
+        };
+        Page { items, next }
+    }
+
+    fn sent(&mut self, fetch: &Fetch) {
+        match &fetch.errand {
+            Errand::Read { source, recheck: false } => self.gets.push((self.now, source.name.to_string())),
+            Errand::Read { source, recheck: true } => self.rechecks.push((self.now, source.name.to_string())),
+            Errand::List(_) => self.lists.push(self.now),
         }
     }
 
@@ -118,11 +195,12 @@ impl World {
     fn settle(&mut self) {
         loop {
             let step = self.host.step(self.now);
+            self.wakes.extend(step.wakes);
             if step.fetches.is_empty() {
                 return;
             }
             for fetch in step.fetches {
-                self.gets.push((self.now, fetch.source.name.to_string()));
+                self.sent(&fetch);
                 let outcome = self.answer(&fetch);
                 self.wakes.extend(self.host.finish(&fetch, outcome, self.now));
             }
@@ -134,7 +212,10 @@ impl World {
         let end = self.now + span;
         loop {
             self.settle();
-            match self.host.step(self.now).until {
+            let step = self.host.step(self.now);
+            assert!(step.fetches.is_empty());
+            self.wakes.extend(step.wakes);
+            match step.until {
                 Some(next) if next <= end => self.now = next.max(self.now + Duration::from_micros(1)),
                 _ => break,
             }
@@ -144,7 +225,9 @@ impl World {
     }
 
     fn woken(&mut self) -> Vec<Wake> {
-        std::mem::take(&mut self.wakes)
+        let mut woken = std::mem::take(&mut self.wakes);
+        woken.retain(|wake| !matches!(wake, Wake::Detection(_)));
+        woken
     }
 
     fn gets_of(&self, name: &str) -> usize {
@@ -409,7 +492,7 @@ fn a_hanging_handle_leaves_the_others_of_its_host_alone() {
     let mut world = World::new();
     world.say("db", Said::Version(1));
     let wants: Vec<Want> = (0..50).map(|index| want(&format!("s{index}"), None)).collect();
-    let _ = world.host.ask(&user("slow"), &connection(1), &wants, world.now);
+    let _ = world.host.ask(&user("slow"), &connection(1), world.terms, &wants, world.now);
     let probe = world.host.step(world.now).fetches.remove(0);
     world.host.finish(
         &probe,
@@ -522,7 +605,11 @@ fn no_value_is_in_the_debug_of_anything() {
     assert!(is_read(&reply.answers[0], 1));
     let Answer::Read(reading) = &reply.answers[0] else { panic!("{reply:?}") };
     assert_eq!(reading.value.expose(), "value-1");
-    let outcome = Outcome::Read(Reading { attributes: attributes(1), value: "value-1".to_owned().into() });
+    let outcome = Outcome::Read(Reading {
+        attributes: attributes(1),
+        value: "value-1".to_owned().into(),
+        settling: false,
+    });
     let text = format!("{:?} {reply:?} {reading:?} {outcome:?} {:?}", world.host, world.wakes);
     assert!(!text.contains("value-1"), "{text}");
 }
@@ -559,28 +646,32 @@ proptest! {
     #[test]
     fn whatever_happens_every_user_ends_up_with_what_the_vault_has_within_the_budget(
         events in prop::collection::vec(event(), 1..60),
+        detect in prop::sample::select(vec![Detect::Get, Detect::List, Detect::Auto]),
+        page in 1_usize..6,
     ) {
         let limits = Limits { requests_per_second: 5, burst: 10, ..Limits::default() };
         let mut world = World::limited(limits);
+        world.terms.detect = detect;
+        world.page = page;
         // By user: what it wants and what it has.
         let mut wanted: HashMap<u8, (BTreeSet<u8>, u64)> = HashMap::new();
-        let mut has: HashMap<(u8, u8), Option<u32>> = HashMap::new();
-        let mut asks = |world: &mut World, wanted: &HashMap<u8, (BTreeSet<u8>, u64)>, number: u8| {
+        let has: RefCell<HashMap<(u8, u8), Option<u32>>> = RefCell::default();
+        let asks = |world: &mut World, wanted: &HashMap<u8, (BTreeSet<u8>, u64)>, number: u8| {
             let Some((secrets, interval)) = wanted.get(&number) else { return };
             let wants: Vec<Want> = secrets.iter().map(|secret| Want {
                 interval: Duration::from_secs(*interval),
-                ..want(&format!("s{secret}"), has.get(&(number, *secret)).copied().flatten())
+                ..want(&format!("s{secret}"), has.borrow().get(&(number, *secret)).copied().flatten())
             }).collect();
             let reply = world.ask(&number.to_string(), &wants);
             for (secret, answer) in secrets.iter().zip(reply.answers) {
                 if let Answer::Read(reading) = answer {
                     let version = u32::from_str_radix(&reading.attributes.version, 16).unwrap();
-                    has.insert((number, *secret), Some(version));
+                    has.borrow_mut().insert((number, *secret), Some(version));
                 }
             }
             world.host.release(&user(&number.to_string()), &connection(0));
         };
-        let mut serve = |world: &mut World, wanted: &HashMap<u8, (BTreeSet<u8>, u64)>| {
+        let serve = |world: &mut World, wanted: &HashMap<u8, (BTreeSet<u8>, u64)>| {
             loop {
                 world.settle();
                 let woken = world.woken();
@@ -630,7 +721,10 @@ proptest! {
             for secret in secrets {
                 let name = format!("s{secret}");
                 if let Some(Said::Version(version)) = world.vault.get(&name) {
-                    prop_assert_eq!(has.get(&(*number, *secret)).copied().flatten(), Some(*version), "{}", name);
+                    prop_assert_eq!(has.borrow().get(&(*number, *secret)).copied().flatten(), Some(*version), "{}", name);
+                }
+                if detect != Detect::Get {
+                    continue;
                 }
                 // Every source was read within its interval (and the second that a full lane may take).
                 let mut last = from;
@@ -642,9 +736,25 @@ proptest! {
                 prop_assert!(world.now.duration_since(last) <= limit);
             }
         }
+        // A change is seen within the interval (and the seconds that full lanes may take).
+        let longest = wanted.values().map(|(_, interval)| *interval).max().unwrap_or_default();
+        for secret in 0_u8..12 {
+            world.say(&format!("s{secret}"), Said::Version(7));
+        }
+        for _ in 0..longest + 8 {
+            world.pass(SECOND);
+            serve(&mut world, &wanted);
+        }
+        for (number, (secrets, _)) in &wanted {
+            for secret in secrets {
+                prop_assert_eq!(has.borrow().get(&(*number, *secret)).copied().flatten(), Some(7), "s{}", secret);
+            }
+        }
         // And at no time more than the budget allows.
-        for (index, (start, _)) in world.gets.iter().enumerate() {
-            for (count, (end, _)) in world.gets[index..].iter().enumerate() {
+        let mut sent: Vec<Instant> = [&world.gets, &world.rechecks].into_iter().flatten().map(|(at, _)| *at).chain(world.lists.iter().copied()).collect();
+        sent.sort();
+        for (index, start) in sent.iter().enumerate() {
+            for (count, end) in sent[index..].iter().enumerate() {
                 let allowed = 10.0 + 5.0 * end.duration_since(*start).as_secs_f64() + 0.01;
                 prop_assert!(f64::from(u32::try_from(count + 1).unwrap()) <= allowed);
             }

@@ -199,7 +199,9 @@ async fn versions_and_times_of_a_connection_that_do_not_exist_are_refused() {
         (interval(""), vec![sentence]),
         (interval("-30s"), vec![sentence]),
         (interval("1d"), vec![sentence]),
-        (vault(&json!({"limits": {}})), vec!["unknown field", "spec.limits"]),
+        (vault(&json!({"limits": {"requestsPerSecond": 0}})), vec!["spec.limits.requestsPerSecond"]),
+        (vault(&json!({"limits": {"burst": 801}})), vec!["spec.limits.burst"]),
+        (vault(&json!({"detect": "Both"})), vec!["spec.detect", "Auto", "List", "Get"]),
         (vault(&json!({"cloud": {}})), vec!["unknown field", "spec.cloud"]),
     ])
     .await;

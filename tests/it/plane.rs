@@ -17,7 +17,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use vaultsync::run::clock;
 use vaultsync::vault::{
     Answer, Assertion, AssertionError, Assertions, Connection, Credentials, HealthState, Identity, Limits,
-    Plane, Reply, SecretName, ServiceVersion, Source, Transport, User, VaultMetrics, VaultUrl, Wake, Want,
+    Plane, Reply, SecretName, ServiceVersion, Source, Terms, Transport, User, VaultMetrics, VaultUrl, Wake,
+    Want,
 };
 
 const ISSUER: &str = "https://cluster.test";
@@ -98,13 +99,13 @@ pub(crate) struct Stage {
     pub(crate) emulator: Emulator,
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) plane: Plane,
-    wakes: UnboundedReceiver<Wake>,
+    pub(crate) wakes: UnboundedReceiver<Wake>,
     registry: prometheus::Registry,
     seen: String,
 }
 
 impl Stage {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(|_| Credentials::new(clock)).await
     }
 
@@ -130,7 +131,8 @@ impl Stage {
         let transport = transport(emulator.proxy_url(), emulator.ca_pem());
         // Only the waits are shorter than in life.
         let short = (Duration::from_millis(20), Duration::from_millis(200));
-        let limits = Limits { retry: short, refused_retry: short, ..Limits::default() };
+        let list_retry = Duration::from_millis(300);
+        let limits = Limits { retry: short, refused_retry: short, list_retry, ..Limits::default() };
         let registry = prometheus::Registry::new();
         let metrics = VaultMetrics::new(&registry).unwrap();
         let assertions: Arc<dyn Assertions> = Arc::<Cluster>::clone(&cluster);
@@ -155,7 +157,7 @@ impl Stage {
         mut done: impl FnMut(&Reply) -> bool,
     ) -> Reply {
         loop {
-            let reply = self.plane.ask(user, connection, std::slice::from_ref(want));
+            let reply = self.plane.ask(user, connection, Terms::default(), std::slice::from_ref(want));
             write!(self.seen, "{reply:?}").unwrap();
             for answer in &reply.answers {
                 if let Answer::Failed(failure) = answer {
@@ -171,6 +173,14 @@ impl Stage {
             let wake = tokio::time::timeout(NEVER, self.wakes.recv()).await;
             write!(self.seen, "{wake:?}").unwrap();
             assert!(wake.is_ok(), "nothing happened after {reply:?}");
+        }
+    }
+
+    /// Nothing happened that matters to a user.
+    #[track_caller]
+    pub(crate) fn nobody_was_woken(&mut self) {
+        while let Ok(wake) = self.wakes.try_recv() {
+            assert!(matches!(wake, Wake::Detection(_)), "{wake:?}");
         }
     }
 
@@ -235,7 +245,7 @@ pub(crate) fn connection(vault: &str) -> Connection {
 
 pub(crate) fn want(name: &str) -> Want {
     let source = Source { name: SecretName::parse(name).unwrap(), version: None };
-    Want { source, interval: Duration::from_millis(100), known: None, value: false }
+    Want { source, interval: Duration::from_millis(100), known: None, settling: false, value: false }
 }
 
 #[tokio::test]
@@ -247,6 +257,7 @@ async fn a_value_arrives_with_one_token_and_one_get_for_all_who_want_it() {
         let _ = stage.plane.ask(
             &user(&format!("user-{index}")),
             &connection("prod"),
+            Terms::default(),
             std::slice::from_ref(&slow),
         );
     }
@@ -271,12 +282,12 @@ async fn a_change_in_the_vault_wakes_its_user_and_nothing_else_does() {
     let vault = stage.vault("prod");
     let (user, connection) = (user("shop"), connection("prod"));
     stage.value(&user, &connection, &want("db")).await;
-    let reply = stage.plane.ask(&user, &connection, &[want("db")]);
+    let reply = stage.plane.ask(&user, &connection, Terms::default(), &[want("db")]);
     let Answer::Read(first) = &reply.answers[0] else { panic!("{reply:?}") };
     let known = Want { known: Some(first.attributes.clone()), ..want("db") };
     stage.plane.release(&user);
     assert!(matches!(
-        stage.plane.ask(&user, &connection, std::slice::from_ref(&known)).answers[0],
+        stage.plane.ask(&user, &connection, Terms::default(), std::slice::from_ref(&known)).answers[0],
         Answer::Unchanged
     ));
     while stage.wakes.try_recv().is_ok() {}
@@ -286,10 +297,10 @@ async fn a_change_in_the_vault_wakes_its_user_and_nothing_else_does() {
             requests.iter().filter(|request| request.status == Some(200)).count() >= reads + 3
         })
         .await;
-    assert!(stage.wakes.try_recv().is_err(), "nothing changed, nobody is woken");
+    stage.nobody_was_woken();
     let version = vault.set("db", &format!("{CANARY}-second"));
     assert_eq!(stage.wakes.recv().await, Some(Wake::User(user.clone())));
-    let reply = stage.plane.ask(&user, &connection, &[known]);
+    let reply = stage.plane.ask(&user, &connection, Terms::default(), &[known]);
     let Answer::Read(second) = &reply.answers[0] else { panic!("{reply:?}") };
     assert_eq!(
         (second.value.expose(), &second.attributes.version),
@@ -384,7 +395,7 @@ async fn a_token_that_the_vault_no_longer_takes_is_replaced_and_nobody_notices()
     let refused = rejected_then_read.iter().skip(before).filter(|request| request.status == Some(401));
     assert_eq!(refused.count(), 1);
     assert_eq!(stage.emulator.token_requests().len(), 2);
-    assert!(stage.wakes.try_recv().is_err(), "nobody is woken");
+    stage.nobody_was_woken();
     let health = stage.plane.health(&connection("prod")).unwrap();
     assert!(matches!(health.state, HealthState::Working), "{health:?}");
 }
@@ -404,11 +415,11 @@ async fn a_vault_that_hangs_holds_up_only_its_own_users() {
     let hangs = stage.vault("hangs");
     stage.vault("works");
     let _ = hangs.fault(Fault::stall());
-    let _ = stage.plane.ask(&user("waits"), &connection("hangs"), &[want("db")]);
+    let _ = stage.plane.ask(&user("waits"), &connection("hangs"), Terms::default(), &[want("db")]);
     hangs.requests_until(|requests| requests.iter().any(|request| request.client_id.is_some())).await;
     let value = stage.value(&user("reads"), &connection("works"), &want("db")).await;
     assert_eq!(value, format!("{CANARY}-works"));
-    let reply = stage.plane.ask(&user("waits"), &connection("hangs"), &[want("db")]);
+    let reply = stage.plane.ask(&user("waits"), &connection("hangs"), Terms::default(), &[want("db")]);
     assert!(matches!(reply.answers[0], Answer::Pending), "{reply:?}");
 }
 

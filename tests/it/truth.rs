@@ -281,13 +281,18 @@ async fn metrics_count_what_happened_under_names_that_last() {
             "vaultsync_object_not_ready{{object_name=\"{name}\",object_namespace=\"{namespace}\",reason=\"{reason}\"}}"
         )
     };
+    let requests = |code: &str, inner: &str| {
+        format!(
+            "vaultsync_vault_requests_total{{code=\"{code}\",inner_code=\"{inner}\",operation=\"GetSecret\",vault=\"{host}\"}}"
+        )
+    };
     let wanted = [
         format!("vaultsync_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")),
         "vaultsync_reconciles_total{reason=\"Synced\",result=\"created\"}".to_owned(),
         "vaultsync_reconciles_total{reason=\"SecretNotFound\",result=\"failed\"}".to_owned(),
-        format!("vaultsync_vault_requests_total{{code=\"200\",operation=\"GetSecret\",vault=\"{host}\"}}"),
-        format!("vaultsync_vault_requests_total{{code=\"404\",operation=\"GetSecret\",vault=\"{host}\"}}"),
-        format!("vaultsync_vault_requests_total{{code=\"429\",operation=\"GetSecret\",vault=\"{host}\"}}"),
+        requests("200", ""),
+        requests("404", "SecretNotFound"),
+        requests("429", ""),
         format!("vaultsync_vault_throttled_total{{vault=\"{host}\"}}"),
         "vaultsync_token_requests_total{result=\"Success\"}".to_owned(),
         not_ready("broken", "SecretNotFound"),
@@ -304,16 +309,9 @@ async fn metrics_count_what_happened_under_names_that_last() {
     assert_eq!(series(&text, &wanted[6]), Some(2.0));
     assert!(!text.contains("object_name=\"shop\""), "an object that is Ready has no series:\n{text}");
     let answered = u32::try_from(scene.vault.count(Operation::Get)).unwrap();
-    let counted: f64 = ["200", "404", "429"]
+    let counted: f64 = [("200", ""), ("404", "SecretNotFound"), ("429", "")]
         .iter()
-        .filter_map(|code| {
-            series(
-                &text,
-                &format!(
-                    "vaultsync_vault_requests_total{{code=\"{code}\",operation=\"GetSecret\",vault=\"{host}\"}}"
-                ),
-            )
-        })
+        .filter_map(|(code, inner)| series(&text, &requests(code, inner)))
         .sum();
     assert!(counted <= f64::from(answered) && counted >= 4.0, "{counted} of {answered}");
 

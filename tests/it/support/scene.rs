@@ -284,12 +284,15 @@ impl Scene {
         self.ready(name, "True", "Synced").await
     }
 
-    /// Waits until the connection says that Ready is `status` for `reason`.
+    /// Waits until the connection says that Ready is `status` for `reason`, and, if it works, how changes are found:
+    /// that is said a moment later, once.
     pub(crate) async fn vault_says(&self, name: &str, status: &str, reason: &str) -> KeyVault {
         let what = format!("KeyVault {name} has Ready={status} {reason}");
         let says = |object: Option<&KeyVault>| {
             let ready = object.and_then(|object| condition(&object.status.as_ref()?.conditions, READY));
+            let mode = object.and_then(|object| object.status.as_ref()?.mode.as_ref());
             ready.is_some_and(|ready| ready.status == status && ready.reason == reason)
+                && (mode.is_some() || status != "True")
         };
         until(&self.api(), name, &what, says).await.expect("an object")
     }

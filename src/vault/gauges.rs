@@ -1,0 +1,117 @@
+//! The state of each vault host, measured when someone asks for metrics and never kept.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use prometheus::{
+    GaugeVec, Opts,
+    core::{Collector, Desc},
+    proto::MetricFamily,
+};
+
+use super::plane::Shared;
+
+/// What a host looks like at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Measured {
+    /// Requests a second.
+    pub(super) budget: f64,
+    /// Handles whose gate is closed.
+    pub(super) closed: usize,
+    pub(super) interactive: usize,
+    pub(super) periodic: usize,
+    /// Seconds since the last sweep ended, over all handles that sweep: the longest.
+    pub(super) sweep_age: Option<f64>,
+    /// Seconds since the service last confirmed a source, over all that are not constant: the longest.
+    pub(super) staleness: Option<f64>,
+}
+
+/// The gauges of all hosts of a plane.
+#[derive(Clone)]
+pub(super) struct Gauges {
+    pub(super) plane: Arc<OnceLock<Weak<Shared>>>,
+    descriptions: Vec<Desc>,
+}
+
+const LABELS: [&str; 1] = ["vault"];
+const BUDGET: (&str, &str) = (
+    "vaultsync_vault_budget_requests_per_second",
+    "Requests that a vault host may be sent in a second, now: the limit, less what throttling took.",
+);
+const CLOSED: (&str, &str) = (
+    "vaultsync_vault_gates_closed",
+    "Connections to a vault host that wait because the vault or their identity fails.",
+);
+const WAITING: (&str, &str) = (
+    "vaultsync_vault_waiting_requests",
+    "Requests to a vault host that wait for budget or gate, by lane (interactive: someone waits; periodic: due).",
+);
+const SWEEP_AGE: (&str, &str) = (
+    "vaultsync_vault_sweep_age_seconds",
+    "Seconds since the last LIST of a vault came to its end; of several connections the longest.",
+);
+const STALENESS: (&str, &str) = (
+    "vaultsync_vault_staleness_seconds",
+    "Seconds since a vault last confirmed the source that it confirmed longest ago.",
+);
+
+impl Gauges {
+    pub(super) fn new() -> Result<Self, prometheus::Error> {
+        let families = Self::families()?;
+        let descriptions = families.iter().flat_map(Collector::desc).cloned().collect();
+        Ok(Self { plane: Arc::default(), descriptions })
+    }
+
+    fn families() -> Result<[GaugeVec; 5], prometheus::Error> {
+        let family =
+            |(name, help): (&str, &str), labels: &[&str]| GaugeVec::new(Opts::new(name, help), labels);
+        Ok([
+            family(BUDGET, &LABELS)?,
+            family(CLOSED, &LABELS)?,
+            family(WAITING, &["vault", "lane"])?,
+            family(SWEEP_AGE, &LABELS)?,
+            family(STALENESS, &LABELS)?,
+        ])
+    }
+
+    fn measure(&self) -> Result<Vec<MetricFamily>, prometheus::Error> {
+        let [budget, closed, waiting, sweep_age, staleness] = Self::families()?;
+        let hosts = self.plane.get().and_then(Weak::upgrade).map(|plane| plane.measure()).unwrap_or_default();
+        for (host, measured) in &hosts {
+            let host = host.as_str();
+            budget.with_label_values(&[host]).set(measured.budget);
+            closed.with_label_values(&[host]).set(count(measured.closed));
+            waiting.with_label_values(&[host, "interactive"]).set(count(measured.interactive));
+            waiting.with_label_values(&[host, "periodic"]).set(count(measured.periodic));
+            if let Some(seconds) = measured.sweep_age {
+                sweep_age.with_label_values(&[host]).set(seconds);
+            }
+            if let Some(seconds) = measured.staleness {
+                staleness.with_label_values(&[host]).set(seconds);
+            }
+        }
+        let families = [budget, closed, waiting, sweep_age, staleness];
+        let measured = families.iter().flat_map(Collector::collect);
+        Ok(measured.filter(|family| !family.get_metric().is_empty()).collect())
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+const fn count(number: usize) -> f64 {
+    number as f64
+}
+
+impl Collector for Gauges {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.measure().unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Gauges {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Gauges")
+    }
+}
