@@ -1,10 +1,10 @@
 //! The command line: flags and environment, checked once and handed on as settings that cannot be wrong.
 
 use crate::api::parse_duration;
-use crate::controller::Settings;
+use crate::controller::{Kind, Settings, Subject};
 use crate::telemetry::{LogFormat, filter};
 use crate::vault::{Credentials, IdentityEndpoint, Limits, OperatorIdentity};
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use std::fmt;
 use std::net::SocketAddr;
@@ -29,8 +29,47 @@ pub struct Cli {
 pub enum Command {
     /// Run the operator.
     Run(Box<RunArgs>),
+    /// Check a connection to a vault step by step, and say what stands in the way.
+    Check(Box<CheckArgs>),
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
+}
+
+/// The flags of `vaultsync check`.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// What to check: kv/NAME (a connection of a namespace), ckv/NAME (a cluster-wide connection), or vss/NAME (the
+    /// connection of an object that syncs, and whether it may read there).
+    #[arg(value_name = "KIND/NAME", value_parser = subject)]
+    pub subject: (Kind, String),
+    /// The namespace of what is checked; for a cluster-wide connection the one that would read [default: default, for kv
+    /// and vss].
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// How the report looks.
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Output,
+    /// What identities that are not ServiceAccounts' prove themselves with.
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
+}
+
+impl CheckArgs {
+    /// What to check.
+    #[must_use]
+    pub fn subject(&self) -> Subject {
+        let (kind, name) = self.subject.clone();
+        Subject { kind, name, namespace: self.namespace.clone() }
+    }
+}
+
+/// How a report looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people: one line a step.
+    Text,
+    /// One JSON object.
+    Json,
 }
 
 /// The flags of `vaultsync run`; each has an environment variable.
@@ -66,10 +105,6 @@ pub struct RunArgs {
     /// The floor of every refresh interval.
     #[arg(long, env = "VAULTSYNC_MIN_REFRESH_INTERVAL", default_value = "10s", value_parser = duration)]
     pub min_refresh_interval: Duration,
-    /// The folder with the client secrets and certificates (PEM, PFX) that a cluster-wide connection names by file. Each is
-    /// read anew for each token.
-    #[arg(long, env = "VAULTSYNC_CREDENTIALS_DIR", default_value = "/var/run/vaultsync/credentials")]
-    pub credentials_dir: PathBuf,
     /// Whether a cluster-wide connection may select namespaces by their labels; needs the right to read namespaces.
     #[arg(long, env = "VAULTSYNC_NAMESPACE_SELECTORS", default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub namespace_selectors: bool,
@@ -79,9 +114,36 @@ pub struct RunArgs {
     /// The operator's own namespace, in which it writes no Secrets.
     #[arg(long, env = "POD_NAMESPACE")]
     pub pod_namespace: Option<String>,
+    /// What identities that are not ServiceAccounts' prove themselves with.
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
+}
+
+/// What identities that are not ServiceAccounts' prove themselves with.
+#[derive(Clone, Debug, Args)]
+pub struct CredentialArgs {
+    /// The folder with the client secrets and certificates (PEM, PFX) that a cluster-wide connection names by file. Each is
+    /// read anew for each token.
+    #[arg(long, env = "VAULTSYNC_CREDENTIALS_DIR", default_value = "/var/run/vaultsync/credentials")]
+    pub credentials_dir: PathBuf,
     /// What Azure injects into the pod.
     #[command(flatten)]
     pub injected: Injected,
+}
+
+impl CredentialArgs {
+    /// What identities prove themselves with.
+    ///
+    /// # Errors
+    /// A sentence, if the environment that Azure injects cannot be used.
+    pub fn credentials(&self, clock: fn() -> Timestamp) -> Result<Credentials, &'static str> {
+        Ok(Credentials {
+            clock,
+            operator: self.injected.operator(),
+            identity_endpoint: self.injected.identity_endpoint()?,
+            directory: self.credentials_dir.clone(),
+        })
+    }
 }
 
 /// The environment that Azure injects into a pod with an identity; set by its webhook, not by people.
@@ -165,15 +227,26 @@ impl RunArgs {
                 .unwrap_or(usize::MAX),
             shared_retry: SHARED_RETRY,
             limits: Limits { requests_per_second: per_second, burst: per_second * 2, ..Limits::default() },
-            credentials: Credentials {
-                clock,
-                operator: self.injected.operator(),
-                identity_endpoint: self.injected.identity_endpoint()?,
-                directory: self.credentials_dir.clone(),
-            },
+            credentials: self.credentials.credentials(clock)?,
             clock,
         })
     }
+}
+
+fn subject(text: &str) -> Result<(Kind, String), String> {
+    let wrong = || "write kv/NAME, ckv/NAME or vss/NAME, as in kv/prod".to_owned();
+    let (kind, name) = text.split_once('/').ok_or_else(wrong)?;
+    let kind = match kind.to_ascii_lowercase().as_str() {
+        "kv" | "keyvault" | "keyvaults" => Kind::KeyVault,
+        "ckv" | "clusterkeyvault" | "clusterkeyvaults" => Kind::ClusterKeyVault,
+        "vss" | "vaultsecretsync" | "vaultsecretsyncs" => Kind::VaultSecretSync,
+        _ => return Err(wrong()),
+    };
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+    if name.is_empty() || !name.bytes().all(plain) {
+        return Err(wrong());
+    }
+    Ok((kind, name.to_owned()))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -189,7 +262,7 @@ mod tests {
         let all = ["vaultsync", "run"].iter().chain(arguments);
         match Cli::try_parse_from(all).map_err(|error| error.to_string())?.command {
             Command::Run(args) => Ok(*args),
-            Command::Crds => unreachable!(),
+            Command::Check(_) | Command::Crds => unreachable!(),
         }
     }
 
@@ -216,6 +289,22 @@ mod tests {
         assert!(run(&["--namespace-selectors=maybe"]).unwrap_err().contains("true, false"));
         assert!(run(&["--namespace-selectors"]).unwrap().namespace_selectors);
         assert_eq!(run(&["--drift-interval", "0s"]).unwrap().drift_interval, Duration::ZERO);
+    }
+
+    #[test]
+    fn what_is_checked_is_named_as_kubectl_names_it() {
+        for (text, kind) in [
+            ("kv/prod", Kind::KeyVault),
+            ("KeyVault/prod", Kind::KeyVault),
+            ("ckv/prod", Kind::ClusterKeyVault),
+            ("clusterkeyvaults/prod", Kind::ClusterKeyVault),
+            ("vss/prod", Kind::VaultSecretSync),
+        ] {
+            assert_eq!(subject(text), Ok((kind, "prod".to_owned())), "{text}");
+        }
+        for text in ["prod", "secret/prod", "kv/", "kv/a/b", "kv/a,metadata.namespace=b"] {
+            assert!(subject(text).unwrap_err().contains("kv/NAME"), "{text}");
+        }
     }
 
     #[test]

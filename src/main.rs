@@ -6,18 +6,19 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use vaultsync::cli::{Cli, Command, RunArgs};
+use vaultsync::cli::{CheckArgs, Cli, Command, Output, RunArgs};
 use vaultsync::run::{clock, run};
 use vaultsync::vault::Transport;
 use vaultsync::{api, controller, telemetry};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run(args) => operate(&args),
-        Command::Crds => print_crds(),
+        Command::Run(args) => operate(&args).map(|()| ExitCode::SUCCESS),
+        Command::Check(args) => check(&args),
+        Command::Crds => print_crds().map(|()| ExitCode::SUCCESS),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // Standard error may be closed; there is nowhere else to say it.
             writeln!(std::io::stderr(), "vaultsync: {error:#}").ok();
@@ -29,10 +30,7 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn operate(args: &RunArgs) -> anyhow::Result<()> {
     telemetry::start(args.log_format, args.log_level.clone());
-    // One crypto library for the API server and the vaults; Err: it is installed already.
-    rustls::crypto::ring::default_provider().install_default().ok();
-    let config = kube::Config::infer().await.context("no API server: set KUBECONFIG, or run in a pod")?;
-    let client = controller::client(config).context("no client can be made for the API server")?;
+    let client = client().await?;
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -52,6 +50,26 @@ async fn operate(args: &RunArgs) -> anyhow::Result<()> {
     );
     let settings = args.settings(clock).map_err(anyhow::Error::msg)?;
     Ok(run(settings, client, Transport::from_environment(), listener, shutdown).await?)
+}
+
+async fn client() -> anyhow::Result<kube::Client> {
+    // One crypto library for the API server and the vaults; Err: it is installed already.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let config = kube::Config::infer().await.context("no API server: set KUBECONFIG, or run in a pod")?;
+    controller::client(config).context("no client can be made for the API server")
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    let credentials = args.credentials.credentials(clock).map_err(anyhow::Error::msg)?;
+    let transport = Transport::from_environment();
+    let checked = controller::check(client().await?, &transport, credentials, &args.subject()).await?;
+    let report = match args.output {
+        Output::Text => checked.to_string(),
+        Output::Json => checked.to_json(),
+    };
+    writeln!(std::io::stdout().lock(), "{report}")?;
+    Ok(if checked.is_usable() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn print_crds() -> anyhow::Result<()> {

@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Ready")].reason"#
     ),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".status.mode"),
     printcolumn(name = "URL", type_ = "string", json_path = ".spec.url"),
     printcolumn(
         name = "Since",
@@ -40,6 +41,8 @@ use serde::{Deserialize, Serialize};
         json_path = r#".status.conditions[?(@.type=="Ready")].lastTransitionTime"#
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Network", type_ = "string", json_path = ".status.network", priority = 1),
+    printcolumn(name = "Client", type_ = "string", json_path = ".status.identity.clientId", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",

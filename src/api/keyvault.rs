@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Ready")].reason"#
     ),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".status.mode"),
     printcolumn(name = "URL", type_ = "string", json_path = ".spec.url"),
     printcolumn(
         name = "Since",
@@ -38,6 +39,8 @@ use serde::{Deserialize, Serialize};
         json_path = r#".status.conditions[?(@.type=="Ready")].lastTransitionTime"#
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Network", type_ = "string", json_path = ".status.network", priority = 1),
+    printcolumn(name = "Client", type_ = "string", json_path = ".status.identity.clientId", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -172,8 +175,9 @@ pub struct KeyVaultStatus {
     /// The generation of the spec that this status speaks of; -1 before the first look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready`: the vault answered through this connection. A failure of the whole vault or identity is said here,
-    /// once, with its remedy. `Stalled`: only an edit of this spec can help.
+    /// `Ready`: the vault answered through this connection, to an object or to a trial when the spec was new. A failure
+    /// of the whole vault or identity is said here, once, with its remedy. `Stalled`: only an edit of this spec can
+    /// help.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -185,6 +189,42 @@ pub struct KeyVaultStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub mode_reason: Option<String>,
+    /// As whom the vault is read, as the last token says. On a `ClusterKeyVault` that is read as ServiceAccounts of
+    /// several namespaces it is there only where all are one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<IdentityStatus>,
+    /// The way to the vault: `Public` or `Private`, the kind of address that its name leads to here, or `Proxy`, which
+    /// resolves the name itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub network: Option<String>,
+}
+
+/// As whom a vault is read. Each field is there as far as the token tells it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IdentityStatus {
+    /// The client (application) id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    pub client_id: Option<String>,
+    /// The object (principal) id, to which roles are assigned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    pub object_id: Option<String>,
+    /// The tenant that issues the tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    pub tenant_id: Option<String>,
+    /// The issuer of the assertion that is exchanged for a token: that of the cluster, to be named by a federated
+    /// credential.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub issuer: Option<String>,
+    /// The subject of that assertion. Example: `system:serviceaccount:shop:shop`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub subject: Option<String>,
 }
 
 const fn default_requests_per_second() -> u32 {

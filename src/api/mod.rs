@@ -21,7 +21,9 @@ pub(crate) use conditions::whole_second;
 pub use conditions::{READY, STALLED, condition, set_condition};
 pub use crds::{crd_files, crds};
 pub use grant::{Grant, GrantedNamespaces, NamespaceSelector, SelectorOperator, SelectorRequirement};
-pub use keyvault::{Detect, Identity, KeyVault, KeyVaultSpec, KeyVaultStatus, Limits, WorkloadIdentity};
+pub use keyvault::{
+    Detect, Identity, IdentityStatus, KeyVault, KeyVaultSpec, KeyVaultStatus, Limits, WorkloadIdentity,
+};
 pub use reason::Reason;
 pub use status::{EntryKind, EntryStatus, TargetStatus, VaultSecretSyncStatus};
 pub use vault_ref::{VaultKind, VaultRef};

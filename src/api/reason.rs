@@ -24,8 +24,10 @@ pub enum Reason {
     SelectorsDisabled,
     /// The namespace uses more connections than one namespace may.
     TooManyConnections,
-    /// Nothing was read through the connection yet.
+    /// The connection was not tried yet.
     NotProven,
+    /// The vault takes the identity; whether it may read shows when objects do.
+    PermissionUnproven,
     /// The vault answered through the connection.
     Connected,
     /// The vault has not confirmed the values for longer than allowed.

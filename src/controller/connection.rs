@@ -96,13 +96,17 @@ fn build(
 }
 
 /// On what terms the vault is asked.
-pub(super) fn terms(detect: Detect, limits: Option<&Limits>) -> Terms {
-    let detect = match detect {
+pub(super) fn terms(asked: Detect, limits: Option<&Limits>) -> Terms {
+    let rate =
+        limits.map(|limits| Rate { requests_per_second: limits.requests_per_second, burst: limits.burst });
+    Terms { detect: detect(asked), rate }
+}
+
+/// How changes are to be found, in the plane's word.
+pub(super) const fn detect(asked: Detect) -> vault::Detect {
+    match asked {
         Detect::Auto => vault::Detect::Auto,
         Detect::List => vault::Detect::List,
         Detect::Get => vault::Detect::Get,
-    };
-    let rate =
-        limits.map(|limits| Rate { requests_per_second: limits.requests_per_second, burst: limits.burst });
-    Terms { detect, rate }
+    }
 }

@@ -1,14 +1,17 @@
-//! The status of a connection: what the plane knows of it, said once for all its objects.
+//! The status of a connection: what the plane knows of it, said once for all its objects; and its preflight, which
+//! makes it known before an object needs it.
 
 use super::Context;
 use super::api_server::Reported;
 use super::backoff::backoff;
-use super::connection::connection;
+use super::connection::{connection, detect};
 use super::error::Error;
-use super::place::too_many;
+use super::place::{may_be_tried, too_many};
 use super::report::{Notice, publish};
-use crate::api::{KeyVault, KeyVaultStatus, READY, Reason, STALLED, condition, set_condition};
-use crate::vault::{Detection, HealthState};
+use crate::api::{
+    IdentityStatus, KeyVault, KeyVaultStatus, READY, Reason, STALLED, condition, set_condition,
+};
+use crate::vault::{Connection, Detection, Evidence, Failure, HealthState, TokenIdentity};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::core::object::HasStatus;
@@ -21,9 +24,14 @@ use std::time::Duration;
 /// How often a connection that is one too many looks whether there is a place by now.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
+/// What is said of one that was not tried: others of its namespace come first.
+const UNTRIED: &str = "Nothing was read through this connection yet. The oldest KeyVaults of a namespace are tried at once, as many as objects of one namespace may use (--max-connections-per-namespace); this one is when an object names it.";
+
+const IGNORED: &str = "vaultsync serves no KeyVaults in kube-system and in its own namespace: create this one in the namespace of the application.";
+
 /// What is to be said of a connection.
 pub(super) enum Said {
-    /// Nothing new was learned; what was learned of this very spec stands.
+    /// Nothing for now; what there is to say follows.
     Nothing,
     /// This.
     Verdict(Verdict),
@@ -38,8 +46,32 @@ pub(super) struct Verdict {
 
 impl Said {
     /// Ready=True.
-    pub(super) const fn working(message: String) -> Self {
+    pub(super) fn working() -> Self {
+        Self::working_for("The vault answers through this connection.".to_owned())
+    }
+
+    /// Ready=True, with a word on for whom.
+    pub(super) const fn working_for(message: String) -> Self {
         Self::Verdict(Verdict { status: "True", reason: Reason::Connected, message })
+    }
+
+    /// Ready=True, for the identity may be meant to read some secrets only.
+    pub(super) fn permission_unproven(failure: &Failure) -> Self {
+        let message = format!(
+            "The vault takes this identity, but did not let it read a name that no secret has ({}): whether it may read what objects name shows when they do. If it is to read every secret: {failure}",
+            failure.reason(),
+        );
+        Self::Verdict(Verdict { status: "True", reason: Reason::PermissionUnproven, message })
+    }
+
+    /// Ready=Unknown, unless more was said of this very spec.
+    pub(super) const fn unproven(message: String) -> Self {
+        Self::Verdict(Verdict { status: "Unknown", reason: Reason::NotProven, message })
+    }
+
+    /// Ready=False, for a failure of the whole vault or identity.
+    pub(super) fn refused(failure: &Failure, message: String) -> Self {
+        Self::failing(failure.reason().parse().unwrap_or(Reason::ServiceUnavailable), message)
     }
 
     /// Ready=False.
@@ -48,57 +80,77 @@ impl Said {
     }
 }
 
-/// Writes the status of a connection where it says something new.
+/// What the plane has found out of a connection, as far as there is one answer to it.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) detection: Option<Detection>,
+    pub(super) evidence: Evidence,
+}
+
+/// Has a connection prove itself where that is not said of its spec, and writes its status where it says something
+/// new.
 pub(super) async fn reconcile(vault: Arc<KeyVault>, context: Arc<Context>) -> Result<Action, Error> {
     if vault.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    if let Some(sentence) = too_many(&context, &vault) {
-        say(&context, vault.as_ref(), Said::failing(Reason::TooManyConnections, sentence), None).await?;
-        return Ok(Action::requeue(LOOK_AGAIN));
-    }
-    let (said, detection) = judge(&context, &vault);
-    say(&context, vault.as_ref(), said, detection.as_ref()).await?;
-    Ok(Action::await_change())
+    let namespace = vault.namespace().unwrap_or_default();
+    let mut next = Action::await_change();
+    let mut found = Found::default();
+    let said = if context.ignores(&namespace) {
+        Said::failing(Reason::NamespaceIgnored, IGNORED.to_owned())
+    } else if let Some(sentence) = too_many(&context, &vault) {
+        next = Action::requeue(LOOK_AGAIN);
+        Said::failing(Reason::TooManyConnections, sentence)
+    } else {
+        match connection(&vault) {
+            Err(sentence) => Said::failing(Reason::VaultInvalid, sentence),
+            Ok(connection) => judge(&context, &vault, &connection, &mut found),
+        }
+    };
+    say(&context, vault.as_ref(), said, found).await?;
+    Ok(next)
 }
 
-fn judge(context: &Context, vault: &KeyVault) -> (Said, Option<Detection>) {
-    let connection = match connection(vault) {
-        Err(sentence) => return (Said::failing(Reason::VaultInvalid, sentence), None),
-        Ok(connection) => connection,
-    };
-    let Some(health) = context.plane.health(&connection) else { return (Said::Nothing, None) };
-    match health.state {
-        HealthState::Working => {
-            (Said::working("The vault answers through this connection.".to_owned()), health.detection)
-        }
-        // While the vault fails that is all there is to say.
-        HealthState::Failing { failure, .. } => {
-            let reason = failure.reason().parse().unwrap_or(Reason::ServiceUnavailable);
-            (Said::failing(reason, failure.to_string()), None)
-        }
-        HealthState::Unproven => (Said::Nothing, None),
+fn judge(context: &Context, vault: &KeyVault, connection: &Connection, found: &mut Found) -> Said {
+    let namespace = vault.namespace().unwrap_or_default();
+    if !is_proved(vault) && may_be_tried(context, vault) {
+        context.plane.prove(connection, &namespace, detect(vault.spec.detect));
     }
+    let Some(health) = context.plane.health(connection) else {
+        return Said::unproven(UNTRIED.to_owned());
+    };
+    // While the vault fails, how changes are found is of no matter.
+    let failing = matches!(health.state, HealthState::Failing { .. });
+    found.detection = health.detection.filter(|_| !failing);
+    found.evidence = health.evidence;
+    match health.state {
+        HealthState::Working => Said::working(),
+        HealthState::PermissionUnproven(failure) => Said::permission_unproven(&failure),
+        HealthState::Failing { failure, .. } => Said::refused(&failure, failure.to_string()),
+        HealthState::Unproven if health.proving => Said::Nothing,
+        HealthState::Unproven => Said::unproven(UNTRIED.to_owned()),
+    }
+}
+
+/// Whether Ready=True stands for this very spec.
+pub(super) fn is_proved<K>(vault: &K) -> bool
+where
+    K: Reported + HasStatus<Status = KeyVaultStatus>,
+{
+    let said = vault.status().and_then(|status| condition(&status.conditions, READY));
+    said.is_some_and(|said| said.status == "True" && said.observed_generation == vault.meta().generation)
 }
 
 /// Writes what is to be said where it is new; on a change of Ready, an event and a line of the log too.
-pub(super) async fn say<K>(
-    context: &Context,
-    vault: &K,
-    said: Said,
-    detection: Option<&Detection>,
-) -> Result<(), Error>
+pub(super) async fn say<K>(context: &Context, vault: &K, said: Said, found: Found) -> Result<(), Error>
 where
     K: Reported + HasStatus<Status = KeyVaultStatus> + Clone + DeserializeOwned + Debug,
 {
-    let verdict = match said {
-        Said::Verdict(verdict) => verdict,
-        Said::Nothing => match not_proven(vault) {
-            Some(verdict) => verdict,
-            None => return Ok(()),
-        },
-    };
-    let new = status(vault, &verdict, detection, context.now());
+    let Said::Verdict(verdict) = said else { return Ok(()) };
+    if verdict.reason == Reason::NotProven && stands(vault) {
+        return Ok(());
+    }
+    let new = status(vault, &verdict, found, context.now());
     if vault.status() == Some(&new) {
         return Ok(());
     }
@@ -123,35 +175,46 @@ pub(super) fn after_error<K: Reported>(vault: Arc<K>, error: &Error, _context: A
     Action::requeue(backoff(error, 3, &name))
 }
 
-fn not_proven<K>(vault: &K) -> Option<Verdict>
+/// Whether what was once learned of this very spec still holds: it does unless it was an obstacle that went.
+fn stands<K>(vault: &K) -> bool
 where
     K: Reported + HasStatus<Status = KeyVaultStatus>,
 {
+    let obstacle = [
+        Reason::NamespaceIgnored,
+        Reason::TooManyConnections,
+        Reason::SelectorsDisabled,
+        Reason::VaultInvalid,
+    ];
     let said = vault.status().and_then(|status| condition(&status.conditions, READY));
-    // What stood in the way of the connection as a whole stands no more.
-    let obstacle = [Reason::TooManyConnections, Reason::SelectorsDisabled, Reason::VaultInvalid];
-    let of_this_spec = said.is_some_and(|said| {
+    said.is_some_and(|said| {
         said.observed_generation == vault.meta().generation
+            && said.reason != Reason::NotProven.as_str()
             && !obstacle.iter().any(|reason| reason.as_str() == said.reason)
-    });
-    (!of_this_spec).then(|| Verdict {
-        status: "Unknown",
-        reason: Reason::NotProven,
-        message: "No VaultSecretSync has read through this connection yet.".to_owned(),
     })
 }
 
-/// The status that follows; a mode that nothing is known of stays.
-fn status<K>(vault: &K, verdict: &Verdict, detection: Option<&Detection>, now: Timestamp) -> KeyVaultStatus
+/// The status that follows; what nothing new is known of stays, as long as the spec does.
+fn status<K>(vault: &K, verdict: &Verdict, found: Found, now: Timestamp) -> KeyVaultStatus
 where
     K: Reported + HasStatus<Status = KeyVaultStatus>,
 {
     let mut new = vault.status().cloned().unwrap_or_default();
-    if let Some(detection) = detection {
+    let generation = vault.meta().generation;
+    if new.observed_generation != generation {
+        (new.identity, new.network) = (None, None);
+    }
+    if let Some(detection) = found.detection {
         new.mode = Some(detection.mode.as_str().to_owned());
         new.mode_reason = Some(detection.to_string());
     }
-    let generation = vault.meta().generation;
+    if let Some(identity) = found.evidence.identity {
+        let TokenIdentity { client_id, object_id, tenant_id, issuer, subject } = (*identity).clone();
+        new.identity = Some(IdentityStatus { client_id, object_id, tenant_id, issuer, subject });
+    }
+    if let Some(network) = found.evidence.network {
+        new.network = Some(network.as_str().to_owned());
+    }
     new.observed_generation = generation;
     let (reason, message) = (verdict.reason, verdict.message.clone());
     set_condition(&mut new.conditions, READY, verdict.status, reason, message.clone(), generation, now);

@@ -9,6 +9,8 @@
 mod api_server;
 mod apply;
 mod backoff;
+mod check;
+mod checked;
 mod cluster_vault;
 mod cluster_vaults;
 mod connection;
@@ -28,6 +30,8 @@ mod wakes;
 mod watch;
 
 pub use api_server::client;
+pub use check::{CheckError, Kind, Subject, check};
+pub use checked::Checked;
 pub use error::Error;
 
 use crate::api::KeyVault;
@@ -101,6 +105,11 @@ impl Context {
     fn vault(&self, namespace: &str, name: &str) -> Option<Arc<KeyVault>> {
         let reference = ObjectRef::new(name).within(namespace);
         self.vaults.iter().find_map(|store| store.get(&reference))
+    }
+
+    /// Whether the operator leaves a namespace alone: the system's and its own.
+    fn ignores(&self, namespace: &str) -> bool {
+        namespace == "kube-system" || self.settings.own_namespace.as_deref() == Some(namespace)
     }
 
     fn now(&self) -> Timestamp {

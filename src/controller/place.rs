@@ -9,7 +9,9 @@ use super::namespace_labels::Labels;
 use crate::api::{KeyVault, KeyVaultStatus, VaultKind, VaultSecretSync};
 use crate::plan::{Permit, Problem, Reader, UsedSource, has_selector, permits};
 use crate::vault::{Connection, Terms};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
+use kube::runtime::reflector::Store;
 use std::sync::Arc;
 
 /// What became of `vaultRef`.
@@ -103,6 +105,19 @@ fn shared(context: &Context, object: &VaultSecretSync, sources: &[UsedSource]) -
     }
 }
 
+/// Whether a `KeyVault` that no object uses may be tried: it is one of the oldest of its namespace, for whoever may
+/// create them could have any number tried.
+pub(super) fn may_be_tried(context: &Context, vault: &KeyVault) -> bool {
+    let namespace = vault.namespace();
+    let all = context.vaults.iter().flat_map(Store::state);
+    let older = all.filter(|other| other.namespace() == namespace && rank(other) < rank(vault));
+    older.count() < context.settings.max_connections_per_namespace
+}
+
+fn rank(vault: &KeyVault) -> (Option<Time>, String) {
+    (vault.creation_timestamp(), vault.name_any())
+}
+
 /// Why a `KeyVault` is one too many for its namespace, if it is: the oldest that objects use have their place, so
 /// that new ones never take it from them.
 pub(super) fn too_many(context: &Context, vault: &KeyVault) -> Option<String> {
@@ -112,7 +127,6 @@ pub(super) fn too_many(context: &Context, vault: &KeyVault) -> Option<String> {
     if used.len() <= most {
         return None;
     }
-    let rank = |vault: &KeyVault| (vault.creation_timestamp(), vault.name_any());
     let own = rank(vault);
     let before = used
         .iter()

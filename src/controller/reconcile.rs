@@ -79,7 +79,7 @@ async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory)
     let sources = plan::sources(&object.spec);
     let place = sources.as_ref().map_or(Place::Unknown, |sources| place(context, object, sources));
     let rival = context.index.rival(object);
-    let ignored = key.0 == "kube-system" || context.settings.own_namespace.as_ref() == Some(&key.0);
+    let ignored = context.ignores(&key.0);
     let idle =
         ignored || rival.is_some() || object.spec.suspend || object.metadata.deletion_timestamp.is_some();
     let manager = plan::manager_of(object);

@@ -7,7 +7,7 @@ use crate::api::{
     DataFrom, DataItem, Decode, From, ObjectSecretRef, OnMissing, SecretRef, Target, VaultRef,
     VaultSecretSync, VaultSecretSyncSpec,
 };
-use crate::vault::{Answer, Attributes, Failure, Health, HealthState, Reading, Reply, SecretValue};
+use crate::vault::{Answer, Attributes, Evidence, Failure, Health, HealthState, Reading, Reply, SecretValue};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -115,7 +115,13 @@ impl Scene {
         let reply = Reply {
             answers: self.answers.clone(),
             settling: self.settling.clone(),
-            health: Health { state: self.state.clone(), users: 1, detection: None },
+            health: Health {
+                state: self.state.clone(),
+                users: 1,
+                detection: None,
+                proving: false,
+                evidence: Evidence::default(),
+            },
             unconfirmed_for: self.unconfirmed_for,
         };
         let permits = vec![self.permit; self.answers.len()];

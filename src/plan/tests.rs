@@ -15,7 +15,7 @@ fn synced() -> Scene {
 
 fn outage() -> HealthState {
     HealthState::Failing {
-        failure: Arc::new(Failure::PublicAccessDisabled),
+        failure: Arc::new(Failure::PublicAccessDisabled(None)),
         lasting: Duration::from_secs(1),
         retry_in: Duration::from_secs(1),
     }

@@ -8,6 +8,7 @@ use super::{
     connection::{Connection, Source},
     detect::Detection,
     failure::Failure,
+    reader::Evidence,
     value::SecretValue,
 };
 
@@ -93,6 +94,10 @@ pub struct Health {
     pub users: usize,
     /// How changes are found; `None` until that is decided.
     pub detection: Option<Detection>,
+    /// A [preflight](super::Plane::prove) is under way; [`Wake::Connection`] follows.
+    pub proving: bool,
+    /// What its requests have shown of the identity and the way to the vault.
+    pub evidence: Evidence,
 }
 
 /// Whether the vault answers.
@@ -102,6 +107,8 @@ pub enum HealthState {
     Unproven,
     /// The vault answers.
     Working,
+    /// The vault takes the identity, but did not let it read a name that no secret has. It may yet read others.
+    PermissionUnproven(Arc<Failure>),
     /// The whole vault, or the identity, fails.
     Failing {
         /// Why.

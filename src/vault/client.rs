@@ -1,8 +1,10 @@
-//! Key Vault's REST interface, as much as is used of it: GET of a secret, and of a page of their list.
+//! Key Vault's REST interface, as much as is used of it: GET of a secret, and of a page of their list; and both
+//! again as a trial of the permission to.
 //!
 //! Names are validated types before they come here, bodies are capped, and the buffers that hold a value are
 //! wiped. Nothing of a body that cannot be parsed is kept but where it went wrong.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -18,6 +20,7 @@ use super::{
     list::{self, LARGEST_PAGE, Link, Page},
     metrics::VaultMetrics,
     names::{SecretName, SecretVersion},
+    preflight::Permission,
     refusal,
     value::SecretValue,
 };
@@ -62,13 +65,15 @@ impl<T> From<Failure> for Got<T> {
 }
 
 /// How a vault is asked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Asking<'a> {
     pub(super) http: &'a Client,
     pub(super) connection: &'a Connection,
     /// `None` only to be challenged.
     pub(super) token: Option<&'a str>,
     pub(super) metrics: &'a VaultMetrics,
+    /// Told who answered; behind a proxy that is the proxy.
+    pub(super) reached: &'a (dyn Fn(IpAddr) + Sync),
 }
 
 /// Reads one source; `recheck`: not because anything says that it changed.
@@ -98,6 +103,26 @@ pub(super) async fn list(asking: Asking<'_>, link: Option<&Link>) -> Got<Page> {
     asking.send(url, "ListSecrets", LARGEST_PAGE, |_, body| list::parse(body, vault)).await
 }
 
+/// Asks for a permission by the least that takes it. A name that nobody gave is asked for, so no value can come; if
+/// one does all the same, it is wiped unread.
+pub(super) async fn prove(asking: Asking<'_>, permission: Permission) -> Got<()> {
+    let (vault, version) = (&asking.connection.url, asking.connection.service_version);
+    let url = match permission {
+        Permission::Read => format!("{vault}/secrets/{}?api-version={version}", unused_name()),
+        Permission::List => format!("{vault}/secrets?api-version={version}&maxresults=1"),
+    };
+    asking.send(url, "Preflight", LARGEST_PAGE, |_, _| Ok(())).await
+}
+
+/// A valid name that no secret has: 128 bits of it are random.
+fn unused_name() -> String {
+    use ring::rand::{SecureRandom as _, SystemRandom};
+    let mut random = [0_u8; 16];
+    // Without randomness the name is still one that nobody gives.
+    let _ = SystemRandom::new().fill(&mut random);
+    format!("vaultsync-preflight-{:032x}", u128::from_ne_bytes(random))
+}
+
 impl Asking<'_> {
     async fn send<T>(
         self,
@@ -120,6 +145,9 @@ impl Asking<'_> {
                 return refusal::of_transport(&error, Peer::Vault).into();
             }
         };
+        if let Some(address) = response.remote_addr() {
+            (self.reached)(address.ip());
+        }
         let (status, headers) = (response.status(), response.headers().clone());
         let body = body(response, largest).await;
         let inner = body.as_ref().map_or("", |body| refusal::inner_code(status, body));

@@ -90,7 +90,8 @@ pub(super) async fn exchange(
             // The library added the answer's seconds to this very clock a moment ago.
             let left = (token.expires_on - OffsetDateTime::now_utc()).whole_seconds();
             let lifetime = Duration::from_secs(u64::try_from(left).unwrap_or(0));
-            Ok(Token { secret: Zeroizing::new(token.token.secret().to_owned()), lifetime })
+            let secret = Zeroizing::new(token.token.secret().to_owned());
+            Ok(Token { secret, lifetime, assertion: claims })
         }
         Err(error) => {
             Err(Refused { failure: read(&error, &seen, application, claims), retry_after: seen.retry_after })

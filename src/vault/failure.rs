@@ -9,7 +9,7 @@ use std::{fmt, net::IpAddr};
 use jiff::Timestamp;
 use strum::{EnumDiscriminants, IntoStaticStr, VariantArray};
 
-use super::identity::CredentialName;
+use super::{identity::CredentialName, reader::Network};
 
 /// Whose call is refused, as far as the service names it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -108,8 +108,8 @@ pub enum Failure {
     MissingAccessPolicy(Principal),
     /// 403 `ForbiddenByFirewall`, with the address that the vault saw.
     Firewall(Option<IpAddr>),
-    /// 403 `ForbiddenByConnection`.
-    PublicAccessDisabled,
+    /// 403 `ForbiddenByConnection`, with the way that the request took.
+    PublicAccessDisabled(Option<Network>),
     /// 403 of another kind.
     Forbidden,
     /// 401: the token's issuer is another tenant than the vault's.

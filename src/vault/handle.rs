@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -12,6 +13,8 @@ use super::{
     entry::Entry,
     failure::{Failure, Scope},
     gate::{Admission, Gate},
+    preflight::Preflight,
+    reader::Evidence,
     sweep::Sweeps,
 };
 
@@ -34,6 +37,8 @@ pub(super) struct Handle {
     /// When a new token was asked for because the vault rejected the last.
     pub(super) renewed_at: Option<Instant>,
     pub(super) sweeps: Sweeps,
+    pub(super) preflight: Preflight,
+    pub(super) evidence: Evidence,
 }
 
 impl Handle {
@@ -48,6 +53,8 @@ impl Handle {
             proven: false,
             renewed_at: None,
             sweeps: Sweeps::new(now),
+            preflight: Preflight::default(),
+            evidence: Evidence::default(),
         }
     }
 
@@ -99,6 +106,15 @@ impl Handle {
         }
     }
 
+    /// Until when a handle without users is still of use: whoever asked for a trial waits for it, and whoever asks while
+    /// the gate is closed must wait as before.
+    pub(super) fn is_needed_until(&self, now: Instant) -> Option<Instant> {
+        match self.gate.admission(now) {
+            Admission::ClosedUntil(until) => Some(until),
+            _ => self.preflight.is_under_way().then_some(now),
+        }
+    }
+
     pub(super) fn health(&self, now: Instant) -> Health {
         let state = match self.gate.outage() {
             Some(outage) => HealthState::Failing {
@@ -107,9 +123,18 @@ impl Handle {
                 retry_in: self.gate.retry_in(now),
             },
             None if self.proven => HealthState::Working,
-            None => HealthState::Unproven,
+            None => match &self.preflight.refused {
+                Some(failure) => HealthState::PermissionUnproven(Arc::clone(failure)),
+                None => HealthState::Unproven,
+            },
         };
-        Health { state, users: self.users.len(), detection: self.sweeps.detection.clone() }
+        Health {
+            state,
+            users: self.users.len(),
+            detection: self.sweeps.detection.clone(),
+            proving: self.preflight.is_under_way(),
+            evidence: self.evidence.clone(),
+        }
     }
 
     /// The longest time that one of the user's sources is unconfirmed.
@@ -147,5 +172,20 @@ impl Handle {
     /// The source that was not tried for the longest time: the one to probe with.
     pub(super) fn longest_untried(&self) -> Option<&Source> {
         self.entries.iter().min_by_key(|(source, entry)| (entry.tried_at, *source)).map(|(source, _)| source)
+    }
+
+    /// The smallest interval over what a sweep would tell of, and how many GETs it would spare in that time.
+    pub(super) fn demand(&self) -> Option<(Duration, f64)> {
+        let sources = self.entries.iter().filter(|(source, _)| source.version.is_none());
+        let intervals = || sources.clone().filter_map(|(_, entry)| entry.interval());
+        let smallest = intervals().min()?;
+        let rate: f64 = intervals().map(|interval| interval.as_secs_f64().recip()).sum();
+        Some((smallest, rate * smallest.as_secs_f64()))
+    }
+
+    /// For how long the identity is refused as a whole: only a GET can tell when that is over.
+    pub(super) fn refused_for(&self, now: Instant) -> Option<Duration> {
+        let refused = self.gate.outage().is_some_and(|outage| outage.failure.scope() == Scope::Permission);
+        refused.then(|| self.gate.retry_in(now).max(Duration::from_secs(1)))
     }
 }

@@ -22,6 +22,7 @@ use super::{
     lanes::{HandleId, Lane, Lanes},
     limits::Limits,
     outcome::{Errand, Fetch},
+    reader::Evidence,
     schedule::Schedule,
 };
 
@@ -34,6 +35,8 @@ pub(super) enum Place {
     Source(Source),
     /// The next page of the handle's sweep.
     Page,
+    /// The handle's next trial.
+    Trial,
 }
 
 /// What happened since it was last taken.
@@ -69,7 +72,7 @@ pub(super) struct Host {
     due: Schedule<Key>,
     pub(super) values: Schedule<Key>,
     pub(super) sweeps: Schedule<HandleId>,
-    idle: Schedule<HandleId>,
+    pub(super) idle: Schedule<HandleId>,
     pub(super) lanes: Lanes<(Place, u64)>,
     pub(super) budget: Budget,
     pub(super) jitter: Jitter,
@@ -202,6 +205,10 @@ impl Host {
             }
         }
         while let Some(id) = self.idle.due(now) {
+            if let Some(until) = self.handles.get(&id).and_then(|handle| handle.is_needed_until(now)) {
+                self.idle.set(id, until + self.limits.idle);
+                continue;
+            }
             if let Some(handle) = self.handles.remove(&id) {
                 self.ids.remove(&handle.connection);
                 self.sweeps.remove(&id);
@@ -228,6 +235,7 @@ impl Host {
             step.fetches.extend(match place {
                 Place::Source(source) => self.begin(id, source, number, now),
                 Place::Page => self.begin_page(id, number, now),
+                Place::Trial => self.begin_trial(id, number, now),
             });
         }
         let gates = self.handles.values().filter_map(|handle| match handle.gate.admission(now) {
@@ -239,8 +247,15 @@ impl Host {
         step
     }
 
+    /// What the handle's requests have shown.
+    pub(super) fn note(&mut self, id: HandleId, evidence: Evidence) {
+        if let Some(handle) = self.handles.get_mut(&id) {
+            handle.evidence = evidence;
+        }
+    }
+
     /// The handle of `connection`.
-    fn open(&mut self, connection: &Connection) -> HandleId {
+    pub(super) fn open(&mut self, connection: &Connection) -> HandleId {
         if let Some(id) = self.ids.get(connection) {
             return *id;
         }

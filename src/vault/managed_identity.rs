@@ -11,6 +11,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::{
+    assertion::Claims,
     credentials::Credentials,
     failure::{Failure, IdentityProblem, Peer},
     identity::ManagedIdentityId,
@@ -108,7 +109,8 @@ fn parse(body: &[u8], credentials: &Credentials) -> Option<Token> {
         end.checked_sub((credentials.clock)().as_second())
     })?;
     let lifetime = Duration::from_secs(u64::try_from(left).unwrap_or(0));
-    (!answer.access_token.is_empty()).then_some(Token { secret: answer.access_token, lifetime })
+    let secret = answer.access_token;
+    (!secret.is_empty()).then_some(Token { secret, lifetime, assertion: Claims::default() })
 }
 
 fn refused(status: StatusCode, body: &[u8], id: Option<&ManagedIdentityId>) -> Failure {

@@ -13,6 +13,7 @@ use super::{
     host::Host,
     lanes::{HandleId, Lane},
     list::{Link, Page},
+    preflight::Permission,
 };
 
 /// One request that begins now.
@@ -35,13 +36,15 @@ pub(super) enum Errand {
     },
     /// A page of the list: the first, or where the link leads.
     List(Option<Link>),
+    /// The permission to read or to list.
+    Prove(Permission),
 }
 
 impl Fetch {
     const fn source(&self) -> Option<&Source> {
         match &self.errand {
             Errand::Read { source, .. } => Some(source),
-            Errand::List(_) => None,
+            Errand::List(_) | Errand::Prove(_) => None,
         }
     }
 }
@@ -53,6 +56,8 @@ pub(super) enum Outcome {
     Read(Reading),
     /// A page of the list.
     Listed(Page),
+    /// The permission that was tried is there.
+    Permitted,
     /// Only how to ask was learnt; ask again.
     Again,
     /// The vault rejected the token, which is given up.
@@ -68,9 +73,9 @@ pub(super) enum Outcome {
 
 /// Who is to be woken, each once.
 #[derive(Debug, Default)]
-struct Wakes {
+pub(super) struct Wakes {
     users: BTreeSet<User>,
-    connection: bool,
+    pub(super) connection: bool,
     detection: Option<Wake>,
 }
 
@@ -109,6 +114,12 @@ impl Host {
                 wakes.detection = self.page(fetch, page, now, &mut wakes.users);
                 true
             }
+            Outcome::Permitted => {
+                if let Errand::Prove(permission) = fetch.errand {
+                    self.permitted(fetch, permission, &mut wakes);
+                }
+                true
+            }
             Outcome::Failed { failure, retry_after } => {
                 self.failed(fetch, failure, retry_after, now, &mut wakes)
             }
@@ -117,6 +128,7 @@ impl Host {
             Errand::Read { source, recheck } => self.put_back(fetch.handle, source, *recheck, answered, now),
             Errand::List(_) if !answered => self.hold_up_sweep(fetch.handle),
             Errand::List(_) => {}
+            Errand::Prove(_) => self.end_trial(fetch.handle, &mut wakes),
         }
         let connection = wakes.connection.then(|| Wake::Connection(fetch.connection.clone()));
         let of_handle = connection.into_iter().chain(wakes.detection);
@@ -147,6 +159,10 @@ impl Host {
         if failure == Failure::Throttled(Peer::Vault) {
             self.budget.throttled(fetch.begun, now);
         }
+        if let Errand::Prove(permission) = fetch.errand {
+            self.trial_failed(fetch, permission, failure, retry_after, now, wakes);
+            return true;
+        }
         let scope = failure.scope();
         let Some(source) = fetch.source() else {
             if scope == Scope::Handle {
@@ -176,7 +192,7 @@ impl Host {
     }
 
     /// The vault answered: an outage is over, and if that is `proof` that the identity may read, the handle works.
-    fn confirmed(&mut self, fetch: &Fetch, proof: bool, wakes: &mut Wakes) {
+    pub(super) fn confirmed(&mut self, fetch: &Fetch, proof: bool, wakes: &mut Wakes) {
         let Some(handle) = self.handles.get_mut(&fetch.handle) else { return };
         handle.renewed_at = None;
         wakes.connection |= handle.gate.answered(fetch.begun);
@@ -187,7 +203,7 @@ impl Host {
     }
 
     /// The whole handle fails: said once, to the connection and to all who wait.
-    fn outage(
+    pub(super) fn outage(
         &mut self,
         fetch: &Fetch,
         failure: Failure,

@@ -13,7 +13,7 @@ use super::{
     assertion::Assertions,
     connection::Connection,
     credentials::Credentials,
-    detect::Terms,
+    detect::{Detect, Terms},
     failure::Failure,
     gauges::Measured,
     host::Host,
@@ -79,18 +79,21 @@ impl Plane {
             running.host().forget(user, &before, now);
             running.ring();
         }
-        let running = match index.hosts.entry(connection.url.host().to_owned()) {
-            hash_map::Entry::Occupied(known) => known.into_mut(),
-            hash_map::Entry::Vacant(new) => {
-                let running = Arc::new(Running::new(Host::new(self.0.limits.clone(), Jitter::random(), now)));
-                let weak = Arc::downgrade(&self.0);
-                tokio::spawn(poller::run(new.key().clone(), Arc::clone(&running), weak));
-                new.insert(running)
-            }
-        };
+        let running = self.host(&mut index, connection, now);
         let reply = running.host().ask(user, connection, terms, wants, now);
         running.ring();
         reply
+    }
+
+    /// Has the connection prove itself, in the name of `namespace`, as far as objects' own reads have not proved it: by
+    /// a GET of a name that no secret has, and a LIST of one unless changes are found by GET. [`Wake::Connection`]
+    /// follows; a trial that failed is made again only by another call.
+    pub fn prove(&self, connection: &Connection, namespace: &str, detect: Detect) {
+        let now = Instant::now().into_std();
+        let mut index = self.0.index();
+        let running = self.host(&mut index, connection, now);
+        running.host().prove(connection, &namespace.into(), detect, now);
+        running.ring();
     }
 
     /// The object has used its values: what it waited for may be dropped.
@@ -119,6 +122,24 @@ impl Plane {
         let index = self.0.index();
         let running = index.hosts.get(connection.url.host())?;
         running.host().health(connection, now)
+    }
+
+    /// The host of a connection, which begins to run if it did not.
+    fn host<'a>(
+        &self,
+        index: &'a mut Index,
+        connection: &Connection,
+        now: std::time::Instant,
+    ) -> &'a Arc<Running> {
+        match index.hosts.entry(connection.url.host().to_owned()) {
+            hash_map::Entry::Occupied(known) => known.into_mut(),
+            hash_map::Entry::Vacant(new) => {
+                let running = Arc::new(Running::new(Host::new(self.0.limits.clone(), Jitter::random(), now)));
+                let weak = Arc::downgrade(&self.0);
+                tokio::spawn(poller::run(new.key().clone(), Arc::clone(&running), weak));
+                new.insert(running)
+            }
+        }
     }
 
     fn with_host(&self, user: &User, action: impl FnOnce(&mut Host, &Connection)) {

@@ -125,6 +125,9 @@ impl Poller {
         let Some(fetch) = self.fetches.remove(&id) else { return };
         let (wakes, tally) = {
             let mut host = self.running.host();
+            if let Some(reader) = self.readers.get(&fetch.handle) {
+                host.note(fetch.handle, reader.evidence());
+            }
             let wakes = host.finish(&fetch, outcome, Instant::now().into_std());
             (wakes, std::mem::take(&mut host.tally))
         };

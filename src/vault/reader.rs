@@ -3,7 +3,10 @@
 //! One [`Reader::send`] is at most one request to the vault, so that the budget counts them all: learning the
 //! tenant, or that a token is rejected, is an outcome of its own.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use reqwest::Client;
 
@@ -17,10 +20,58 @@ use super::{
     jitter::Jitter,
     metrics::VaultMetrics,
     outcome::{Errand, Outcome},
+    preflight::Permission,
     provider::Provider,
     token::Tokens,
+    token_identity::TokenIdentity,
     transport::Transport,
 };
+
+/// The way to the vault.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Network {
+    /// Its name leads here to a public address.
+    Public,
+    /// Its name leads here to a private address, as a private endpoint has it.
+    Private,
+    /// A proxy stands between, which resolves the name: here nobody did.
+    Proxy,
+}
+
+impl Network {
+    /// The word of it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "Public",
+            Self::Private => "Private",
+            Self::Proxy => "Proxy",
+        }
+    }
+
+    /// What an address that was reached without a proxy says.
+    pub(super) fn of(address: IpAddr) -> Self {
+        let private = match address.to_canonical() {
+            // 100.64.0.0/10 is shared address space (RFC 6598), which clouds use like private ones.
+            IpAddr::V4(v4) => {
+                let [first, second, ..] = v4.octets();
+                let shared = first == 100 && (64..128).contains(&second);
+                v4.is_private() || v4.is_loopback() || v4.is_link_local() || shared
+            }
+            IpAddr::V6(v6) => v6.is_unique_local() || v6.is_loopback() || v6.is_unicast_link_local(),
+        };
+        if private { Self::Private } else { Self::Public }
+    }
+}
+
+/// What the requests through a handle have shown, beside their answers.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Evidence {
+    /// As whom its tokens speak; `None` before there was one.
+    pub identity: Option<Arc<TokenIdentity>>,
+    /// The way to the vault; `None` before it answered.
+    pub network: Option<Network>,
+}
 
 /// What a handle reads with.
 #[derive(Debug)]
@@ -31,6 +82,8 @@ pub(super) struct Reader {
     /// As set, or as the vault last named it.
     tenant: Mutex<Option<Arc<str>>>,
     tenant_is_set: bool,
+    proxied: bool,
+    network: Mutex<Option<Network>>,
     metrics: VaultMetrics,
 }
 
@@ -55,7 +108,15 @@ impl Reader {
         let tenant = provider.tenant();
         let tenant_is_set = tenant.is_some();
         let tokens = Tokens::new(Box::new(provider), jitter, metrics.clone());
-        Ok(Self { connection, http, tokens, tenant: Mutex::new(tenant), tenant_is_set, metrics })
+        let proxied = transport.is_proxied(connection.url.host());
+        let (tenant, network) = (Mutex::new(tenant), Mutex::default());
+        Ok(Self { connection, http, tokens, tenant, tenant_is_set, proxied, network, metrics })
+    }
+
+    /// What the requests so far have shown.
+    pub(super) fn evidence(&self) -> Evidence {
+        let network = *self.network.lock().unwrap_or_else(PoisonError::into_inner);
+        Evidence { identity: self.tokens.identity(), network }
     }
 
     /// Does one errand, or learns what it takes to do it.
@@ -79,18 +140,65 @@ impl Reader {
                 let learnt = if self.tenant_is_set { Ok(()) } else { self.learn(challenge.as_deref()) };
                 Outcome::TokenRejected(learnt.err().unwrap_or(failure))
             }
+            Got::Failed { failure: Failure::PublicAccessDisabled(_), retry_after } => Outcome::Failed {
+                failure: Failure::PublicAccessDisabled(self.evidence().network),
+                retry_after,
+            },
             Got::Failed { failure, retry_after } => Outcome::Failed { failure, retry_after },
         }
     }
 
     async fn ask(&self, errand: &Errand, token: Option<&str>) -> Got<Outcome> {
-        let asking = Asking { http: &self.http, connection: &self.connection, token, metrics: &self.metrics };
+        let reached = |address| {
+            let network = if self.proxied { Network::Proxy } else { Network::of(address) };
+            *self.network.lock().unwrap_or_else(PoisonError::into_inner) = Some(network);
+        };
+        let asking = Asking {
+            http: &self.http,
+            connection: &self.connection,
+            token,
+            metrics: &self.metrics,
+            reached: &reached,
+        };
         match errand {
             Errand::Read { source, recheck } => {
                 client::get(asking, source, *recheck).await.map(Outcome::Read)
             }
             Errand::List(link) => client::list(asking, link.as_ref()).await.map(Outcome::Listed),
+            Errand::Prove(permission) => {
+                client::prove(asking, *permission).await.map(|()| Outcome::Permitted)
+            }
         }
+    }
+
+    /// Asks without a token, and returns the tenant that the vault's challenge names; it must name one if none is set.
+    ///
+    /// # Errors
+    /// What stands in the way, or [`Failure::UntrustedVaultHost`] if what answers is no vault.
+    pub(super) async fn challenge(&self) -> Result<Option<String>, Failure> {
+        match self.ask(&Errand::Prove(Permission::Read), None).await {
+            Got::Unauthorized { challenge, .. } => {
+                let challenge = challenge.unwrap_or_default();
+                let named = challenge::tenant(&challenge, self.connection.url.cloud());
+                if self.tenant_is_set {
+                    return Ok(named.ok());
+                }
+                self.learn(Some(&challenge))?;
+                named.map(Some)
+            }
+            Got::Answer(_) => Err(Failure::UntrustedVaultHost),
+            Got::Failed { failure, .. } => Err(failure),
+        }
+    }
+
+    /// Gets a token, if the tenant is known.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) async fn token(&self) -> Result<(), Failure> {
+        let tenant = self.tenant.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let tenant = tenant.ok_or(Failure::UntrustedVaultHost)?;
+        self.tokens.get(&tenant).await.map(|_| ()).map_err(|refused| refused.failure)
     }
 
     /// The vault's challenge names the tenant.

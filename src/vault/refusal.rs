@@ -65,7 +65,7 @@ fn forbidden(inner: &str, message: &str, headers: &HeaderMap) -> Failure {
         "ForbiddenByRbac" => Failure::MissingRole(principal(message)),
         "AccessDenied" => Failure::MissingAccessPolicy(principal(message)),
         "ForbiddenByFirewall" => Failure::Firewall(address(headers)),
-        "ForbiddenByConnection" => Failure::PublicAccessDisabled,
+        "ForbiddenByConnection" => Failure::PublicAccessDisabled(None),
         "SecretDisabled" => Failure::SecretDisabled,
         _ => Failure::Forbidden,
     }
@@ -112,12 +112,16 @@ fn vault(message: &str) -> Option<String> {
 /// The GUID that follows `key`, if it is one.
 fn guid_after(message: &str, key: &str) -> Option<String> {
     let at = message.find(key)?.checked_add(key.len())?;
-    let guid = message.get(at..at.checked_add(36)?)?;
-    let shaped = guid.bytes().enumerate().all(|(index, byte)| match index {
+    guid(message.get(at..at.checked_add(36)?)?)
+}
+
+/// The text, lower-cased, if it is a GUID.
+pub(super) fn guid(text: &str) -> Option<String> {
+    let shaped = text.bytes().enumerate().all(|(index, byte)| match index {
         8 | 13 | 18 | 23 => byte == b'-',
         _ => byte.is_ascii_hexdigit(),
     });
-    shaped.then(|| guid.to_ascii_lowercase())
+    (shaped && text.len() == 36).then(|| text.to_ascii_lowercase())
 }
 
 /// The address that the vault's firewall judged: `conn_type=Ipv4;addr=203.0.113.7;…`.

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::failure::{CredentialProblem, Failure, IdentityProblem, Peer, Principal};
+use super::reader::Network;
 
 impl fmt::Display for Failure {
     #[expect(clippy::too_many_lines, reason = "one arm a failure, all of it text")]
@@ -36,8 +37,14 @@ impl fmt::Display for Failure {
             Self::Firewall(None) => f.write_str(
                 "The vault's firewall or network security perimeter refuses the cluster's address. Allow the cluster's outgoing address, or use a service endpoint or private endpoint.",
             ),
-            Self::PublicAccessDisabled => f.write_str(
-                "The vault takes no calls from public networks. Reach it through a private endpoint and link its private DNS zone to the cluster's network.",
+            Self::PublicAccessDisabled(network) => write!(
+                f,
+                "The vault takes no calls from public networks{}. Reach it through a private endpoint and link its private DNS zone to the cluster's network.",
+                match network {
+                    Some(Network::Public) => ", and its name leads here to a public address",
+                    Some(Network::Proxy) => ", and the proxy reaches it through one",
+                    Some(Network::Private) | None => "",
+                },
             ),
             Self::Forbidden => f.write_str(
                 "The vault forbids this read for a reason other than role, access policy or network (HTTP 403). Check Azure Policy assignments and deny assignments on the vault.",

@@ -17,7 +17,6 @@ use super::{
     entry::Sighted,
     failure::{Failure, Scope},
     gate::doubled,
-    handle::Handle,
     host::{Host, Place},
     lanes::{HandleId, Lane},
     list::{Link, Next, Page},
@@ -85,6 +84,16 @@ impl Sweeps {
     /// Whether sources wait for a sweep to tell that they changed, or for the word that none will.
     pub(super) fn tell(&self) -> bool {
         self.mode() != Some(Mode::Get)
+    }
+
+    /// Whether anything is known of the list, or is about to be.
+    pub(super) const fn knows_the_list(&self) -> bool {
+        self.pages.is_some() || self.barred.is_some() || self.run.is_some()
+    }
+
+    /// Nothing is listed until then.
+    pub(super) fn bar(&mut self, why: Why, until: Instant) {
+        self.barred = Some((why, until));
     }
 
     /// How long ago the last sweep ended, while sweeps are what tells.
@@ -362,25 +371,8 @@ impl Host {
         let sweeps = &mut self.handles.get_mut(&id)?.sweeps;
         sweeps.run = None;
         sweeps.failures = 0;
-        sweeps.barred = Some((why, until));
+        sweeps.bar(why, until);
         self.turn(id, now)
-    }
-}
-
-impl Handle {
-    /// The smallest interval over what a sweep would tell of, and how many GETs it would spare in that time.
-    fn demand(&self) -> Option<(Duration, f64)> {
-        let sources = self.entries.iter().filter(|(source, _)| source.version.is_none());
-        let intervals = || sources.clone().filter_map(|(_, entry)| entry.interval());
-        let smallest = intervals().min()?;
-        let rate: f64 = intervals().map(|interval| interval.as_secs_f64().recip()).sum();
-        Some((smallest, rate * smallest.as_secs_f64()))
-    }
-
-    /// For how long the identity is refused as a whole: only a GET can tell when that is over.
-    fn refused_for(&self, now: Instant) -> Option<Duration> {
-        let refused = self.gate.outage().is_some_and(|outage| outage.failure.scope() == Scope::Permission);
-        refused.then(|| self.gate.retry_in(now).max(Duration::from_secs(1)))
     }
 }
 

@@ -16,10 +16,12 @@ use super::{
     jitter::Jitter,
     list::{Link, Next, Page},
     outcome::{Errand, Fetch, Outcome},
+    preflight::Permission,
     sighting::Listed,
 };
 
 mod list;
+mod preflight;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -86,6 +88,9 @@ struct World {
     lists: Vec<Instant>,
     /// If set, the list fails so.
     no_list: Option<Failure>,
+    /// If set, a name that no secret has fails so, instead of as not there.
+    no_read: Option<Failure>,
+    trials: Vec<Permission>,
     /// The list shows every secret as it was at version 1.
     unlisted: bool,
     /// Items on a page.
@@ -112,6 +117,8 @@ impl World {
             rechecks: Vec::new(),
             lists: Vec::new(),
             no_list: None,
+            no_read: None,
+            trials: Vec::new(),
             unlisted: false,
             page: 25,
             settling: false,
@@ -135,6 +142,12 @@ impl World {
         }
         let source = match &fetch.errand {
             Errand::Read { source, .. } => source,
+            Errand::Prove(Permission::Read) => {
+                return failed(self.no_read.as_ref().unwrap_or(&Failure::SecretNotFound), None);
+            }
+            Errand::Prove(Permission::List) => {
+                return self.no_list.as_ref().map_or(Outcome::Permitted, |failure| failed(failure, None));
+            }
             Errand::List(link) => {
                 return match &self.no_list {
                     Some(failure) => failed(failure, None),
@@ -188,6 +201,7 @@ impl World {
             Errand::Read { source, recheck: false } => self.gets.push((self.now, source.name.to_string())),
             Errand::Read { source, recheck: true } => self.rechecks.push((self.now, source.name.to_string())),
             Errand::List(_) => self.lists.push(self.now),
+            Errand::Prove(permission) => self.trials.push(*permission),
         }
     }
 

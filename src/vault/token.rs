@@ -13,7 +13,9 @@ use futures::future::BoxFuture;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::{failure::Failure, jitter::Jitter, metrics::VaultMetrics};
+use super::{
+    assertion::Claims, failure::Failure, jitter::Jitter, metrics::VaultMetrics, token_identity::TokenIdentity,
+};
 
 /// A token is not sent when it could expire on its way.
 const MARGIN: Duration = Duration::from_secs(30);
@@ -24,6 +26,8 @@ const RENEW_AGAIN: Duration = Duration::from_secs(30);
 pub(super) struct Token {
     pub(super) secret: Zeroizing<String>,
     pub(super) lifetime: Duration,
+    /// What was exchanged for it, as far as it was an assertion.
+    pub(super) assertion: Claims,
 }
 
 impl fmt::Debug for Token {
@@ -63,6 +67,8 @@ pub(super) struct Tokens {
 
 struct Slot {
     held: Option<Held>,
+    /// As whom the last token spoke.
+    identity: Option<Arc<TokenIdentity>>,
     renewing: bool,
     /// The last failed attempt, for those who waited for it.
     failed: Option<(Instant, Refused)>,
@@ -77,7 +83,7 @@ struct Held {
 
 impl Tokens {
     pub(super) fn new(provider: Box<dyn TokenProvider>, jitter: Jitter, metrics: VaultMetrics) -> Arc<Self> {
-        let slot = Slot { held: None, renewing: false, failed: None, jitter };
+        let slot = Slot { held: None, identity: None, renewing: false, failed: None, jitter };
         Arc::new(Self { provider, metrics, slot: Mutex::new(slot), attempt: tokio::sync::Mutex::new(()) })
     }
 
@@ -97,6 +103,11 @@ impl Tokens {
             return Err(refused.clone());
         }
         self.fetch(tenant).await
+    }
+
+    /// As whom the last token spoke; `None` before there was one.
+    pub(super) fn identity(&self) -> Option<Arc<TokenIdentity>> {
+        self.slot().identity.clone()
     }
 
     /// The vault rejected `bearer`: it is not used again.
@@ -135,6 +146,8 @@ impl Tokens {
         let mut slot = self.slot();
         match result {
             Ok(token) => {
+                let identity = TokenIdentity::read(&token.secret, token.assertion);
+                slot.identity = Some(Arc::new(identity));
                 let bearer = Arc::new(token.secret);
                 let share = 0.25_f64.mul_add(slot.jitter.fraction(), 0.5);
                 slot.held = Some(Held {
@@ -185,7 +198,8 @@ mod tests {
                 if (self.fails)(attempt) {
                     return Err(Failure::TokenRequestForbidden.into());
                 }
-                Ok(Token { secret: Zeroizing::new(format!("token-{attempt}")), lifetime: HOUR })
+                let secret = Zeroizing::new(format!("token-{attempt}"));
+                Ok(Token { secret, lifetime: HOUR, assertion: Claims::default() })
             })
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::{Certificate, Client, ClientBuilder, redirect::Policy};
 
 use super::failure::{Failure, Peer};
@@ -18,19 +19,46 @@ type Make = dyn Fn() -> ClientBuilder + Send + Sync;
 
 /// Makes the HTTP client of a handle.
 #[derive(Clone)]
-pub struct Transport(Arc<Make>);
+pub struct Transport {
+    make: Arc<Make>,
+    proxies: Proxies,
+}
+
+/// Which hosts are reached through a proxy.
+#[derive(Clone)]
+enum Proxies {
+    /// As the environment says.
+    Environment(Arc<Matcher>),
+    All,
+    None,
+}
 
 impl Transport {
     /// Starts from what `make` returns; timeouts, redirects, pool, user agent and https are set on top of it.
+    /// `proxied` says whether what it returns uses a proxy.
     #[must_use]
-    pub fn new(make: Arc<dyn Fn() -> ClientBuilder + Send + Sync>) -> Self {
-        Self(make)
+    pub fn new(make: Arc<dyn Fn() -> ClientBuilder + Send + Sync>, proxied: bool) -> Self {
+        Self { make, proxies: if proxied { Proxies::All } else { Proxies::None } }
     }
 
     /// Proxies and certificates as the process's environment says (`HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`).
     #[must_use]
     pub fn from_environment() -> Self {
-        Self(Arc::new(Client::builder))
+        // What reqwest itself asks, which it does not tell.
+        let proxies = Proxies::Environment(Arc::new(Matcher::from_env()));
+        Self { make: Arc::new(Client::builder), proxies }
+    }
+
+    /// Whether calls to this https host leave through a proxy, which then is who resolves its name.
+    pub(super) fn is_proxied(&self, host: &str) -> bool {
+        match &self.proxies {
+            Proxies::Environment(matcher) => {
+                let uri = http::Uri::try_from(format!("https://{host}/"));
+                uri.is_ok_and(|uri| matcher.intercept(&uri).is_some())
+            }
+            Proxies::All => true,
+            Proxies::None => false,
+        }
     }
 
     /// A client of its own, which trusts the certificates of `ca_bundle` too.
@@ -60,7 +88,7 @@ impl Transport {
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             return Err(Failure::TlsFailure(peer));
         }
-        let mut builder = (self.0)();
+        let mut builder = (self.make)();
         if let Some(pem) = ca_bundle {
             let certificates = Certificate::from_pem_bundle(pem.as_bytes());
             builder = builder.tls_certs_merge(certificates.map_err(|_| Failure::TlsFailure(peer))?);

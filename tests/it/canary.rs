@@ -28,7 +28,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use vaultsync::api::{KeyVault, SecretType, VaultSecretSync};
 use vaultsync::plan::{Change, KeyBytes, NewSecret, Observed, Seen, Step, Written};
 use vaultsync::vault::{
-    Answer, Assertion, Attributes, Health, HealthState, Reading, Reply, SecretName, SecretValue, Source, Want,
+    Answer, Assertion, Attributes, Evidence, Health, HealthState, Reading, Reply, SecretName, SecretValue,
+    Source, Want,
 };
 
 /// A text that is nowhere in the world but where a test puts it, and every disguise in which a log could show it.
@@ -147,7 +148,13 @@ fn no_public_type_prints_a_value() {
     let reply = Reply {
         settling: vec![false],
         answers: vec![Answer::Read(Arc::clone(&reading))],
-        health: Health { state: HealthState::Working, users: 1, detection: None },
+        health: Health {
+            state: HealthState::Working,
+            users: 1,
+            detection: None,
+            proving: false,
+            evidence: Evidence::default(),
+        },
         unconfirmed_for: None,
     };
     let want = Want {

@@ -110,7 +110,7 @@ async fn each_namespace_reads_as_its_own_service_account_and_shares_nothing() {
 
 #[tokio::test]
 async fn the_service_account_of_another_namespace_is_never_used() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = Scene::of_shared_vaults().await;
     let other = Namespace::new().await;
     scene.settings.namespaces.push(other.name.clone());
     scene.vault.set("db", "one");

@@ -14,9 +14,11 @@ fn reads(scene: &Scene, secret: &str) -> usize {
 
 #[tokio::test]
 async fn without_a_grant_nothing_is_read_and_no_token_is_asked_for() {
-    let scene = Scene::new().await;
+    let scene = Scene::of_shared_vaults().await;
     scene.vault.set("db", "one");
     let shared = scene.share(json!([])).await;
+    let mut scene = scene;
+    scene.start().await;
     scene.sync("shop", shared.spec(&[("DB", "db")])).await;
     let object = scene.ready("shop", "False", "NotAllowed").await;
     let message = Scene::message(&object);

@@ -554,17 +554,23 @@ async fn a_network_that_leads_nowhere_is_named_for_what_it_is() {
     let ca_too = ca.clone();
     let transports = [
         (
-            Transport::new(Arc::new(move || builder(&ca).no_proxy().dns_resolver(Arc::new(NoNames)))),
+            Transport::new(Arc::new(move || builder(&ca).no_proxy().dns_resolver(Arc::new(NoNames))), false),
             "VaultHostNotFound",
         ),
         (
-            Transport::new(Arc::new(move || {
-                builder(&ca_too).proxy(reqwest::Proxy::all(format!("http://{nobody}")).unwrap())
-            })),
+            Transport::new(
+                Arc::new(move || {
+                    builder(&ca_too).proxy(reqwest::Proxy::all(format!("http://{nobody}")).unwrap())
+                }),
+                true,
+            ),
             "NetworkUnreachable",
         ),
         (
-            Transport::new(Arc::new(move || builder(&private).proxy(reqwest::Proxy::all(&proxy).unwrap()))),
+            Transport::new(
+                Arc::new(move || builder(&private).proxy(reqwest::Proxy::all(&proxy).unwrap())),
+                true,
+            ),
             "TlsFailure",
         ),
     ];

@@ -219,11 +219,12 @@ impl Stage {
 /// Through the proxy, with one certificate to trust.
 pub(crate) fn transport(proxy: String, ca: &str) -> Transport {
     let ca = ca.to_owned();
-    Transport::new(Arc::new(move || {
+    let make = move || {
         reqwest::Client::builder()
             .proxy(reqwest::Proxy::all(&proxy).unwrap())
             .tls_certs_only([reqwest::Certificate::from_pem(ca.as_bytes()).unwrap()])
-    }))
+    };
+    Transport::new(Arc::new(make), true)
 }
 
 pub(crate) fn user(name: &str) -> User {

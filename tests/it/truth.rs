@@ -145,10 +145,11 @@ async fn kubectl_get_shows_in_columns_what_a_user_wants_to_know() {
     let vaults = table(&output(kubectl(&scene, &["get", "kv"])).await);
     assert_eq!(
         vaults[0].keys().map(String::as_str).collect::<Vec<_>>(),
-        ["AGE", "NAME", "READY", "REASON", "SINCE", "URL"]
+        ["AGE", "MODE", "NAME", "READY", "REASON", "SINCE", "URL"]
     );
     assert_eq!((vaults[0]["READY"].as_str(), vaults[0]["REASON"].as_str()), ("True", "Connected"));
     assert_eq!(vaults[0]["URL"], scene.vault.url());
+    assert!(["List", "Get"].contains(&vaults[0]["MODE"].as_str()), "{vaults:?}");
 
     let all = output(kubectl(&scene, &["get", "vaultsync", "-o", "name"])).await;
     let mut names: Vec<&str> = all.lines().collect();

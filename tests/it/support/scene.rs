@@ -183,11 +183,12 @@ impl Scene {
 
     fn transport(&self) -> Transport {
         let (proxy, ca) = (self.emulator.proxy_url(), self.emulator.ca_pem().to_owned());
-        Transport::new(Arc::new(move || {
+        let make = move || {
             let proxy = reqwest::Proxy::https(&proxy).expect("a proxy's address");
             let root = reqwest::Certificate::from_pem(ca.as_bytes()).expect("a certificate");
             reqwest::Client::builder().proxy(proxy).tls_certs_only([root])
-        }))
+        };
+        Transport::new(Arc::new(make), true)
     }
 
     /// What the operator serves at a path.

@@ -103,6 +103,13 @@ pub(crate) async fn try_cluster_key_vault(object: &Value) -> kube::Result<Dynami
 }
 
 impl Scene {
+    /// All of it but the operator and the `KeyVault`, which would prove itself.
+    pub(crate) async fn of_shared_vaults() -> Self {
+        let scene = Self::without_operator().await;
+        scene.delete::<KeyVault>("default").await;
+        scene
+    }
+
     /// A `ClusterKeyVault` of the scene's vault, named after its namespace, that reads as the ServiceAccount `shop` of
     /// each namespace.
     pub(crate) async fn share(&self, allow: Value) -> Shared {

@@ -1,0 +1,214 @@
+//! What `vaultsync check` needs of a cluster: the connection that is meant, and as whom it reads for whom.
+//!
+//! Objects are found by lists of one name, for that is the right that the operator has; a terminal's user has it too.
+
+use super::api_server::{ApiServer, Reported};
+use super::checked::Checked;
+use super::connection::{cluster_connection, connection};
+use super::error::Error;
+use super::token_request::TokenRequests;
+use crate::api::{ClusterKeyVault, KeyVault, VaultKind, VaultSecretSync};
+use crate::plan::{self, Problem, Reader, has_selector};
+use crate::vault::{self, Connection, Credentials, Identity, Transport};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// What is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A connection of a namespace.
+    KeyVault,
+    /// A connection of the platform's.
+    ClusterKeyVault,
+    /// The connection of an object, and whether the object may use it.
+    VaultSecretSync,
+}
+
+/// What is checked, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// Its namespace; for a `ClusterKeyVault` the one that would read.
+    pub namespace: Option<String>,
+}
+
+/// Why nothing was checked.
+#[derive(Debug, Error)]
+pub enum CheckError {
+    /// There is no such object.
+    #[error("there is no {kind} {name}{}", place(.namespace.as_deref()))]
+    NotFound {
+        /// The kind.
+        kind: &'static str,
+        /// The name.
+        name: String,
+        /// The namespace, of a kind that has one.
+        namespace: Option<String>,
+    },
+    /// The object cannot use its connection, or the connection cannot be used.
+    #[error("{reason}: {message}")]
+    Unusable {
+        /// The word that the object's Ready would have.
+        reason: &'static str,
+        /// What is wrong, and what to do about it.
+        message: String,
+    },
+    /// For whom it would be read is not said.
+    #[error("ClusterKeyVault {0} reads as a ServiceAccount of each namespace: say which one by --namespace")]
+    NamespaceNeeded(String),
+    /// The API server does not say what there is.
+    #[error("{kind} objects cannot be read: {error}")]
+    Unreadable {
+        /// The kind.
+        kind: &'static str,
+        /// What the API server answered.
+        error: Error,
+    },
+}
+
+fn place(namespace: Option<&str>) -> String {
+    namespace.map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default()
+}
+
+impl From<Problem> for CheckError {
+    fn from(problem: Problem) -> Self {
+        Self::Unusable { reason: problem.reason.as_str(), message: problem.message }
+    }
+}
+
+/// Checks a connection, step by step.
+///
+/// # Errors
+/// See [`CheckError`]; what fails in a step is no error.
+pub async fn check(
+    client: Client,
+    transport: &Transport,
+    credentials: Credentials,
+    subject: &Subject,
+) -> Result<Checked, CheckError> {
+    let server = ApiServer::new(client);
+    let (name, connection) = resolve(&server, subject).await?;
+    let (url, identity) = (connection.url.as_str().to_owned(), as_whom(&connection.identity));
+    let assertions = Arc::new(TokenRequests(server));
+    let steps = vault::check(connection, transport, assertions, credentials).await;
+    Ok(Checked { connection: name, url, identity, steps })
+}
+
+async fn resolve(server: &ApiServer, subject: &Subject) -> Result<(String, Connection), CheckError> {
+    let namespace = subject.namespace.as_deref();
+    let own = namespace.unwrap_or("default");
+    match subject.kind {
+        Kind::KeyVault => of_key_vault(server, &subject.name, own).await,
+        Kind::ClusterKeyVault => {
+            let vault = of_cluster(server, &subject.name).await?;
+            if vault.spec.identity.workload_identity.is_some() && namespace.is_none() {
+                return Err(CheckError::NamespaceNeeded(subject.name.clone()));
+            }
+            shared(&vault, own)
+        }
+        Kind::VaultSecretSync => {
+            let api: Api<VaultSecretSync> = Api::namespaced(server.client().clone(), own);
+            let object = find(server, api, VaultSecretSync::KIND, &subject.name, Some(own)).await?;
+            of_object(server, &object, own).await
+        }
+    }
+}
+
+async fn of_object(
+    server: &ApiServer,
+    object: &VaultSecretSync,
+    namespace: &str,
+) -> Result<(String, Connection), CheckError> {
+    let vault_ref = &object.spec.vault_ref;
+    match vault_ref.kind {
+        VaultKind::KeyVault => of_key_vault(server, &vault_ref.name, namespace).await,
+        VaultKind::ClusterKeyVault => {
+            let vault = of_cluster(server, &vault_ref.name).await?;
+            let sources = plan::sources(&object.spec).map_err(|message| invalid("InvalidSpec", message))?;
+            let allow = &vault.spec.allow;
+            let labels = if allow.iter().any(has_selector) {
+                let api: Api<Namespace> = Api::all(server.client().clone());
+                let found = find(server, api, "Namespace", namespace, None).await?;
+                Some(found.metadata.labels.unwrap_or_default())
+            } else {
+                None
+            };
+            plan::permits(vault_ref, allow, Reader { namespace, labels: labels.as_ref() }, &sources)?;
+            shared(&vault, namespace)
+        }
+    }
+}
+
+async fn of_key_vault(
+    server: &ApiServer,
+    name: &str,
+    namespace: &str,
+) -> Result<(String, Connection), CheckError> {
+    let api: Api<KeyVault> = Api::namespaced(server.client().clone(), namespace);
+    let vault = find(server, api, KeyVault::KIND, name, Some(namespace)).await?;
+    let connection = connection(&vault).map_err(|message| invalid("VaultInvalid", message))?;
+    Ok((format!("KeyVault {name}{}", place(Some(namespace))), connection))
+}
+
+async fn of_cluster(server: &ApiServer, name: &str) -> Result<ClusterKeyVault, CheckError> {
+    let api: Api<ClusterKeyVault> = Api::all(server.client().clone());
+    find(server, api, ClusterKeyVault::KIND, name, None).await
+}
+
+fn shared(vault: &ClusterKeyVault, namespace: &str) -> Result<(String, Connection), CheckError> {
+    let connection =
+        cluster_connection(vault, namespace).map_err(|message| invalid("VaultInvalid", message))?;
+    let mut name = format!("ClusterKeyVault {}", vault.name_any());
+    if matches!(connection.identity, Identity::WorkloadIdentity { .. }) {
+        name = format!("{name} for namespace {namespace}");
+    }
+    Ok((name, connection))
+}
+
+const fn invalid(reason: &'static str, message: String) -> CheckError {
+    CheckError::Unusable { reason, message }
+}
+
+fn as_whom(identity: &Identity) -> String {
+    match identity {
+        Identity::WorkloadIdentity { namespace, service_account, client_id, .. } => {
+            format!(
+                "ServiceAccount {service_account} of namespace {namespace}, federated with client id {client_id}"
+            )
+        }
+        Identity::Operator => "the federated identity of the pod in which this runs".to_owned(),
+        Identity::ManagedIdentity { .. } => "a managed identity of the node on which this runs".to_owned(),
+        Identity::ServicePrincipal { client_id, credential, .. } => {
+            format!("service principal {client_id} with the credential file {credential}")
+        }
+    }
+}
+
+/// The object of this name among those that `api` shows.
+async fn find<K>(
+    server: &ApiServer,
+    api: Api<K>,
+    kind: &'static str,
+    name: &str,
+    namespace: Option<&str>,
+) -> Result<K, CheckError>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let params = ListParams::default().fields(&format!("metadata.name={name}"));
+    let found = server.send("list", api.list(&params)).await;
+    let found = found.map_err(|error| CheckError::Unreadable { kind, error })?;
+    found.items.into_iter().next().ok_or_else(|| CheckError::NotFound {
+        kind,
+        name: name.to_owned(),
+        namespace: namespace.map(str::to_owned),
+    })
+}

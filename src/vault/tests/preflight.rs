@@ -1,0 +1,158 @@
+//! Connections that prove themselves before an object needs them.
+
+use super::*;
+use crate::vault::Health;
+
+impl World {
+    fn prove(&mut self, detect: Detect) {
+        self.host.prove(&connection(0), &"shop".into(), detect, self.now);
+    }
+
+    fn health(&self) -> Health {
+        self.host.health(&connection(0), self.now).unwrap()
+    }
+
+    fn tried(&mut self) -> Vec<Permission> {
+        std::mem::take(&mut self.trials)
+    }
+}
+
+fn missing_role() -> Failure {
+    Failure::MissingRole(Principal::default())
+}
+
+#[test]
+fn a_connection_proves_that_it_may_read_and_list_before_any_object_asks() {
+    let mut world = World::new();
+    world.prove(Detect::Auto);
+    assert!(world.health().proving);
+    world.settle();
+    assert_eq!(world.tried(), [Permission::Read, Permission::List]);
+    assert!(matches!(world.health().state, HealthState::Working));
+    assert!(!world.health().proving);
+    assert!(world.woken().contains(&Wake::Connection(connection(0))));
+}
+
+#[test]
+fn nothing_is_tried_twice_nor_periodically() {
+    let mut world = World::new();
+    world.prove(Detect::Auto);
+    world.settle();
+    world.prove(Detect::Auto);
+    world.pass(60 * MINUTE);
+    assert_eq!(world.trials.len(), 2);
+}
+
+#[test]
+fn where_changes_are_found_by_get_nothing_is_listed_as_a_trial() {
+    let mut world = World::new();
+    world.prove(Detect::Get);
+    world.settle();
+    assert_eq!(world.tried(), [Permission::Read]);
+}
+
+#[test]
+fn what_objects_read_proves_the_same() {
+    let mut world = World::new();
+    world.say("db", Said::Version(1));
+    world.prove(Detect::Auto);
+    let _ = world.ask("a", &[want("db", None)]);
+    world.settle();
+    assert_eq!(world.tried(), []);
+    assert!(matches!(world.health().state, HealthState::Working));
+    assert!(!world.health().proving);
+}
+
+#[test]
+fn a_refused_trial_leaves_the_permission_open_until_objects_read() {
+    let mut world = World::new();
+    world.no_read = Some(missing_role());
+    world.prove(Detect::Auto);
+    world.settle();
+    assert!(
+        matches!(&world.health().state, HealthState::PermissionUnproven(failure) if **failure == missing_role())
+    );
+    assert_eq!(world.tried(), [Permission::Read, Permission::List]);
+    world.say("db", Said::Version(1));
+    let _ = world.ask("a", &[want("db", None)]);
+    world.settle();
+    assert!(matches!(world.health().state, HealthState::Working), "one secret may be read");
+
+    let mut world = World::new();
+    world.no_read = Some(missing_role());
+    world.prove(Detect::Auto);
+    world.settle();
+    world.say("db", Said::Fails(missing_role()));
+    let _ = world.ask("a", &[want("db", None)]);
+    world.settle();
+    assert!(matches!(world.health().state, HealthState::Failing { .. }), "none may be read");
+    world.tried();
+    world.prove(Detect::Auto);
+    world.pass(10 * MINUTE);
+    assert_eq!(world.tried(), [], "objects decide, and no trial contradicts them");
+}
+
+#[test]
+fn an_identity_that_may_not_list_is_found_out_by_one_list_and_not_by_a_sweep() {
+    let mut world = World::new();
+    world.terms.detect = Detect::List;
+    world.no_list = Some(missing_role());
+    world.prove(Detect::List);
+    world.settle();
+    for index in 0..20 {
+        let name = format!("s{index}");
+        world.say(&name, Said::Version(1));
+        let _ = world.ask(&name, &[want(&name, None)]);
+    }
+    world.pass(2 * MINUTE);
+    assert_eq!(world.tried(), [Permission::Read, Permission::List]);
+    assert_eq!(world.lists.len(), 0);
+    assert_eq!(world.health().detection.unwrap().mode.as_str(), "Get");
+}
+
+#[test]
+fn a_failing_connection_is_tried_again_when_its_gate_opens_as_long_as_someone_asks() {
+    let mut world = World::new();
+    world.down = Some((Failure::TokenRequestForbidden, None));
+    world.prove(Detect::Auto);
+    world.settle();
+    let HealthState::Failing { retry_in, .. } = world.health().state else { panic!("{:?}", world.health()) };
+    assert_eq!(world.tried().len(), 1);
+    world.pass(retry_in + SECOND);
+    assert_eq!(world.tried().len(), 0, "nobody asked again");
+    world.prove(Detect::Auto);
+    world.settle();
+    assert_eq!(world.tried().len(), 1);
+    world.prove(Detect::Auto);
+    assert!(world.health().proving, "it waits for the gate");
+    world.down = None;
+    world.pass(100 * SECOND);
+    assert!(matches!(world.health().state, HealthState::Working));
+}
+
+#[test]
+fn a_handle_that_only_proved_itself_ends_when_it_is_idle_but_not_while_its_gate_is_closed() {
+    let limits = Limits::default();
+    let mut world = World::new();
+    world.prove(Detect::Auto);
+    world.pass(limits.idle + SECOND);
+    assert!(world.host.is_empty());
+
+    world.down = Some((Failure::TokenRequestForbidden, Some(limits.idle * 2)));
+    world.prove(Detect::Auto);
+    world.settle();
+    world.pass(limits.idle + SECOND);
+    assert!(!world.host.is_empty(), "who asks again waits as before");
+    world.pass(limits.idle * 2 + SECOND);
+    assert!(world.host.is_empty());
+}
+
+#[test]
+fn what_no_vault_answers_to_a_read_is_a_failure_of_the_connection() {
+    let mut world = World::new();
+    world.no_read = Some(Failure::RequestRejected);
+    world.prove(Detect::Auto);
+    world.settle();
+    let HealthState::Failing { failure, .. } = world.health().state else { panic!("{:?}", world.health()) };
+    assert_eq!(*failure, Failure::RequestRejected);
+}
