@@ -45,6 +45,8 @@ pub(super) struct Unfinished {
     pub(super) demanded: BTreeSet<usize>,
     /// Whether the round had looked at the target.
     pub(super) looked: bool,
+    /// The resourceVersion of the target for which every source is read anew.
+    pub(super) rechecked: Option<String>,
 }
 
 /// The memories of all objects, and whose target is to be looked at.

@@ -87,7 +87,8 @@ async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory)
     let unfinished = memory.unfinished.take().filter(|left| left.generation == object.metadata.generation);
     let looked = unfinished.as_ref().is_some_and(|left| left.looked);
     let probe = context.memories.take_probe(&key) || looked;
-    let mut demanded = unfinished.map(|left| left.demanded).unwrap_or_default();
+    let (mut demanded, mut rechecked) =
+        unfinished.map(|left| (left.demanded, left.rechecked)).unwrap_or_default();
     let mut seen = Seen::Remembered;
     let blocked = memory.blocked.take().filter(|blocked| blocked.generation == object.metadata.generation);
     let judged = blocked.as_ref().map(|blocked| blocked.judged.as_slice());
@@ -118,6 +119,7 @@ async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory)
             vault,
             demanded: &demanded,
             refreshed: memory.refreshed.as_deref(),
+            rechecked: rechecked.as_deref(),
             seen: &seen,
             verified: memory.verified.as_ref(),
             probe,
@@ -131,6 +133,11 @@ async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory)
                 memory.refreshed = Some(request);
             }
             Step::Read(more) => demanded.extend(more),
+            Step::Recheck { resource_version, sources } => {
+                context.plane.refresh(&user);
+                demanded.extend(sources);
+                rechecked = Some(resource_version);
+            }
             Step::Probe => seen = context.server.probe(target).await?,
             Step::Create(new) => seen = context.server.create(target, &new).await?,
             Step::Change(change) => {
@@ -152,6 +159,7 @@ async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory)
                     generation: object.metadata.generation,
                     demanded,
                     looked: seen != Seen::Remembered,
+                    rechecked,
                 });
                 return Ok(verdict);
             }

@@ -62,6 +62,7 @@ pub(super) struct Scene {
     pub(super) unconfirmed_for: Option<Duration>,
     pub(super) demanded: BTreeSet<usize>,
     pub(super) refreshed: Option<String>,
+    pub(super) rechecked: Option<String>,
     pub(super) seen: Seen,
     pub(super) verified: Option<Verified>,
     pub(super) probe: bool,
@@ -95,6 +96,7 @@ impl Scene {
             unconfirmed_for: None,
             demanded: BTreeSet::new(),
             refreshed: None,
+            rechecked: None,
             seen: Seen::Remembered,
             verified: None,
             probe: false,
@@ -138,6 +140,7 @@ impl Scene {
             vault,
             demanded: &self.demanded,
             refreshed: self.refreshed.as_deref(),
+            rechecked: self.rechecked.as_deref(),
             seen: &self.seen,
             verified: self.verified.as_ref(),
             probe: self.probe,
@@ -199,7 +202,13 @@ pub(super) fn secret(resource_version: &str, keys: &[&str]) -> Observed {
         labels: [("app.kubernetes.io/managed-by".to_owned(), "vaultsync".to_owned())].into(),
         owners: Vec::new(),
         keys: keys.iter().map(|key| ((*key).to_owned(), ours.clone())).collect(),
+        moved_at: [("vaultsync:shop".to_owned(), second(1))].into(),
         our_labels: BTreeSet::new(),
         our_annotations: BTreeSet::new(),
     }
+}
+
+/// A second of the API server's clock.
+pub(super) fn second(second: i64) -> Timestamp {
+    Timestamp::from_second(1_750_000_000 + second).unwrap()
 }

@@ -1,7 +1,7 @@
 //! What holds whatever the vault answers and whatever the cluster shows: nothing is lost, nothing is half written,
 //! nothing is said twice.
 
-use super::fixtures::{Scene, failed, key, read, secret};
+use super::fixtures::{Scene, failed, key, read, second, secret};
 use super::{Desired, Observed, Seen, Step, Written};
 use crate::api::OnMissing;
 use crate::vault::{Answer, Failure};
@@ -107,6 +107,7 @@ proptest! {
         }
         if edited.contains(&true) {
             "1a".clone_into(&mut cluster.resource_version);
+            cluster.moved_at.insert("kubectl-edit".to_owned(), second(2));
         }
         scene.probe = probe || edited.contains(&true);
         scene.answers = answers.iter().copied().map(answer).collect();

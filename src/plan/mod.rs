@@ -57,6 +57,8 @@ pub struct Input<'a> {
     pub demanded: &'a BTreeSet<usize>,
     /// The request for a sync that the plane was already told of.
     pub refreshed: Option<&'a str>,
+    /// The resourceVersion for which every source was read anew.
+    pub rechecked: Option<&'a str>,
     /// The target, as far as this round has looked.
     pub seen: &'a Seen,
     /// The target as we last left or checked it in this process.
@@ -98,6 +100,14 @@ pub enum Step {
     Refresh(String),
     /// Demand the values of these sources, by index.
     Read(BTreeSet<usize>),
+    /// Read these sources anew, whatever is known of them, for the Secret of this resourceVersion was written by
+    /// another operator.
+    Recheck {
+        /// The resourceVersion.
+        resource_version: String,
+        /// The sources, by index.
+        sources: BTreeSet<usize>,
+    },
     /// Create the target.
     Create(NewSecret),
     /// Change the target.

@@ -8,6 +8,7 @@ use crate::api::{
     Deletion, MANAGED_BY_LABEL, MANAGER, OWNER_ANNOTATION, SecretType, VaultSecretSync, field_manager,
 };
 use crate::api::{GROUP, VERSION};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -75,6 +76,8 @@ pub struct Observed {
     pub owners: Vec<OwnerReference>,
     /// The managers of each key of `data`.
     pub keys: BTreeMap<String, BTreeSet<String>>,
+    /// When each manager last moved anything.
+    pub moved_at: BTreeMap<String, Timestamp>,
     /// The labels that our manager set.
     pub our_labels: BTreeSet<String>,
     /// The annotations that our manager set.
@@ -96,6 +99,10 @@ impl Observed {
         for entry in metadata.managed_fields.iter().flatten() {
             let Some(fields) = entry.fields_v1.as_ref().map(|fields| &fields.0) else { continue };
             let name = entry.manager.clone().unwrap_or_default();
+            if let Some(time) = entry.time.as_ref().map(|time| time.0) {
+                let last = observed.moved_at.entry(name.clone()).or_insert(time);
+                *last = time.max(*last);
+            }
             for key in names(fields.get("f:data")) {
                 observed.keys.entry(key).or_default().insert(name.clone());
             }
@@ -143,6 +150,8 @@ pub struct Verified {
     pub resource_version: String,
     /// The managers of each key then.
     pub keys: BTreeMap<String, BTreeSet<String>>,
+    /// When each manager had last moved anything then.
+    pub moved_at: BTreeMap<String, Timestamp>,
 }
 
 impl From<&Observed> for Verified {
@@ -151,8 +160,25 @@ impl From<&Observed> for Verified {
             uid: observed.uid.clone(),
             resource_version: observed.resource_version.clone(),
             keys: observed.keys.clone(),
+            moved_at: observed.moved_at.clone(),
         }
     }
+}
+
+/// Whether the Secret was moved under our own manager's name since we verified it: by another operator, as an old
+/// leader that does not know of its successor. It may have written an older value over a newer one, and a key's managers
+/// do not show that. Times have whole seconds, so where nobody else's moved it was under our name too.
+#[must_use]
+pub(super) fn overtaken(observed: &Observed, verified: Option<&Verified>, manager: &str) -> bool {
+    let Some(verified) = verified.filter(|verified| verified.uid == observed.uid) else { return false };
+    let others = |times: &BTreeMap<String, Timestamp>| {
+        let mut times = times.clone();
+        times.remove(manager);
+        times
+    };
+    observed.resource_version != verified.resource_version
+        && (observed.moved_at.get(manager) != verified.moved_at.get(manager)
+            || others(&observed.moved_at) == others(&verified.moved_at))
 }
 
 /// The keys among `keys` that somebody else changed or removed.

@@ -1,6 +1,6 @@
 //! What a user gets, decided without a cluster: each row of the behaviour tables.
 
-use super::fixtures::{Scene, URL, failed, key, object_source, read, reading, secret};
+use super::fixtures::{Scene, URL, failed, key, object_source, read, reading, second, secret};
 use super::*;
 use crate::api::{Deletion, EntryStatus, OnMissing, SYNC_REQUESTED_ANNOTATION};
 use crate::vault::{Answer, Failure, HealthState, Reading};
@@ -179,6 +179,7 @@ fn a_foreign_key_in_our_secret_is_left_alone() {
     scene.object.metadata.generation = Some(2);
     let mut observed = secret("7", &["A", "B"]);
     observed.keys.insert("THEIRS".to_owned(), ["kubectl-edit".to_owned()].into());
+    observed.moved_at.insert("kubectl-edit".to_owned(), second(2));
     scene.seen = Seen::Ours(observed);
     scene.demanded = [0, 1].into();
     scene.answers = vec![read("v1", "a"), read("v1", "b")];
@@ -190,6 +191,7 @@ fn an_edited_key_is_read_and_brought_back() {
     let mut scene = synced();
     let mut observed = secret("9", &["B"]);
     observed.keys.insert("A".to_owned(), ["kubectl-edit".to_owned()].into());
+    observed.moved_at.insert("kubectl-edit".to_owned(), second(2));
     scene.probe = true;
     assert_eq!(scene.step(), Step::Probe);
     scene.seen = Seen::Ours(observed);
@@ -234,6 +236,7 @@ fn a_lost_label_is_restored_though_the_vault_is_silent() {
     scene.state = outage();
     let mut observed = secret("9", &["A", "B"]);
     observed.labels.clear();
+    observed.moved_at.insert("kubectl-edit".to_owned(), second(2));
     observed.owners = Desired::of(&scene.object).owner.into_iter().collect();
     scene.seen = Seen::Ours(observed);
     let change = change_of(scene.step());
@@ -245,10 +248,35 @@ fn a_lost_label_is_restored_though_the_vault_is_silent() {
 fn a_touched_but_unchanged_secret_is_no_drift() {
     let mut scene = synced();
     let mut observed = secret("9", &["A", "B"]);
+    observed.moved_at.insert("kubectl".to_owned(), second(2));
     observed.owners = Desired::of(&scene.object).owner.into_iter().collect();
     scene.seen = Seen::Ours(observed);
     let verdict = scene.verdict();
     assert_eq!((verdict.outcome, verdict.status), (Outcome::Unchanged, None));
+    assert_eq!(verdict.verified.map(|verified| verified.resource_version).as_deref(), Some("9"));
+}
+
+#[test]
+fn an_older_value_that_another_operator_wrote_under_our_name_is_written_over() {
+    let mut scene = synced();
+    let mut observed = secret("9", &["A", "B"]);
+    observed.owners = Desired::of(&scene.object).owner.into_iter().collect();
+    // Within the second of our own write only the resourceVersion tells.
+    for moved_at in [second(1), second(2)] {
+        observed.moved_at.insert("vaultsync:shop".to_owned(), moved_at);
+        scene.seen = Seen::Ours(observed.clone());
+        let Step::Recheck { resource_version, sources } = scene.step() else { panic!("{:?}", scene.step()) };
+        assert_eq!((resource_version.as_str(), sources.len()), ("9", 2));
+    }
+    scene.rechecked = Some("9".to_owned());
+    scene.answers = vec![Answer::Pending, Answer::Pending];
+    assert_eq!(scene.verdict().outcome, Outcome::Waiting);
+    scene.answers = vec![read("v1", "a"), read("v1", "b")];
+    let change = change_of(scene.step());
+    assert_eq!((change.set.len(), change.resource_version.as_str()), (2, "9"));
+    scene.seen = Seen::Written(Written { after: observed, created: false, moved: false });
+    let verdict = scene.settle();
+    assert_eq!(verdict.outcome, Outcome::Unchanged);
     assert_eq!(verdict.verified.map(|verified| verified.resource_version).as_deref(), Some("9"));
 }
 

@@ -1,7 +1,7 @@
 //! What to write: which values are needed, which keys are set, removed and kept.
 
 use super::render::{MAX_KEYS, MAX_SECRET_BYTES, Rendered, render};
-use super::target::{Change, Desired, NewSecret, Observed, Seen, drifted, manager_of};
+use super::target::{Change, Desired, NewSecret, Observed, Seen, drifted, manager_of, overtaken};
 use super::{
     Input, Problem, Step, UsedSource, answers, pending_request, permit, remembered, renders_all, sources,
     verdict,
@@ -18,7 +18,15 @@ pub(super) fn write(input: &Input<'_>) -> Step {
         return Step::Settle(verdict::still_blocked(input));
     }
     // Of what was judged while nothing could be written, nothing was written: all of it is due.
-    let all = renders_all(input) || input.blocked;
+    let overtaken = overtaken_by(input);
+    let all = renders_all(input) || input.blocked || overtaken.is_some();
+    if let Some(resource_version) = overtaken.filter(|version| input.rechecked != Some(*version)) {
+        let sources = used.iter().enumerate().filter(|(index, used)| !is_known_refused(input, *index, used));
+        return Step::Recheck {
+            resource_version: resource_version.to_owned(),
+            sources: sources.map(|(index, _)| index).collect(),
+        };
+    }
     let drift = drift(input);
     let needed: BTreeSet<usize> = used
         .iter()
@@ -85,6 +93,13 @@ pub(super) fn drift(input: &Input<'_>) -> BTreeSet<String> {
         ),
         _ => BTreeSet::new(),
     }
+}
+
+/// The resourceVersion that another operator gave the target under our name.
+fn overtaken_by<'a>(input: &Input<'a>) -> Option<&'a str> {
+    let Seen::Ours(observed) = input.seen else { return None };
+    overtaken(observed, input.verified, &manager_of(input.object))
+        .then_some(observed.resource_version.as_str())
 }
 
 /// Whether the source is known to be of a kind that the object may not read: its value would be of no use.

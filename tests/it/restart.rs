@@ -233,6 +233,20 @@ async fn two_operators_at_once_do_not_fight() {
     other.stop().await;
 }
 
+#[tokio::test]
+async fn an_older_value_that_an_old_leader_writes_late_does_not_stay() {
+    let mut scene = Scene::without_operator().await;
+    scene.settings.drift_interval = Duration::from_millis(500);
+    scene.start().await;
+    two_polled(&scene).await;
+    // Who writes under our name, with the resourceVersion that is there now, has the right of an operator.
+    let params = PatchParams { field_manager: Some("vaultsync:shop".to_owned()), ..PatchParams::default() };
+    let stale = json!({"stringData": {"A": "older"}});
+    scene.api::<Secret>().patch("shop", &params, &Patch::Merge(stale)).await.unwrap();
+    scene.secret_is("shop", &[("A", "one"), ("B", "one")]).await;
+    scene.synced("shop").await;
+}
+
 /// A synced object `shop` of two secrets that are read all the time.
 async fn two_polled(scene: &Scene) {
     scene.vault.set("a", "one");
