@@ -14,15 +14,15 @@ pub(super) async fn deliver(context: Arc<Context>, mut wakes: Wakes) {
             Wake::User(user) => {
                 context.triggers.object(&(user.namespace.to_string(), user.name.to_string()));
             }
-            Wake::Connection(changed) => wake_connection(&context, &changed, true),
-            Wake::Detection(changed) => wake_connection(&context, &changed, false),
+            Wake::Outage(failing) => wake_connection(&context, &failing, true),
+            Wake::Connection(changed) => wake_connection(&context, &changed, false),
         }
     }
     // The plane lives as long as the context does.
     std::future::pending::<()>().await;
 }
 
-/// The connection says how it fares; its objects, where it matters to them, set their clock for staleness, or stop it.
+/// The connection says how it fares; its objects, where it matters to them, set their clock for staleness.
 fn wake_connection(context: &Context, changed: &Connection, objects: bool) {
     for vault in context.vaults.iter().flat_map(Store::state) {
         if connection(&vault).as_ref() != Ok(changed) {

@@ -111,7 +111,7 @@ impl Problem {
         Self::new(
             Reason::NotAllowed,
             format!(
-                "{source} ({keys}): {what}, and {vault} does not allow this namespace to read it as such: ask its administrator for {list} [{name}] in spec.allow. These keys keep their last value."
+                "{source} ({keys}): {what}, and {vault} does not allow this namespace to read it as such: ask its administrator for {list} [{name}] in spec.allow. These keys stay as they are."
             ),
         )
     }
@@ -235,7 +235,7 @@ impl Problem {
             (Reason::SecretDisabled, _) => Failure::SecretDisabled.to_string(),
             _ => "the vault does not give it.".to_owned(),
         };
-        Self::new(reason, format!("{source} ({keys}): {remedy} These keys keep their last value."))
+        Self::new(reason, format!("{source} ({keys}): {remedy} These keys stay as they are."))
     }
 }
 

@@ -140,8 +140,9 @@ pub struct Reply {
 pub enum Wake {
     /// One of the user's answers changed.
     User(User),
-    /// The health of the handle changed.
+    /// The whole vault or identity began to fail, or fails for another reason now: that is news for all who read through
+    /// the connection. Of its end each hears when what it reads is confirmed.
+    Outage(Connection),
+    /// There is something new to say of the connection; that is nothing to its users.
     Connection(Connection),
-    /// How the handle finds changes changed; that is nothing to its users.
-    Detection(Connection),
 }

@@ -75,8 +75,8 @@ pub(super) enum Outcome {
 #[derive(Debug, Default)]
 pub(super) struct Wakes {
     users: BTreeSet<User>,
+    outage: bool,
     pub(super) connection: bool,
-    detection: Option<Wake>,
 }
 
 impl Host {
@@ -111,7 +111,7 @@ impl Host {
             }
             Outcome::Listed(page) => {
                 self.confirmed(fetch, true, &mut wakes);
-                wakes.detection = self.page(fetch, page, now, &mut wakes.users);
+                wakes.connection |= self.page(fetch, page, now, &mut wakes.users).is_some();
                 true
             }
             Outcome::Permitted => {
@@ -130,9 +130,12 @@ impl Host {
             Errand::List(_) => {}
             Errand::Prove(_) => self.end_trial(fetch.handle, &mut wakes),
         }
-        let connection = wakes.connection.then(|| Wake::Connection(fetch.connection.clone()));
-        let of_handle = connection.into_iter().chain(wakes.detection);
-        of_handle.chain(wakes.users.into_iter().map(Wake::User)).collect()
+        let of_handle = if wakes.outage {
+            Some(Wake::Outage(fetch.connection.clone()))
+        } else {
+            wakes.connection.then(|| Wake::Connection(fetch.connection.clone()))
+        };
+        of_handle.into_iter().chain(wakes.users.into_iter().map(Wake::User)).collect()
     }
 
     /// Where a source goes after a GET: back into the lane unless it was answered.
@@ -170,7 +173,7 @@ impl Host {
                 return false;
             }
             self.confirmed(fetch, false, wakes);
-            wakes.detection = self.no_page(fetch.handle, &failure, now);
+            wakes.connection |= self.no_page(fetch.handle, &failure, now).is_some();
             return true;
         };
         if scope == Scope::Permission
@@ -226,7 +229,7 @@ impl Host {
             }
         }
         if news {
-            wakes.connection = true;
+            wakes.outage = true;
             wakes.users.extend(handle.waiters().cloned());
         }
         for source in again {

@@ -195,7 +195,7 @@ impl Host {
         }
         let told = handle.sweeps.tell();
         handle.sweeps.detection = detection;
-        let wake = Wake::Detection(handle.connection.clone());
+        let wake = Wake::Connection(handle.connection.clone());
         if told != handle.sweeps.tell() {
             let sources: Vec<Source> = handle.entries.keys().cloned().collect();
             for source in sources {

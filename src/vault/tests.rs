@@ -238,9 +238,10 @@ impl World {
         self.settle();
     }
 
+    /// Who has to look again: users. That there is something to say of the connection is no news for them.
     fn woken(&mut self) -> Vec<Wake> {
         let mut woken = std::mem::take(&mut self.wakes);
-        woken.retain(|wake| !matches!(wake, Wake::Detection(_)));
+        woken.retain(|wake| !matches!(wake, Wake::Connection(_)));
         woken
     }
 
@@ -263,9 +264,8 @@ fn a_first_ask_is_read_at_once_and_a_thousand_users_cost_one_get() {
     }
     world.settle();
     assert_eq!(world.gets_of("db"), 1);
-    let woken = world.woken();
-    assert_eq!(woken.len(), 1001, "every user and the connection, each once");
-    assert!(woken.contains(&Wake::Connection(connection(0))));
+    assert!(world.wakes.contains(&Wake::Connection(connection(0))));
+    assert_eq!(world.woken().len(), 1000, "each once");
     assert!(is_read(&world.ask("user-7", &[want("db", None)]).answers[0], 1));
 }
 
@@ -377,7 +377,7 @@ fn an_outage_is_said_once_and_costs_one_request_per_try() {
     let before = world.gets.len();
     world.down = Some((Failure::Throttled(Peer::Vault), None));
     world.pass(10 * MINUTE);
-    assert_eq!(world.woken(), [Wake::Connection(connection(0))]);
+    assert_eq!(world.woken(), [Wake::Outage(connection(0))]);
     let tries = world.gets.len() - before;
     assert!((10..60).contains(&tries), "{tries}");
     let reply = world.ask("s1", &[want("s1", Some(1))]);
@@ -386,10 +386,41 @@ fn an_outage_is_said_once_and_costs_one_request_per_try() {
     assert!(reply.unconfirmed_for.unwrap() > 9 * MINUTE);
     world.down = None;
     world.pass(3 * MINUTE);
-    assert!(world.woken().contains(&Wake::Connection(connection(0))));
+    assert!(world.wakes.contains(&Wake::Connection(connection(0))));
     let reply = world.ask("s1", &[want("s1", Some(1))]);
     assert!(matches!(reply.health.state, HealthState::Working));
     assert_eq!(reply.unconfirmed_for, None);
+}
+
+#[test]
+fn after_an_outage_each_user_looks_again_when_its_own_source_is_confirmed_and_not_all_at_once() {
+    const USERS: usize = 200;
+    let mut world = World::limited(Limits { requests_per_second: 5, burst: 5, ..Limits::default() });
+    let names: Vec<String> = (0..USERS).map(|index| format!("s{index}")).collect();
+    let ask_all = |world: &mut World| {
+        for name in &names {
+            let _ = world.ask(name, &[want(name, Some(1))]);
+        }
+    };
+    for name in &names {
+        world.say(name, Said::Version(1));
+    }
+    ask_all(&mut world);
+    world.pass(2 * MINUTE);
+    world.woken();
+    world.down = Some((Failure::Throttled(Peer::Vault), None));
+    world.pass(MINUTE);
+    assert_eq!(world.woken(), [Wake::Outage(connection(0))]);
+    // All look, and are told that the vault is silent.
+    ask_all(&mut world);
+    world.down = None;
+    let mut woken = Vec::new();
+    for _ in 0..240 {
+        world.pass(SECOND);
+        woken.push(world.woken().len());
+    }
+    assert!(woken.iter().all(|users| *users <= 10), "{woken:?}");
+    assert_eq!(woken.iter().sum::<usize>(), USERS, "each once");
 }
 
 #[test]
@@ -399,7 +430,7 @@ fn who_waits_when_an_outage_begins_is_told_and_served_when_it_ends() {
     world.down = Some((Failure::Throttled(Peer::Vault), Some(17 * SECOND)));
     let _ = world.ask("a", &[want("db", None)]);
     world.settle();
-    assert_eq!(world.woken(), [Wake::Connection(connection(0)), Wake::User(user("a"))]);
+    assert_eq!(world.woken(), [Wake::Outage(connection(0)), Wake::User(user("a"))]);
     let reply = world.ask("a", &[want("db", None)]);
     assert!(matches!(reply.answers[0], Answer::Pending));
     let HealthState::Failing { failure, retry_in, .. } = reply.health.state else {
@@ -479,7 +510,7 @@ fn a_refresh_is_answered_only_by_a_get_that_began_after_it() {
 fn a_rejected_token_is_replaced_once_before_it_is_an_outage() {
     let mut world = World::new();
     let _ = world.ask("a", &[want("db", None)]);
-    for expected in [Vec::new(), vec![Wake::Connection(connection(0)), Wake::User(user("a"))]] {
+    for expected in [Vec::new(), vec![Wake::Outage(connection(0)), Wake::User(user("a"))]] {
         let fetches = world.host.step(world.now).fetches;
         assert_eq!(fetches.len(), 1);
         let wakes = world.host.finish(&fetches[0], Outcome::TokenRejected(Failure::TokenRejected), world.now);

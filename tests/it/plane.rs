@@ -180,7 +180,7 @@ impl Stage {
     #[track_caller]
     pub(crate) fn nobody_was_woken(&mut self) {
         while let Ok(wake) = self.wakes.try_recv() {
-            assert!(matches!(wake, Wake::Detection(_)), "{wake:?}");
+            assert!(matches!(wake, Wake::Connection(_)), "{wake:?}");
         }
     }
 

@@ -247,8 +247,8 @@ fn an_identity_that_may_not_list_reads_by_get_says_so_and_tries_again_each_hour(
     world.forget_costs();
     world.pass(10 * MINUTE);
     assert!((490..=510).contains(&world.gets.len()), "{}", world.gets.len());
-    let news = world.wakes.iter().filter(|wake| matches!(wake, Wake::Detection(_))).count();
-    assert_eq!(news, 2, "that it lists, then that it may not; each once");
+    let news = world.wakes.iter().filter(|wake| matches!(wake, Wake::Connection(_))).count();
+    assert_eq!(news, 3, "that it lists, that it may not, and that it reads; each once");
     world.pass(HOUR);
     assert_eq!(world.lists.len(), 1);
     world.no_list = None;
@@ -324,7 +324,7 @@ fn an_outage_holds_sweeps_up_and_costs_one_request_a_try() {
     world.down = Some((Failure::Throttled(Peer::Vault), None));
     world.pass(10 * MINUTE);
     assert!(world.lists.len() + world.gets.len() < 60);
-    assert_eq!(world.woken(), [Wake::Connection(connection(0))]);
+    assert_eq!(world.woken(), [Wake::Outage(connection(0))]);
     world.down = None;
     world.say("s0500", Said::Version(2));
     world.pass(2 * MINUTE + 10 * SECOND);

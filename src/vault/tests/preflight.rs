@@ -30,7 +30,7 @@ fn a_connection_proves_that_it_may_read_and_list_before_any_object_asks() {
     assert_eq!(world.tried(), [Permission::Read, Permission::List]);
     assert!(matches!(world.health().state, HealthState::Working));
     assert!(!world.health().proving);
-    assert!(world.woken().contains(&Wake::Connection(connection(0))));
+    assert!(world.wakes.contains(&Wake::Connection(connection(0))));
 }
 
 #[test]
