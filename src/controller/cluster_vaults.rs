@@ -201,18 +201,28 @@ async fn watch_until_refused(
         .inspect_ok(move |event| effects.of(event))
         .applied_objects()
         .predicate_filter(predicates::generation, PredicateConfig::default());
+    let shown = store.clone();
     let controller = Controller::for_stream(stream, store)
         .with_config(Config::default().concurrency(CONCURRENCY))
         .reconcile_on(queue)
-        .graceful_shutdown_on(shutdown)
+        .graceful_shutdown_on(shutdown.clone())
         .run(cluster_vault::reconcile, super::keyvault::after_error, Arc::clone(context))
         .for_each(|result| {
             watch::log_watch(&result);
             std::future::ready(())
         });
-    let controller = std::pin::pin!(controller);
-    let refused = std::pin::pin!(refused.notified());
-    futures::future::select(controller, refused).await;
+    // Told to stop before the API server has shown what there is: a controller would wait for it for ever.
+    let stopped = async {
+        tokio::select! {
+            _ = shown.wait_until_ready() => std::future::pending().await,
+            () = shutdown => {}
+        }
+    };
+    tokio::select! {
+        () = controller => {}
+        () = refused.notified() => {}
+        () = stopped => {}
+    }
     *why.read().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,5 +1,6 @@
 //! An API server that is slow, busy or loses answers delays what is right, and never makes it wrong.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Secret;
@@ -172,4 +173,18 @@ async fn an_event_that_cannot_be_published_fails_nothing() {
     assert!(scene.faults.count("create", "events") >= 2);
     assert!(scene.event_reasons("shop").await.is_empty());
     assert_eq!(scene.faults.count("create", "secrets"), 1);
+}
+
+#[tokio::test]
+async fn an_operator_that_is_stopped_before_it_has_seen_every_kind_ends() {
+    let mut scene = Scene::without_operator().await;
+    let (gate, lists) = (Gate::new(), AtomicUsize::new(0));
+    // The first list asks whether the kind may be read, the second is that of the watch.
+    let watched =
+        move |call: &Call| call.is("list", "clusterkeyvaults") && lists.fetch_add(1, Ordering::Relaxed) == 1;
+    scene.faults.next(1, watched, Fault::Hold(gate.clone()));
+    scene.start().await;
+    gate.reached().await;
+    let soon = Duration::from_secs(60);
+    tokio::time::timeout(soon, scene.stop()).await.expect("it does not wait for what never comes");
 }
