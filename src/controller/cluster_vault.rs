@@ -59,7 +59,7 @@ fn judge(context: &Context, vault: &ClusterKeyVault) -> (Said, Found) {
             network: one(evidence().filter_map(|evidence| evidence.network)),
         },
     };
-    (summary(&health, each_its_own), found)
+    (summary(context, &health, each_its_own), found)
 }
 
 /// What all say, if all say one thing.
@@ -85,7 +85,7 @@ fn handles(context: &Context, vault: &ClusterKeyVault) -> Result<Vec<(String, Co
 
 /// One sentence over all handles. Each has the first namespace that reads through it, which matters where every
 /// namespace has a handle of its own.
-fn summary(health: &[(&str, Health)], each_its_own: bool) -> Said {
+fn summary(context: &Context, health: &[(&str, Health)], each_its_own: bool) -> Said {
     let working = health.iter().filter(|(_, health)| matches!(health.state, HealthState::Working)).count();
     let failing: Vec<(&str, &Failure)> = health
         .iter()
@@ -103,7 +103,7 @@ fn summary(health: &[(&str, Health)], each_its_own: bool) -> Said {
                 0 => format!("Namespace {namespace}: "),
                 more => format!("Namespace {namespace} and {more} more: "),
             };
-            Said::refused(failure, format!("{place}{failure}"))
+            Said::refused(context, failure, &format!("{place}{failure}"))
         }
         (_, [(namespace, failure), ..]) => Said::working_for(format!(
             "The vault answers through this connection for {working} of {} identities; not for namespace {namespace} ({}): {failure}",

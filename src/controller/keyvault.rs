@@ -70,7 +70,12 @@ impl Said {
     }
 
     /// Ready=False, for a failure of the whole vault or identity.
-    pub(super) fn refused(failure: &Failure, message: String) -> Self {
+    /// `message` is followed by when it is tried again: at what pace, for a time would be said anew at each try.
+    pub(super) fn refused(context: &Context, failure: &Failure, message: &str) -> Self {
+        let (first, longest) = context.settings.limits.retry_after_failure(failure);
+        let message = format!(
+            "{message} It is tried again by itself; the pause between tries grows from {first:?} to {longest:?}."
+        );
         Self::failing(failure.reason().parse().unwrap_or(Reason::ServiceUnavailable), message)
     }
 
@@ -126,7 +131,7 @@ fn judge(context: &Context, vault: &KeyVault, connection: &Connection, found: &m
     match health.state {
         HealthState::Working => Said::working(),
         HealthState::PermissionUnproven(failure) => Said::permission_unproven(&failure),
-        HealthState::Failing { failure, .. } => Said::refused(&failure, failure.to_string()),
+        HealthState::Failing { failure, .. } => Said::refused(context, &failure, &failure.to_string()),
         HealthState::Unproven if health.proving => Said::Nothing,
         HealthState::Unproven => Said::unproven(UNTRIED.to_owned()),
     }

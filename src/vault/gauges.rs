@@ -15,8 +15,12 @@ use super::plane::Shared;
 pub(super) struct Measured {
     /// Requests a second.
     pub(super) budget: f64,
+    /// Handles.
+    pub(super) handles: usize,
     /// Handles whose gate is closed.
     pub(super) closed: usize,
+    /// Seconds until a closed gate lets the next try through: the longest.
+    pub(super) retry_in: Option<f64>,
     pub(super) interactive: usize,
     pub(super) periodic: usize,
     /// Seconds since the last sweep ended, over all handles that sweep: the longest.
@@ -41,6 +45,14 @@ const CLOSED: (&str, &str) = (
     "vaultsync_vault_gates_closed",
     "Connections to a vault host that wait because the vault or their identity fails.",
 );
+const HANDLES: (&str, &str) = (
+    "vaultsync_vault_connections",
+    "Connections to a vault host that are in use, each with a client and a token of its own: one for each vault, identity and api-version.",
+);
+const RETRY_IN: (&str, &str) = (
+    "vaultsync_vault_retry_in_seconds",
+    "Seconds until a vault host is tried again through a connection that fails; of several the longest. Absent while none fails.",
+);
 const WAITING: (&str, &str) = (
     "vaultsync_vault_waiting_requests",
     "Requests to a vault host that wait for budget or gate, by lane (interactive: someone waits; periodic: due).",
@@ -61,12 +73,14 @@ impl Gauges {
         Ok(Self { plane: Arc::default(), descriptions })
     }
 
-    fn families() -> Result<[GaugeVec; 5], prometheus::Error> {
+    fn families() -> Result<[GaugeVec; 7], prometheus::Error> {
         let family =
             |(name, help): (&str, &str), labels: &[&str]| GaugeVec::new(Opts::new(name, help), labels);
         Ok([
             family(BUDGET, &LABELS)?,
+            family(HANDLES, &LABELS)?,
             family(CLOSED, &LABELS)?,
+            family(RETRY_IN, &LABELS)?,
             family(WAITING, &["vault", "lane"])?,
             family(SWEEP_AGE, &LABELS)?,
             family(STALENESS, &LABELS)?,
@@ -74,12 +88,16 @@ impl Gauges {
     }
 
     fn measure(&self) -> Result<Vec<MetricFamily>, prometheus::Error> {
-        let [budget, closed, waiting, sweep_age, staleness] = Self::families()?;
+        let [budget, handles, closed, retry_in, waiting, sweep_age, staleness] = Self::families()?;
         let hosts = self.plane.get().and_then(Weak::upgrade).map(|plane| plane.measure()).unwrap_or_default();
         for (host, measured) in &hosts {
             let host = host.as_str();
             budget.with_label_values(&[host]).set(measured.budget);
+            handles.with_label_values(&[host]).set(count(measured.handles));
             closed.with_label_values(&[host]).set(count(measured.closed));
+            if let Some(seconds) = measured.retry_in {
+                retry_in.with_label_values(&[host]).set(seconds);
+            }
             waiting.with_label_values(&[host, "interactive"]).set(count(measured.interactive));
             waiting.with_label_values(&[host, "periodic"]).set(count(measured.periodic));
             if let Some(seconds) = measured.sweep_age {
@@ -89,7 +107,7 @@ impl Gauges {
                 staleness.with_label_values(&[host]).set(seconds);
             }
         }
-        let families = [budget, closed, waiting, sweep_age, staleness];
+        let families = [budget, handles, closed, retry_in, waiting, sweep_age, staleness];
         let measured = families.iter().flat_map(Collector::collect);
         Ok(measured.filter(|family| !family.get_metric().is_empty()).collect())
     }

@@ -187,7 +187,11 @@ impl Host {
         let handles = || self.handles.values();
         let open = |handle: &&Handle| handle.gate.outage().is_none();
         Measured {
+            handles: handles().count(),
             closed: handles().count() - handles().filter(open).count(),
+            retry_in: seconds(
+                handles().filter(|handle| !open(handle)).map(|handle| handle.gate.retry_in(now)).max(),
+            ),
             interactive: waiting.interactive,
             periodic: waiting.periodic,
             sweep_age: seconds(handles().filter_map(|handle| handle.sweeps.age(now)).max()),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::failure::Failure;
+
 /// How much the plane may ask of a vault host, and how long it waits.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -27,6 +29,15 @@ pub struct Limits {
     pub list_retry: Duration,
     /// How long a handle without users keeps its connection and token.
     pub idle: Duration,
+}
+
+impl Limits {
+    /// The first and the longest wait after such a failure of a whole vault or identity, if the service asks for no
+    /// other.
+    #[must_use]
+    pub const fn retry_after_failure(&self, failure: &Failure) -> (Duration, Duration) {
+        if failure.is_lasting() { self.refused_retry } else { self.retry }
+    }
 }
 
 impl Default for Limits {

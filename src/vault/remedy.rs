@@ -104,10 +104,10 @@ impl fmt::Display for Failure {
                 "No connection to {peer}. Check network policies, routes and the proxy, which may also be unable to resolve the name: port 443 of the vault and of the token service is needed.",
             ),
             Self::ServiceUnavailable { peer, status: Some(status) } => {
-                write!(f, "{} fails (HTTP {status}); it is tried again.", Capital(*peer))
+                write!(f, "{} fails (HTTP {status}).", Capital(*peer))
             }
             Self::ServiceUnavailable { peer, status: None } => {
-                write!(f, "{} did not answer in time or broke the connection; it is tried again.", Capital(*peer))
+                write!(f, "{} did not answer in time or broke the connection.", Capital(*peer))
             }
             Self::InvalidName => f.write_str(
                 "The vault does not take this name. Use 1 to 127 letters, digits and hyphens.",
@@ -122,7 +122,7 @@ impl fmt::Display for Failure {
                 "The operator may not make tokens for this ServiceAccount. Grant it `create` on `serviceaccounts/token` there, and check the admission policy on token requests.",
             ),
             Self::TokenRequestFailed => f.write_str(
-                "The API server made no token for the ServiceAccount; it is tried again.",
+                "The API server made no token for the ServiceAccount.",
             ),
             Self::WorkloadIdentityNotInjected { file_missing: false } => f.write_str(
                 "The operator's pod has no federated identity: AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_FEDERATED_TOKEN_FILE are not all set. Give the operator's pod the label `azure.workload.identity/use: \"true\"` and its ServiceAccount the annotation `azure.workload.identity/client-id`, check that the workload identity webhook runs, and restart the pod.",

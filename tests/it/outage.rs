@@ -142,7 +142,7 @@ async fn a_vault_that_fails_is_said_once_and_heals() {
             500 => |scene| _ = scene.vault.fault(Fault::status(500)),
             _ => |scene| _ = scene.vault.fault(Fault::status(503)),
         };
-        of_vault(begin, "ServiceUnavailable", "it is tried again").is_said_once_and_heals().await;
+        of_vault(begin, "ServiceUnavailable", "fails (HTTP ").is_said_once_and_heals().await;
     }
 }
 

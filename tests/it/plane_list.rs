@@ -146,6 +146,7 @@ async fn steady_state_costs_the_pages_of_the_list_and_no_read() {
         "vaultsync_vault_sweep_duration_seconds_count{vault=\"prod.vault.azure.net\"}",
         "vaultsync_vault_staleness_seconds{vault=\"prod.vault.azure.net\"}",
         "vaultsync_vault_budget_requests_per_second{vault=\"prod.vault.azure.net\"} 50",
+        "vaultsync_vault_connections{vault=\"prod.vault.azure.net\"} 1",
         "vaultsync_vault_gates_closed{vault=\"prod.vault.azure.net\"} 0",
         "vaultsync_vault_waiting_requests{lane=\"periodic\",vault=\"prod.vault.azure.net\"}",
     ] {
