@@ -3,23 +3,12 @@
 //! Its cache, retries and messages are not used: when to ask is [`tokens`](super::token)' matter, and what
 //! goes wrong is told by number.
 
-use std::{
-    error::Error as _,
-    fmt,
-    future::Future,
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use azure_core::{
     cloud::CustomConfiguration,
     credentials::{Secret, TokenCredential},
-    error::ErrorKind,
-    http::{
-        AsyncRawResponse, ClientMethodOptions, ClientOptions, HttpClient, Request, RetryOptions,
-        Transport as AzureTransport,
-    },
+    http::{ClientMethodOptions, ClientOptions, RetryOptions, Transport},
     time::OffsetDateTime,
 };
 use azure_identity::{
@@ -30,9 +19,9 @@ use zeroize::Zeroizing;
 
 use super::{
     assertion::{Assertion, Claims, plain},
-    failure::{Failure, IdentityProblem, Peer},
-    refusal,
+    failure::{Failure, IdentityProblem},
     token::{Refused, Token},
+    token_service::{NoToken, TokenService},
 };
 
 /// As which application of which tenant, for what, and who is asked.
@@ -69,23 +58,18 @@ pub(super) async fn exchange(
         Proof::Assertion(assertion) => assertion.claims(),
         Proof::Secret(_) => Claims::default(),
     };
-    let seen = Arc::new(Mutex::new(Seen::default()));
+    let service = TokenService::new(http.clone());
     let mut cloud = CustomConfiguration::default();
     cloud.authority_host = format!("https://{}", application.authority_host);
     let client_options = ClientOptions {
         retry: RetryOptions::none(),
-        transport: Some(AzureTransport::new(Arc::new(Observed {
-            http: http.clone(),
-            seen: Arc::clone(&seen),
-        }))),
+        transport: Some(Transport::new(Arc::<TokenService>::clone(&service))),
         cloud: Some(Arc::new(cloud.into())),
         ..ClientOptions::default()
     };
     let credential = credential(application, proof, client_options)
         .map_err(|_| Refused::from(application.invalid(IdentityProblem::Malformed)))?;
-    let answer = credential.get_token(&[application.scope], None).await;
-    let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    match answer {
+    match credential.get_token(&[application.scope], None).await {
         Ok(token) => {
             // The library added the answer's seconds to this very clock a moment ago.
             let left = (token.expires_on - OffsetDateTime::now_utc()).whole_seconds();
@@ -93,9 +77,10 @@ pub(super) async fn exchange(
             let secret = Zeroizing::new(token.token.secret().to_owned());
             Ok(Token { secret, lifetime, assertion: claims })
         }
-        Err(error) => {
-            Err(Refused { failure: read(&error, &seen, application, claims), retry_after: seen.retry_after })
-        }
+        Err(_) => Err(match service.no_token() {
+            NoToken::Refused(codes) => of_codes(&codes, application, claims).into(),
+            NoToken::Failed { failure, retry_after } => Refused { failure, retry_after },
+        }),
     }
 }
 
@@ -121,51 +106,22 @@ fn credential(
     })
 }
 
-/// What failed, from numbers and types only.
-fn read(error: &azure_core::Error, seen: &Seen, application: &Application<'_>, claims: Claims) -> Failure {
-    if let Some(failure) = &seen.transport {
-        return failure.clone();
-    }
-    match seen.status {
-        Some(429) => return Failure::Throttled(Peer::Authority),
-        Some(status @ (408 | 500..)) => {
-            return Failure::ServiceUnavailable { peer: Peer::Authority, status: Some(status) };
-        }
-        _ => {}
-    }
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        if let Some(ErrorKind::HttpResponse { error_code, .. }) =
-            error.downcast_ref::<azure_core::Error>().map(azure_core::Error::kind)
-        {
-            let codes = error_code.as_deref().unwrap_or_default().split(',');
-            return of_codes(codes.filter_map(|code| code.trim().parse().ok()), application, claims);
-        }
-        next = error.source();
-    }
-    Failure::MalformedResponse { peer: Peer::Authority, at: None }
-}
-
 /// The first number that is known decides.
-fn of_codes(
-    codes: impl Iterator<Item = u32> + Clone,
-    application: &Application<'_>,
-    claims: Claims,
-) -> Failure {
-    for code in codes.clone() {
+fn of_codes(codes: &[u32], application: &Application<'_>, claims: Claims) -> Failure {
+    for &code in codes {
         match code {
             70_021 | 700_211 | 700_212 | 700_213 => {
                 let Claims { issuer, subject, audience } = claims;
                 let client_id = plain(application.client_id);
                 return Failure::FederationMismatch { code, issuer, subject, audience, client_id };
             }
-            90_002 | 700_016 | 700_027 | 900_023 | 7_000_215 | 7_000_222 => {
+            90_002 | 700_016 | 700_024 | 700_027 | 900_023 | 7_000_215 | 7_000_222 => {
                 return application.invalid(IdentityProblem::Code(code));
             }
             _ => {}
         }
     }
-    Failure::TokenRefused { code: codes.into_iter().next() }
+    Failure::TokenRefused { code: codes.first().copied() }
 }
 
 /// The assertion at hand, as the library wants it.
@@ -177,68 +133,17 @@ impl fmt::Debug for Given {
     }
 }
 
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = azure_core::Result<T>> + Send + 'a>>;
-
 impl ClientAssertion for Given {
     fn secret<'life0, 'life1, 'async_trait>(
         &'life0 self,
         _: Option<ClientMethodOptions<'life1>>,
-    ) -> Boxed<'async_trait, String>
+    ) -> Pin<Box<dyn Future<Output = azure_core::Result<String>> + Send + 'async_trait>>
     where
         'life0: 'async_trait,
         'life1: 'async_trait,
         Self: 'async_trait,
     {
         Box::pin(async { Ok(self.0.expose().to_owned()) })
-    }
-}
-
-/// What passed over the wire, which the library's errors do not always say.
-#[derive(Clone, Debug, Default)]
-struct Seen {
-    status: Option<u16>,
-    retry_after: Option<Duration>,
-    transport: Option<Failure>,
-}
-
-/// Our HTTP client, with an eye on what it gets.
-#[derive(Debug)]
-struct Observed {
-    http: reqwest::Client,
-    seen: Arc<Mutex<Seen>>,
-}
-
-impl HttpClient for Observed {
-    fn execute_request<'life0, 'life1, 'async_trait>(
-        &'life0 self,
-        request: &'life1 Request,
-    ) -> Boxed<'async_trait, AsyncRawResponse>
-    where
-        'life0: 'async_trait,
-        'life1: 'async_trait,
-        Self: 'async_trait,
-    {
-        Box::pin(async move {
-            let answer = self.http.execute_request(request).await;
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            match &answer {
-                Ok(response) => {
-                    seen.status = Some(response.status().into());
-                    let wait = response.headers().get_optional_str(&azure_core::http::headers::RETRY_AFTER);
-                    seen.retry_after = wait
-                        .and_then(|wait| wait.parse::<u32>().ok())
-                        .map(|wait| Duration::from_secs(wait.into()));
-                }
-                Err(error) => {
-                    let cause = error.source().and_then(|cause| cause.downcast_ref::<reqwest::Error>());
-                    let silent = Failure::ServiceUnavailable { peer: Peer::Authority, status: None };
-                    seen.transport =
-                        Some(cause.map_or(silent, |cause| refusal::of_transport(cause, Peer::Authority)));
-                }
-            }
-            drop(seen);
-            answer
-        })
     }
 }
 
@@ -254,13 +159,14 @@ mod tests {
             (&[70_021], "FederationMismatch"),
             (&[700_016], "InvalidIdentity"),
             (&[90_002], "InvalidIdentity"),
+            (&[700_024], "InvalidIdentity"),
             (&[700_027], "InvalidIdentity"),
             (&[7_000_215], "InvalidIdentity"),
             (&[50_053], "TokenRefused"),
             (&[1, 700_016], "InvalidIdentity"),
             (&[], "TokenRefused"),
         ] {
-            let failure = of_codes(codes.iter().copied(), &application, Claims::default());
+            let failure = of_codes(codes, &application, Claims::default());
             assert_eq!(failure.reason(), reason, "{codes:?}");
         }
     }

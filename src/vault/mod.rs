@@ -56,6 +56,7 @@ mod sweep;
 mod tests;
 mod token;
 mod token_identity;
+mod token_service;
 mod transport;
 mod url;
 mod value;

@@ -192,6 +192,10 @@ fn invalid_identity(
             f,
             "The client secret is not one of the application {client} (AADSTS{code}). Put the secret's value into the credential file, not its id.",
         ),
+        IdentityProblem::Code(code @ 700_024) => write!(
+            f,
+            "The assertion for {client} is not within its time (AADSTS{code}). Check the clocks of the nodes; for the operator's own identity also that the kubelet renews the file that AZURE_FEDERATED_TOKEN_FILE names.",
+        ),
         IdentityProblem::Code(code @ 700_027) => write!(
             f,
             "The application {client} knows no key that made the assertion's signature (AADSTS{code}). Register the certificate of the credential file with it: `az ad app credential reset --id {client} --append --cert @certificate.pem`; for a federated identity, check that the issuer publishes the cluster's signing keys.",
@@ -338,6 +342,7 @@ mod tests {
             IdentityProblem::Code(90_002),
             IdentityProblem::Code(700_016),
             IdentityProblem::Code(7_000_215),
+            IdentityProblem::Code(700_024),
             IdentityProblem::Code(700_027),
             IdentityProblem::Malformed,
             IdentityProblem::NotAssigned,

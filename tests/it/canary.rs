@@ -360,18 +360,19 @@ async fn refusals(scene: &Scene, marker: &str) -> Vec<(String, &'static str)> {
         let description = format!("AADSTS700016: {text}");
         json!({"error": text, "error_description": description, "error_codes": [700_016]}).to_string()
     };
-    // The token library takes no escapes in a description.
-    let plain: String = marker.chars().filter(char::is_ascii_alphanumeric).collect();
+    let endless = json!({"access_token": marker, "expires_in": i64::MAX}).to_string();
     let faults = [
         (Fault::aadsts(700_213), "FederationMismatch"),
         (Fault::aadsts(53_003), "TokenRefused"),
         (Fault::status(503), "ServiceUnavailable"),
-        (Fault::answer(401, &quoted(&plain)), "InvalidIdentity"),
-        (Fault::answer(401, &quoted(marker)), "MalformedResponse"),
+        (Fault::answer(401, &quoted(marker)), "InvalidIdentity"),
+        (Fault::answer(403, &json!({"message": marker}).to_string()), "MalformedResponse"),
         (Fault::answer(400, marker), "MalformedResponse"),
         (Fault::answer(500, marker), "ServiceUnavailable"),
         (Fault::answer(200, marker), "MalformedResponse"),
         (Fault::answer(200, &format!("{{\"access_token\": \"{marker}")), "MalformedResponse"),
+        (Fault::answer(200, &endless), "MalformedResponse"),
+        (Fault::oversized(100_000), "MalformedResponse"),
         (Fault::garbage(), "MalformedResponse"),
         (Fault::reset(), "ServiceUnavailable"),
     ];

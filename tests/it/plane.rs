@@ -357,17 +357,32 @@ async fn a_reset_connection_and_a_vault_that_is_not_there_are_told_apart() {
 #[tokio::test]
 async fn what_the_token_service_refuses_says_what_to_put_right_and_heals() {
     let mut stage = Stage::new().await;
-    for (number, reason) in [
-        (700_213, "FederationMismatch"),
-        (700_016, "InvalidIdentity"),
-        (90_002, "InvalidIdentity"),
-        (53_003, "TokenRefused"),
-    ] {
+    let in_words_with_escapes = |numbers: &str| {
+        let words = r#""error_description":"AADSTS: \"app\"\r\nwas \u006eot found \\""#;
+        Fault::answer(401, &format!(r#"{{"error":"x",{words},"error_codes":[{numbers}]}}"#))
+    };
+    for (index, (fault, reason)) in [
+        (Fault::aadsts(700_213), "FederationMismatch"),
+        (Fault::aadsts(700_016), "InvalidIdentity"),
+        (Fault::aadsts(90_002), "InvalidIdentity"),
+        (Fault::aadsts(53_003), "TokenRefused"),
+        (in_words_with_escapes("700211"), "FederationMismatch"),
+        (in_words_with_escapes("50000,7000215"), "InvalidIdentity"),
+        (in_words_with_escapes("53003"), "TokenRefused"),
+        (in_words_with_escapes(""), "TokenRefused"),
+        (Fault::answer(400, "<html>700016</html>"), "MalformedResponse"),
+        (Fault::answer(401, ""), "MalformedResponse"),
+        (Fault::answer(200, r#"{"access_token":"","expires_in":3599}"#), "MalformedResponse"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
         // A handle of its own each: one that has a token asks for no other.
-        let name = format!("vault-{number}");
+        let name = format!("vault-{index}");
         stage.vault(&name);
-        let fault = stage.emulator.token_fault(Fault::from(FaultKind::Aadsts { number }));
-        assert_eq!(stage.reason(&connection(&name), &want("db")).await, reason, "{number}");
+        let what = format!("{fault:?}");
+        let fault = stage.emulator.token_fault(fault);
+        assert_eq!(stage.reason(&connection(&name), &want("db")).await, reason, "{what}");
         stage.emulator.clear_token_fault(fault);
         stage.value(&user("heals"), &connection(&name), &want("db")).await;
         stage.plane.forget(&user("heals"));
