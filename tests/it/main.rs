@@ -17,6 +17,7 @@ mod crds;
 mod deletion;
 mod docs;
 mod drift;
+mod each_identity;
 mod edits;
 mod fence;
 mod first_sync;

@@ -5,7 +5,6 @@ use crate::support::scene::{CLIENT, Scene, data, version};
 use crate::support::{eventually, until};
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use keyvault_emulator::{Fault, FederatedCredential, Forbidden, Unauthorized};
-use serde_json::json;
 use std::time::Duration;
 use vaultsync::api::{KeyVault, READY, VaultSecretSync, condition};
 
@@ -31,12 +30,6 @@ fn of_token(begin: fn(&Scene), reason: &'static str, remedy: &'static str) -> Ou
 fn message(vault: &KeyVault) -> String {
     let conditions = &vault.status.as_ref().expect("a status").conditions;
     condition(conditions, READY).expect("a condition").message.clone()
-}
-
-/// Asks for a sync without waiting for it.
-async fn ask(scene: &Scene, name: &str, request: &str) {
-    let annotations = json!({"vaultsync.dev/sync-requested-at": request});
-    scene.edit(name, json!({"metadata": {"annotations": annotations}})).await;
 }
 
 /// How many writes of the status of this object the operator asked for.
@@ -81,7 +74,7 @@ impl Outage {
         if self.restart {
             scene.start().await;
         }
-        ask(&scene, "shop", "in vain").await;
+        scene.ask("shop", "in vain").await;
         let vault = scene.vault_says("default", "False", self.reason).await;
         assert!(message(&vault).contains(self.remedy), "`{}` is not in: {}", self.remedy, message(&vault));
         // Who was never synced is told at once, with the vault's reason and remedy.
@@ -199,6 +192,17 @@ async fn a_claims_challenge_is_said_once_and_heals() {
         |scene| _ = scene.vault.fault(Fault::unauthorized(Unauthorized::InsufficientClaims)),
         "ClaimsChallenge",
         "conditional access policies",
+    )
+    .is_said_once_and_heals()
+    .await;
+}
+
+#[tokio::test]
+async fn a_vault_that_takes_only_bound_tokens_is_said_once_and_heals() {
+    of_vault(
+        |scene| _ = scene.vault.fault(Fault::unauthorized(Unauthorized::MissingClientCertificate)),
+        "TokenBindingRequired",
+        "Set its token binding to `Enabled` or `Disabled`",
     )
     .is_said_once_and_heals()
     .await;
@@ -388,7 +392,7 @@ async fn an_object_whose_vault_stays_silent_becomes_stale_and_recovers() {
     scene.synced("shop").await;
     let secret = scene.secret_is("shop", &[("DB", "one")]).await;
     scene.vault.fault(Fault::status(503));
-    ask(&scene, "shop", "in vain").await;
+    scene.ask("shop", "in vain").await;
     let object = scene.ready("shop", "False", "Stale").await;
     let message = Scene::message(&object);
     assert!(message.contains("KeyVault default") && message.contains("keeps the last values"), "{message}");
@@ -398,7 +402,7 @@ async fn an_object_whose_vault_stays_silent_becomes_stale_and_recovers() {
     let mark = scene.namespace.cluster().mark();
     scene.stop().await;
     scene.start().await;
-    ask(&scene, "shop", "in vain again").await;
+    scene.ask("shop", "in vain again").await;
     three_more_failures(&scene).await;
     assert_eq!(status_writes(&scene, mark, "vaultsecretsyncs", "shop"), 0);
     scene.ready("shop", "False", "Stale").await;
@@ -422,7 +426,7 @@ async fn a_rotation_is_never_torn_in_half_by_an_outage() {
     scene.vault.set("user", "two");
     scene.vault.set("password", "two");
     let known = scene.vault.requests().len();
-    ask(&scene, "shop", "in vain").await;
+    scene.ask("shop", "in vain").await;
     // The one half was read, and the other was tried again and again.
     scene
         .vault

@@ -117,12 +117,26 @@ impl Cluster {
 
     /// A token of a ServiceAccount, from the API server's TokenRequest.
     pub(crate) async fn token(&self, account: &Account) -> String {
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.admin(), &account.namespace);
         let spec =
             TokenRequestSpec { expiration_seconds: Some(TOKEN_SECONDS), ..TokenRequestSpec::default() };
+        self.token_of(account, spec).await
+    }
+
+    async fn token_of(&self, account: &Account, spec: TokenRequestSpec) -> String {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.admin(), &account.namespace);
         let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
         let answer = accounts.create_token_request(&account.name, &PostParams::default(), &request).await;
         answer.expect("a token").status.expect("an answered TokenRequest").token.expect("a token")
+    }
+
+    /// What a projected volume holds for a ServiceAccount: a token for the exchange with Entra, good for so long.
+    pub(crate) async fn assertion(&self, account: &Account, seconds: i64) -> String {
+        let spec = TokenRequestSpec {
+            audiences: Some(vec!["api://AzureADTokenExchange".to_owned()]),
+            expiration_seconds: Some(seconds),
+            ..TokenRequestSpec::default()
+        };
+        self.token_of(account, spec).await
     }
 
     /// A client of the current runtime that acts as a ServiceAccount, by a real token.

@@ -18,6 +18,7 @@ pub(crate) mod cluster;
 pub(crate) mod faults;
 pub(crate) mod kubelet;
 pub(crate) mod manifests;
+pub(crate) mod mounted;
 pub(crate) mod namespace;
 pub(crate) mod processes;
 pub(crate) mod scene;
@@ -30,6 +31,7 @@ pub(crate) use audit::{Mark, Seen};
 pub(crate) use clients::Account;
 pub(crate) use cluster::{Cluster, Issuer, cluster};
 pub(crate) use faults::{Call, Fault, Faults, Gate};
+pub(crate) use mounted::Mounted;
 pub(crate) use namespace::Namespace;
 pub(crate) use wait::{eventually, until};
 

@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Parser as _;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use keyvault_emulator::{Config, Emulator, FederatedCredential, Vault};
@@ -18,11 +19,12 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use vaultsync::api::{KeyVault, READY, VaultSecretSync, condition};
+use vaultsync::cli::{Cli, Command};
 use vaultsync::controller::Settings;
 use vaultsync::run::{clock, run};
 use vaultsync::vault::{Limits, Transport};
 
-use super::{Faults, Namespace, until};
+use super::{Account, Faults, Namespace, until};
 
 /// The client id of the identity that every test reads as, unless it says otherwise.
 pub(crate) const CLIENT: &str = "aaaaaaaa-1111-4222-8333-444444444444";
@@ -39,7 +41,9 @@ pub(crate) struct Scene {
     /// What the operator is started with.
     pub(crate) settings: Settings,
     /// As whom it is started, where that is not the operator of the chart's defaults.
-    pub(crate) account: Option<super::Account>,
+    pub(crate) account: Option<Account>,
+    /// Its way to the vaults, where that is not the emulator's proxy.
+    pub(crate) network: Option<Transport>,
     /// Paths of what is to be deleted after the test.
     pub(super) garbage: Vec<String>,
     operator: Option<Operator>,
@@ -103,6 +107,7 @@ impl Scene {
             faults: Faults::new(),
             settings,
             account: None,
+            network: None,
             garbage: Vec::new(),
             operator: None,
         };
@@ -119,14 +124,35 @@ impl Scene {
 
     /// The same in another namespace.
     pub(crate) async fn identity_in(&self, namespace: &Namespace, account: &str, client_id: &str) {
-        let account = namespace.account(account).await;
-        self.emulator.federate(FederatedCredential {
+        self.federate(&namespace.account(account).await, client_id);
+    }
+
+    /// Ends Entra's trust in the ServiceAccount as `client_id`.
+    pub(crate) fn distrust(&self, account: &str, client_id: &str) {
+        let account = Account::new(&self.namespace.name, account);
+        self.emulator.unfederate(&self.trust(&account, client_id));
+    }
+
+    fn trust(&self, account: &Account, client_id: &str) -> FederatedCredential {
+        FederatedCredential {
             tenant: self.emulator.tenant().to_owned(),
             client_id: client_id.to_owned(),
             issuer: self.namespace.cluster().issuer().url.clone(),
             subject: account.user(),
             audience: AUDIENCE.to_owned(),
-        });
+        }
+    }
+
+    /// Has Entra trust this ServiceAccount, which is there, as `client_id`.
+    pub(crate) fn federate(&self, account: &Account, client_id: &str) {
+        self.emulator.federate(self.trust(account, client_id));
+    }
+
+    /// Has the operator start with these flags of `vaultsync run`, as far as they are about identities.
+    pub(crate) fn give(&mut self, flags: &[String]) {
+        let all = ["vaultsync", "run"].map(str::to_owned).into_iter().chain(flags.iter().cloned());
+        let Command::Run(args) = Cli::parse_from(all).command else { panic!("not `run`") };
+        self.settings.credentials = args.settings(clock).expect("settings").credentials;
     }
 
     /// A `KeyVault` that reads as the ServiceAccount `shop`, as often as a test wants.
@@ -182,6 +208,9 @@ impl Scene {
     }
 
     fn transport(&self) -> Transport {
+        if let Some(network) = &self.network {
+            return network.clone();
+        }
         let (proxy, ca) = (self.emulator.proxy_url(), self.emulator.ca_pem().to_owned());
         let make = move || {
             let proxy = reqwest::Proxy::https(&proxy).expect("a proxy's address");
@@ -352,10 +381,15 @@ impl Scene {
         self.api::<K>().delete(name, &DeleteParams::default()).await.expect("a deletion");
     }
 
+    /// Asks for a sync without waiting for it.
+    pub(crate) async fn ask(&self, name: &str, request: &str) {
+        let annotations = json!({"vaultsync.dev/sync-requested-at": request});
+        self.edit(name, json!({"metadata": {"annotations": annotations}})).await;
+    }
+
     /// Has an object synced now, and waits for the answer.
     pub(crate) async fn force(&self, name: &str, request: &str) -> VaultSecretSync {
-        self.edit(name, json!({"metadata": {"annotations": {"vaultsync.dev/sync-requested-at": request}}}))
-            .await;
+        self.ask(name, request).await;
         let answered = |object: Option<&VaultSecretSync>| {
             let status = object.and_then(|object| object.status.as_ref());
             status.is_some_and(|status| status.last_handled_sync.as_deref() == Some(request))

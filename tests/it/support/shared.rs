@@ -34,7 +34,12 @@ impl Shared {
 
     /// Sets the grants.
     pub(crate) async fn allow(&self, allow: Value) {
-        let patch = Patch::Merge(json!({"spec": {"allow": allow}}));
+        self.edit(json!({"allow": allow})).await;
+    }
+
+    /// Merges a patch into its spec.
+    pub(crate) async fn edit(&self, spec: Value) {
+        let patch = Patch::Merge(json!({"spec": spec}));
         self.api()
             .patch(&self.name, &PatchParams::default(), &patch)
             .await
@@ -43,10 +48,21 @@ impl Shared {
 
     /// Waits until it says that Ready is `status` for `reason`; returns the message.
     pub(crate) async fn says(&self, status: &str, reason: &str) -> String {
-        let what = format!("ClusterKeyVault {} has Ready={status} {reason}", self.name);
+        self.says_in_words(status, reason, "").await
+    }
+
+    /// Waits until it says that Ready is `False` for `reason`, in words that contain `part`; returns the message.
+    pub(crate) async fn fails_by(&self, reason: &str, part: &str) -> String {
+        self.says_in_words("False", reason, part).await
+    }
+
+    async fn says_in_words(&self, status: &str, reason: &str, part: &str) -> String {
+        let what = format!("ClusterKeyVault {} has Ready={status} {reason} {part}", self.name);
         let ready = |known: &Option<KeyVaultStatus>| {
             condition(&known.as_ref()?.conditions, READY)
-                .filter(|ready| ready.status == status && ready.reason == reason)
+                .filter(|ready| {
+                    ready.status == status && ready.reason == reason && ready.message.contains(part)
+                })
                 .cloned()
         };
         let says =
@@ -113,14 +129,26 @@ impl Scene {
     /// A `ClusterKeyVault` of the scene's vault, named after its namespace, that reads as the ServiceAccount `shop` of
     /// each namespace.
     pub(crate) async fn share(&self, allow: Value) -> Shared {
+        let identity = json!({"workloadIdentity": {
+            "serviceAccountName": "shop", "clientId": CLIENT, "tenantId": self.emulator.tenant(),
+        }});
+        self.share_with(&json!({"allow": allow, "identity": identity})).await
+    }
+
+    /// The same, which reads as this identity and grants everything to the scene's namespace.
+    pub(crate) async fn share_as(&self, identity: Value) -> Shared {
+        let allow = json!([grant(&[&self.namespace.name], &["*"])]);
+        self.share_with(&json!({"allow": allow, "identity": identity})).await
+    }
+
+    /// The same with these fields of its spec.
+    pub(crate) async fn share_with(&self, fields: &Value) -> Shared {
         let (name, cluster) = (self.namespace.name.clone(), self.namespace.cluster());
-        let fields = json!({
-            "url": self.vault.url(), "minRefreshInterval": "10s", "allow": allow,
-            "identity": {"workloadIdentity": {
-                "serviceAccountName": "shop", "clientId": CLIENT, "tenantId": self.emulator.tenant(),
-            }},
-        });
-        let object = cluster_key_vault(&name, &fields);
+        let mut all = json!({"url": self.vault.url(), "minRefreshInterval": "10s"});
+        for (field, value) in fields.as_object().into_iter().flatten() {
+            all[field] = value.clone();
+        }
+        let object = cluster_key_vault(&name, &all);
         post(&cluster.admin(), PATH, "", &object).await.expect("a ClusterKeyVault");
         Shared { name, cluster }
     }

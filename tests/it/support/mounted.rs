@@ -1,0 +1,44 @@
+//! A folder as the kubelet mounts a Secret: each key is a link into a generation, and a rename replaces the whole
+//! generation at once.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use super::Namespace;
+
+/// A mounted Secret; it goes with the control plane.
+pub(crate) struct Mounted {
+    folder: PathBuf,
+    generation: u32,
+}
+
+impl Mounted {
+    /// An empty one, named after a namespace.
+    pub(crate) fn new(namespace: &Namespace) -> Self {
+        let folder = namespace.cluster().processes.folder().join(format!("mounted.{}", namespace.name));
+        fs::create_dir_all(&folder).expect("a folder");
+        Self { folder, generation: 0 }
+    }
+
+    /// Where it is mounted.
+    pub(crate) fn path(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Has it hold this file and no other.
+    pub(crate) fn put(&mut self, name: &str, content: impl AsRef<[u8]>) {
+        self.generation += 1;
+        let generation = format!("..{}", self.generation);
+        fs::create_dir(self.folder.join(&generation)).expect("a generation");
+        fs::write(self.folder.join(&generation).join(name), content).expect("a file");
+        let fresh = self.folder.join("..data_tmp");
+        symlink(&generation, &fresh).expect("a link");
+        fs::rename(fresh, self.folder.join("..data")).expect("a new generation");
+        let link = self.folder.join(name);
+        if fs::symlink_metadata(&link).is_err() {
+            symlink(Path::new("..data").join(name), link).expect("a link");
+        }
+        fs::remove_dir_all(self.folder.join(format!("..{}", self.generation - 1))).ok();
+    }
+}
