@@ -62,6 +62,49 @@ async fn what_cannot_work_is_refused_at_apply_with_a_sentence() {
 }
 
 #[tokio::test]
+async fn a_url_that_could_lead_elsewhere_is_refused_though_the_cloud_is_its_own() {
+    let cloud =
+        json!({"authority": "https://login.local.azurestack.external", "audience": "https://vault.local"});
+    let (alone, https) = ("url must be scheme and host alone", "url must start with https://");
+    for (url, sentence) in [
+        ("https://user:pass@prod.vault.azure.net", alone),
+        ("https://prod.vault.azure.net@evil.test", alone),
+        ("https://prod.vault.azure.net:443", alone),
+        ("https://prod.vault.azure.net:8443", alone),
+        ("https://[fd00::1]", alone),
+        ("https://[::ffff:169.254.169.254]", alone),
+        ("https://prod.vault.azure.net/secrets", alone),
+        ("https://prod.vault.azure.net?a=b", alone),
+        ("https://prod.vault.azure.net#a", alone),
+        ("http://prod.vault.azure.net", https),
+        ("HTTPS://prod.vault.azure.net", https),
+    ] {
+        for fields in [json!({"url": url}), json!({"url": url, "cloud": cloud})] {
+            let message = refusal(fields.clone()).await;
+            assert!(message.contains(sentence), "{fields}: {message}");
+        }
+    }
+    for url in [
+        "https://prod.vault.azure.net.",
+        "https://prod.vault.azure.net.evil.test",
+        "https://a.prod.vault.azure.net",
+        "https://169.254.169.254",
+        "https://prod.vault.xn--azure-9jd.net",
+        "https://pröd.vault.azure.net",
+    ] {
+        let message = refusal(json!({"url": url})).await;
+        assert!(message.contains("another host needs cloud"), "{url}: {message}");
+    }
+    for authority in
+        ["https://user@login.evil.test", "https://login.evil.test:8443", "https://[fd00::1]", "http://x"]
+    {
+        let cloud = json!({"authority": authority, "audience": "https://vault.local"});
+        let message = refusal(json!({"url": "https://vault.local", "cloud": cloud})).await;
+        assert!(message.contains("authority must be https://"), "{authority}: {message}");
+    }
+}
+
+#[tokio::test]
 async fn what_only_the_platform_may_set_is_unknown_to_a_key_vault() {
     let scene = Scene::without_operator().await;
     for (pointer, value) in [

@@ -19,6 +19,8 @@ mod docs;
 mod drift;
 mod each_identity;
 mod edits;
+mod egress;
+mod failures;
 mod fence;
 mod first_sync;
 mod grants;
