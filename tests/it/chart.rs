@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use clap::{CommandFactory as _, Parser as _};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, RoleBinding};
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
@@ -22,7 +22,7 @@ use crate::program::{Program, authority, binary};
 use crate::support::scene::{Scene, data};
 use crate::support::shared::grant;
 use crate::support::tools::{project, tool};
-use crate::support::{Account, Namespace, Seen, cluster, eventually, kubelet, manifests};
+use crate::support::{Account, Mounted, Namespace, Seen, cluster, eventually, kubelet, manifests};
 
 fn folder() -> PathBuf {
     project().join("charts/vaultsync")
@@ -321,9 +321,118 @@ fn the_role_has_no_wildcard_and_nothing_is_granted_beside_it() {
     assert!(!role.contains('*'), "{role}");
 }
 
+const CLIENT: &str = "11111111-2222-3333-4444-555555555555";
+
+/// The settings that give the operator an identity of its own.
+fn own_identity(client: &str) -> [String; 2] {
+    ["enabled=true".to_owned(), format!("clientId={client}")]
+        .map(|setting| format!("azure.workloadIdentity.{setting}"))
+}
+
+fn rendered(settings: &[String]) -> Vec<DynamicObject> {
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    manifests::render("vaultsync", "vaultsync-system", &settings).unwrap()
+}
+
+#[test]
+fn the_operators_own_identity_is_asked_for_where_the_webhook_looks_and_nowhere_else() {
+    let use_ = "azure.workload.identity/use";
+    let template = |objects: &[DynamicObject]| {
+        let deployment = kubelet::typed(of_kind(objects, "Deployment")).unwrap().spec.unwrap();
+        assert!(!deployment.selector.match_labels.unwrap().contains_key(use_));
+        deployment.template.metadata.unwrap()
+    };
+    let plain = cluster().rendered();
+    assert!(!template(plain).labels.unwrap().contains_key(use_));
+    assert_eq!(template(plain).annotations, None);
+    assert!(of_kind(plain, "ServiceAccount").annotations().is_empty());
+
+    let tenant = "azure.workloadIdentity.tenantId=72f988bf-86f1-41af-91ab-2d7cd011db47".to_owned();
+    let own = rendered(&own_identity(CLIENT));
+    let elsewhere = rendered(&[own_identity(CLIENT).as_slice(), &[tenant]].concat());
+    assert_eq!(template(&own).labels.unwrap()[use_], "true");
+    assert_eq!(
+        of_kind(&elsewhere, "ServiceAccount").annotations(),
+        &BTreeMap::from([
+            ("azure.workload.identity/client-id".to_owned(), CLIENT.to_owned()),
+            (
+                "azure.workload.identity/tenant-id".to_owned(),
+                "72f988bf-86f1-41af-91ab-2d7cd011db47".to_owned()
+            ),
+        ])
+    );
+    // Whatever changes there makes another pod.
+    let other = rendered(&own_identity("22222222-2222-3333-4444-555555555555"));
+    let pods: BTreeSet<_> =
+        [&own, &elsewhere, &other].map(|objects| template(objects).annotations.unwrap()).into();
+    assert_eq!(pods.len(), 3);
+    assert_eq!(template(&own).annotations, template(&rendered(&own_identity(CLIENT))).annotations);
+
+    let refused = |settings: &[String]| {
+        let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+        manifests::render("vaultsync", "vaultsync-system", &settings).unwrap_err().to_string()
+    };
+    let missing = refused(&["azure.workloadIdentity.enabled=true".to_owned()]);
+    assert!(missing.contains("azure.workloadIdentity.clientId is needed"), "{missing}");
+    let injected = ["extraEnv[0].name=AZURE_CLIENT_ID".to_owned(), format!("extraEnv[0].value={CLIENT}")];
+    let twice = refused(&[own_identity(CLIENT).as_slice(), &injected].concat());
+    assert!(twice.contains("AZURE_CLIENT_ID is set twice"), "{twice}");
+    rendered(&injected);
+}
+
+#[tokio::test]
+async fn the_operator_of_the_chart_reads_as_the_identity_that_the_webhook_injects() {
+    let mut scene = Scene::without_operator().await;
+    let cluster = scene.namespace.cluster();
+    let settings = own_identity(CLIENT);
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    scene.operate_with(&settings).await;
+    let objects = manifests::render(&scene.namespace.name, &scene.namespace.name, &settings).unwrap();
+    let deployment = kubelet::typed(of_kind(&objects, "Deployment")).unwrap();
+    let account = scene.account.clone().unwrap();
+    scene.federate(&account, CLIENT);
+    scene.vault.grant(CLIENT);
+
+    // What the webhook does for a pod with the label, from the annotations of its ServiceAccount.
+    let pod = deployment.spec.as_ref().unwrap().template.metadata.clone().unwrap();
+    assert_eq!(pod.labels.unwrap()["azure.workload.identity/use"], "true");
+    let accounts: Api<ServiceAccount> = scene.api();
+    let annotations = accounts.get(&account.name).await.unwrap().metadata.annotations.unwrap();
+    let mut projected = Mounted::new(&scene.namespace);
+    projected.put("azure-identity-token", cluster.assertion(&account, 3600).await);
+    let mut command = cluster.start_of(&deployment).await.unwrap().command(binary());
+    command
+        .env("AZURE_CLIENT_ID", &annotations["azure.workload.identity/client-id"])
+        .env("AZURE_TENANT_ID", scene.emulator.tenant())
+        .env("AZURE_FEDERATED_TOKEN_FILE", projected.path().join("azure-identity-token"))
+        .env("AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com/");
+
+    command
+        // In its own namespace, which is the object's here, it would write nothing.
+        .env_remove("POD_NAMESPACE")
+        .env("KUBECONFIG", cluster.kubeconfig_for(&account).await)
+        .env("VAULTSYNC_LISTEN", "127.0.0.1:0")
+        .env("VAULTSYNC_WATCH_NAMESPACES", &scene.namespace.name)
+        .env("HTTPS_PROXY", scene.emulator.proxy_url())
+        .env("NO_PROXY", "127.0.0.1")
+        .env("SSL_CERT_FILE", authority(cluster, &scene.emulator));
+    scene.vault.set("db", "one");
+    let shared = scene.share_as(json!({"operatorIdentity": {}})).await;
+    scene.sync("shop", shared.spec(&[("DB", "db")])).await;
+    let program = Program::start(cluster, &mut command);
+    scene.secret_is("shop", &[("DB", "one")]).await;
+    scene.synced("shop").await;
+    assert!(scene.emulator.token_requests().iter().all(|asked| asked.subject == Some(account.user())));
+    let (status, printed) = program.terminate().await;
+    assert_eq!(status.code(), Some(0), "{printed}");
+}
+
 #[test]
 fn a_bad_value_is_refused_by_its_name() {
     let bad = [
+        ("azure.workloadIdentity.clientId=vaultsync", "/azure/workloadIdentity/clientId"),
+        ("azure.workloadIdentity.tenantId=contoso.com", "/azure/workloadIdentity/tenantId"),
+        ("azure.clientId=x", "clientId"),
         ("settings.logFormat=xml", "/settings/logFormat"),
         ("settings.driftInterval=soon", "/settings/driftInterval"),
         ("settings.maxRequestsPerSecond=0", "/settings/maxRequestsPerSecond"),

@@ -52,7 +52,33 @@ app.kubernetes.io/instance: {{ .Release.Name | trunc 63 | trimSuffix "-" }}
 
 {{- define "vaultsync.podLabels" -}}
 {{- $own := include "vaultsync.selectorLabels" . | fromYaml }}
+{{- if .Values.azure.workloadIdentity.enabled }}
+{{- $_ := set $own "azure.workload.identity/use" "true" }}
+{{- end }}
 {{- merge $own .Values.podLabels .Values.commonLabels | toYaml }}
+{{- end }}
+
+{{- define "vaultsync.serviceAccountAnnotations" -}}
+{{- $own := dict }}
+{{- with .Values.azure.workloadIdentity }}
+{{- if .enabled }}
+{{- $client := required "azure.workloadIdentity.clientId is needed with azure.workloadIdentity.enabled=true and serviceAccount.create=true" .clientId }}
+{{- $_ := set $own "azure.workload.identity/client-id" $client }}
+{{- with .tenantId }}
+{{- $_ := set $own "azure.workload.identity/tenant-id" . }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- merge $own .Values.serviceAccount.annotations | toYaml }}
+{{- end }}
+
+{{/* An identity is injected when a pod is created: other annotations of its ServiceAccount need another pod. */}}
+{{- define "vaultsync.podAnnotations" -}}
+{{- $own := dict }}
+{{- if and .Values.azure.workloadIdentity.enabled .Values.serviceAccount.create }}
+{{- $_ := set $own "vaultsync.dev/service-account-checksum" (include "vaultsync.serviceAccountAnnotations" . | sha256sum) }}
+{{- end }}
+{{- merge $own .Values.podAnnotations | toYaml }}
 {{- end }}
 
 {{- define "vaultsync.image" -}}
@@ -133,6 +159,10 @@ The container's environment, each name once: server-side apply refuses a list wi
 {{- $own := include "vaultsync.env" . }}
 {{- $names := list }}
 {{- range $own | fromYamlArray }}{{ $names = append $names .name }}{{ end }}
+{{- if .Values.azure.workloadIdentity.enabled }}
+{{- /* The webhook leaves alone what is there. */}}
+{{- $names = concat $names (list "AZURE_CLIENT_ID" "AZURE_TENANT_ID" "AZURE_FEDERATED_TOKEN_FILE" "AZURE_AUTHORITY_HOST") }}
+{{- end }}
 {{- range .Values.extraEnv }}
 {{- if has .name $names }}
 {{- fail (printf "extraEnv: %s is set twice; the chart's own variables have values of their own, see values.yaml" .name) }}
