@@ -20,6 +20,7 @@ from azure.keyvault.secrets import SecretClient
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import pkcs12
 
 AUDIENCE = "api://AzureADTokenExchange"
 SUBJECT = "system:serviceaccount:shop:shop"
@@ -45,17 +46,19 @@ class Cluster:
         return jwt.encode(claims, key or self.key, self.algorithm, headers={"kid": "one"})
 
     def federate(self, control, client_id: str):
-        control.call(
-            "PUT",
-            "/entra/federation",
-            {
-                "tenant": control.tenant,
-                "clientId": client_id,
-                "issuer": self.issuer,
-                "subject": SUBJECT,
-                "audience": AUDIENCE,
-            },
-        )
+        control.call("PUT", "/entra/federation", self.trust(control, client_id))
+
+    def distrust(self, control, client_id: str):
+        control.call("DELETE", "/entra/federation", self.trust(control, client_id))
+
+    def trust(self, control, client_id: str) -> dict:
+        return {
+            "tenant": control.tenant,
+            "clientId": client_id,
+            "issuer": self.issuer,
+            "subject": SUBJECT,
+            "audience": AUDIENCE,
+        }
 
 
 def open_vault(vault, credential) -> SecretClient:
@@ -100,16 +103,21 @@ def test_an_assertion_signed_by_a_trusted_issuer_gets_a_token(control, vault, ki
     ]
 
 
-def test_a_projected_service_account_token_gets_a_token(control, vault, tmp_path):
+def test_a_projected_service_account_token_gets_a_token_until_it_is_distrusted(control, vault, tmp_path):
     vault.set("db", "one")
     cluster = Cluster(control)
     cluster.federate(control, vault.client_id)
     file = tmp_path / "token"
     file.write_text(cluster.token())
-    credential = WorkloadIdentityCredential(
-        tenant_id=control.tenant, client_id=vault.client_id, token_file_path=str(file)
-    )
-    assert open_vault(vault, credential).get_secret("db").value == "one"
+
+    def credential() -> WorkloadIdentityCredential:
+        return WorkloadIdentityCredential(
+            tenant_id=control.tenant, client_id=vault.client_id, token_file_path=str(file)
+        )
+
+    assert open_vault(vault, credential()).get_secret("db").value == "one"
+    cluster.distrust(control, vault.client_id)
+    assert "AADSTS700211:" in refusal(vault, credential())
 
 
 @pytest.mark.parametrize(
@@ -246,6 +254,14 @@ class Certificate:
             .not_valid_after(begin + datetime.timedelta(days=days))
             .sign(key, hashes.SHA256())
         )
+        self.key = key
+        self.thumbprints = {
+            header: base64.urlsafe_b64encode(certificate.fingerprint(kind)).decode().rstrip("=")
+            for header, kind in (("x5t", hashes.SHA1()), ("x5t#S256", hashes.SHA256()))
+        }
+        self.pfx = pkcs12.serialize_key_and_certificates(
+            b"app", key, certificate, None, serialization.NoEncryption()
+        )
         self.pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
         self.both = self.pem.encode() + key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -268,6 +284,43 @@ def test_a_registered_certificate_gets_a_token_until_another_takes_its_place(con
     second.register(control, vault.client_id)
     assert "AADSTS700027:" in refusal(vault, first.credential(control, vault.client_id))
     assert open_vault(vault, second.credential(control, vault.client_id)).get_secret("db").value == "one"
+
+
+def test_a_certificate_in_pfx_gets_a_token(control, vault):
+    vault.set("db", "one")
+    certificate = Certificate()
+    certificate.register(control, vault.client_id)
+    credential = CertificateCredential(control.tenant, vault.client_id, certificate_data=certificate.pfx)
+    assert open_vault(vault, credential).get_secret("db").value == "one"
+
+
+@pytest.mark.parametrize(("algorithm", "header"), [("RS256", "x5t"), ("PS256", "x5t#S256")])
+def test_a_certificate_is_known_by_either_of_its_thumbprints(control, vault, algorithm, header):
+    vault.set("db", "one")
+    own, stranger = Certificate(), Certificate()
+    own.register(control, vault.client_id)
+
+    def signed(key, thumbprint: str, **changes) -> ClientAssertionCredential:
+        now = int(time.time())
+        claims = {
+            "iss": vault.client_id,
+            "sub": vault.client_id,
+            "aud": f"https://login.microsoftonline.com/{control.tenant}/oauth2/v2.0/token",
+            "nbf": now,
+            "exp": now + 600,
+            "jti": str(uuid.uuid4()),
+            **changes,
+        }
+        assertion = jwt.encode(claims, key, algorithm, headers={header: thumbprint})
+        return ClientAssertionCredential(control.tenant, vault.client_id, lambda: assertion)
+
+    good = signed(own.key, own.thumbprints[header])
+    assert open_vault(vault, good).get_secret("db").value == "one"
+    assert "AADSTS700027:" in refusal(vault, signed(own.key, stranger.thumbprints[header]))
+    assert "AADSTS700027:" in refusal(vault, signed(stranger.key, own.thumbprints[header]))
+    assert "AADSTS700024:" in refusal(vault, signed(own.key, own.thumbprints[header], exp=1_700_000_000))
+    assert "AADSTS700023:" in refusal(vault, signed(own.key, own.thumbprints[header], aud="https://elsewhere"))
+    assert "AADSTS700021:" in refusal(vault, signed(own.key, own.thumbprints[header], iss=str(uuid.uuid4())))
 
 
 def test_an_expired_certificate_is_refused(control, vault):
@@ -340,3 +393,41 @@ def test_a_wrong_identity_header_is_refused(control, vault, node, monkeypatch):
     monkeypatch.setenv("IDENTITY_HEADER", "guess")
     assert refusal(vault, ManagedIdentityCredential())
     assert control.call("GET", "/token-requests")[-1]["status"] == 401
+
+
+def test_a_managed_identity_that_is_taken_from_the_node_is_refused(control, vault, node):
+    vault.set("db", "one")
+    node(vault.client_id)
+    assert open_vault(vault, ManagedIdentityCredential(client_id=vault.client_id)).get_secret("db").value == "one"
+    control.call("DELETE", f"/identities/{vault.client_id}")
+    assert "Identity not found" in refusal(vault, ManagedIdentityCredential(client_id=vault.client_id))
+
+
+@pytest.fixture
+def machine(control, node, monkeypatch):
+    """The same node as a virtual machine: IMDS, at another address than its own."""
+    monkeypatch.delenv("IDENTITY_ENDPOINT")
+    monkeypatch.delenv("IDENTITY_HEADER")
+    origin = control.identity_endpoint.removesuffix("/msi/token")
+    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", origin)
+    # As on a real node: the address of the metadata service is not for a proxy.
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    return node
+
+
+def test_imds_gives_a_token_to_each_id_of_an_identity(control, vault, machine):
+    vault.set("db", "one")
+    resource = f"/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{vault.name}"
+    object_id = machine(vault.client_id, resource)
+    for credential in (
+        ManagedIdentityCredential(client_id=vault.client_id),
+        ManagedIdentityCredential(identity_config={"object_id": object_id}),
+        ManagedIdentityCredential(identity_config={"msi_res_id": resource}),
+    ):
+        assert open_vault(vault, credential).get_secret("db").value == "one"
+        assert control.call("GET", "/token-requests")[-1]["endpoint"] == "imds"
+
+
+def test_imds_refuses_an_identity_that_is_not_assigned(control, vault, machine):
+    assert refusal(vault, ManagedIdentityCredential(client_id=str(uuid.uuid4())))
+    assert control.call("GET", "/token-requests")[-1]["status"] == 400
