@@ -8,7 +8,8 @@ use serde_json::json;
 
 use vaultsync::api::KeyVault;
 
-use crate::support::scene::{Scene, data};
+use crate::support::Mounted;
+use crate::support::scene::{CLIENT, Scene, data};
 
 #[tokio::test]
 async fn no_token_leaves_for_a_host_outside_whatever_the_answers_lead_to() {
@@ -62,6 +63,27 @@ async fn no_token_leaves_for_a_host_outside_whatever_the_answers_lead_to() {
     let stray = reqwest::Client::builder().proxy(proxy).build().unwrap();
     stray.get("https://evil.test/").send().await.unwrap_err();
     assert_eq!(scene.emulator.refused(), ["evil.test:443"]);
+}
+
+#[tokio::test]
+async fn an_injected_authority_of_another_cloud_gets_no_assertion() {
+    let mut scene = Scene::without_operator().await;
+    let (cluster, mut projected) = (scene.namespace.cluster(), Mounted::new(&scene.namespace));
+    projected.put("token", cluster.assertion(cluster.operator(), 3600).await);
+    scene.federate(cluster.operator(), CLIENT);
+    scene.give(&[
+        format!("--azure-client-id={CLIENT}"),
+        format!("--azure-tenant-id={}", scene.emulator.tenant()),
+        format!("--azure-federated-token-file={}", projected.path().join("token").display()),
+        "--azure-authority-host=https://login.evil.test/".to_owned(),
+    ]);
+    scene.vault.set("db", "one");
+    let shared = scene.share_as(json!({"operatorIdentity": {}})).await;
+    scene.start().await;
+    scene.sync("shop", shared.spec(&[("DB", "db")])).await;
+    scene.synced("shop").await;
+    assert!(!scene.emulator.token_requests().is_empty());
+    assert_eq!(scene.emulator.refused(), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What a user reads of a failure that is of the identity, the way or the host: the connection says it with the
 //! remedy, an object that was never synced says it too, and both heal. Outages that come later are in `outage.rs`.
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,11 +10,27 @@ use keyvault_emulator::{Fault, FaultKind, ManagedIdentity, Operation, Permission
 use reqwest::dns::{Name, Resolve, Resolving};
 use serde_json::{Value, json};
 use vaultsync::api::{KeyVault, READY, condition};
-use vaultsync::vault::{Credentials, Transport};
+use vaultsync::vault::{Credentials, Failure, Transport};
 
 use crate::support::scene::{CLIENT, Scene, data};
 use crate::support::shared::Shared;
-use crate::support::{Fault as ApiFault, Mounted};
+use crate::support::tools::project;
+use crate::support::{Fault as ApiFault, Mounted, until};
+
+#[test]
+fn every_failure_is_read_by_a_test_where_a_user_reads_it() {
+    // Those that drive the plane alone read no condition.
+    let of_the_plane = ["identities.rs", "plane.rs", "plane_list.rs", "chart.rs"];
+    let files = fs::read_dir(project().join("tests/it")).unwrap().map(|entry| entry.unwrap().path());
+    let tests: String = files
+        .filter(|path| path.is_file() && !of_the_plane.iter().any(|name| path.ends_with(name)))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    // No object has a name that a vault would not take.
+    let reasons = Failure::reasons().filter(|reason| *reason != "InvalidName");
+    let missing: Vec<_> = reasons.filter(|reason| !tests.contains(&format!("\"{reason}\""))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
 
 /// The object `shop` waits for the connection `default`; both say why.
 async fn both_say(scene: &Scene, reason: &str, parts: &[&str]) {
@@ -225,7 +242,7 @@ async fn an_identity_that_may_not_list_reads_by_get_and_the_connection_says_why(
         let status = vault.and_then(|vault| vault.status.as_ref());
         status.and_then(|status| status.mode_reason.as_ref()).is_some_and(|why| why.contains("may not list"))
     };
-    let vault = crate::support::until(&scene.api(), "default", "it says that it may not list", says).await;
+    let vault = until(&scene.api(), "default", "it says that it may not list", says).await;
     let status = vault.unwrap().status.unwrap();
     assert_eq!(status.mode.as_deref(), Some("Get"));
     assert_eq!(condition(&status.conditions, READY).unwrap().status, "True");
@@ -337,8 +354,8 @@ async fn each_state_of_a_credential_file_has_its_own_reason_and_a_good_one_heals
 async fn a_certificate_that_expired_is_told_with_its_end_and_is_signed_with_no_more() {
     let mut scene = Scene::without_operator().await;
     let mut mounted = Mounted::new(&scene.namespace);
-    let file = crate::support::tools::project().join("tests/credentials/first.pem");
-    mounted.put("shop", std::fs::read(file).unwrap());
+    let file = project().join("tests/credentials/first.pem");
+    mounted.put("shop", fs::read(file).unwrap());
     let late = || "2999-01-01T00:00:00Z".parse().unwrap();
     scene.settings.credentials =
         Credentials { directory: mounted.path().to_owned(), ..Credentials::new(late) };
