@@ -151,7 +151,9 @@ impl Scene {
     /// Has the operator start with these flags of `vaultsync run`, as far as they are about identities.
     pub(crate) fn give(&mut self, flags: &[String]) {
         let all = ["vaultsync", "run"].map(str::to_owned).into_iter().chain(flags.iter().cloned());
-        let Command::Run(args) = Cli::parse_from(all).command else { panic!("not `run`") };
+        let Command::Run(args) = Cli::try_parse_from(all).expect("flags").command else {
+            panic!("not `run`")
+        };
         self.settings.credentials = args.settings(clock).expect("settings").credentials;
     }
 
