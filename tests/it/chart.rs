@@ -382,7 +382,7 @@ fn the_operators_own_identity_is_asked_for_where_the_webhook_looks_and_nowhere_e
 
 #[tokio::test]
 async fn the_operator_of_the_chart_reads_as_the_identity_that_the_webhook_injects() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = Scene::of_shared_vaults().await;
     let cluster = scene.namespace.cluster();
     let settings = own_identity(CLIENT);
     let settings: Vec<&str> = settings.iter().map(String::as_str).collect();

@@ -62,7 +62,7 @@ impl Synced {
 
 #[tokio::test]
 async fn a_workload_identity_is_replaced_by_another_application_and_survives_its_service_account() {
-    let scene = Scene::without_operator().await;
+    let scene = Scene::of_shared_vaults().await;
     let identity = |client: &str| {
         json!({"workloadIdentity": {
             "serviceAccountName": "shop", "clientId": client, "tenantId": scene.emulator.tenant(),
@@ -90,7 +90,7 @@ async fn a_workload_identity_is_replaced_by_another_application_and_survives_its
 
 #[tokio::test]
 async fn the_operators_own_identity_follows_its_projected_token() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = Scene::of_shared_vaults().await;
     let cluster = scene.namespace.cluster();
     let mut projected = Mounted::new(&scene.namespace);
     scene.give(&[
@@ -118,7 +118,7 @@ async fn the_operators_own_identity_follows_its_projected_token() {
 
 #[tokio::test]
 async fn a_managed_identity_of_the_node_is_exchanged_for_another() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = Scene::of_shared_vaults().await;
     scene.give(&[
         format!("--identity-endpoint={}", scene.emulator.identity_endpoint()),
         format!("--identity-header={}", scene.emulator.identity_header()),
@@ -164,7 +164,7 @@ fn register_certificate(scene: &Scene, name: &str) {
 
 /// The file arrives late, is revoked, and is replaced by another.
 async fn a_replaced_file_counts(first: Credential, second: Credential, number: &str) {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = Scene::of_shared_vaults().await;
     let mut mounted = Mounted::new(&scene.namespace);
     scene.give(&[format!("--credentials-dir={}", mounted.path().display())]);
     (first.register)(&scene);

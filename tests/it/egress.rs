@@ -67,7 +67,7 @@ async fn no_token_leaves_for_a_host_outside_whatever_the_answers_lead_to() {
 
 #[tokio::test]
 async fn an_injected_authority_of_another_cloud_gets_no_assertion() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = Scene::of_shared_vaults().await;
     let (cluster, mut projected) = (scene.namespace.cluster(), Mounted::new(&scene.namespace));
     projected.put("token", cluster.assertion(cluster.operator(), 3600).await);
     scene.federate(cluster.operator(), CLIENT);
@@ -88,7 +88,8 @@ async fn an_injected_authority_of_another_cloud_gets_no_assertion() {
 
 #[tokio::test]
 async fn a_host_that_passes_the_schema_and_is_no_vault_is_asked_nothing() {
-    let scene = Scene::new().await;
+    let mut scene = Scene::of_shared_vaults().await;
+    scene.start().await;
     let cloud =
         json!({"authority": "https://login.evil.test", "audience": "https://vault.azure.net/.default"});
     let shared = scene.share_as(json!({"managedIdentity": {}})).await;

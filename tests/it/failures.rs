@@ -259,7 +259,7 @@ async fn waiting_as(scene: &Scene, identity: Value) -> Shared {
 
 #[tokio::test]
 async fn an_operator_without_an_identity_of_its_own_is_told_how_to_get_one() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = Scene::of_shared_vaults().await;
     let shared = waiting_as(&scene, json!({"operatorIdentity": {}})).await;
     scene.start().await;
     let parts = ["azure.workload.identity/use", "azure.workload.identity/client-id", "restart the pod"];
@@ -281,7 +281,7 @@ async fn an_operator_without_an_identity_of_its_own_is_told_how_to_get_one() {
 
 #[tokio::test]
 async fn a_node_without_managed_identities_is_told_so() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = Scene::of_shared_vaults().await;
     assign(&scene);
     let header = format!("--identity-header={}", scene.emulator.identity_header());
     scene.give(&[format!("--identity-endpoint=http://{}/msi/token", nobody()), header.clone()]);
@@ -299,7 +299,7 @@ async fn a_node_without_managed_identities_is_told_so() {
 
 #[tokio::test]
 async fn what_answers_in_place_of_managed_identities_is_told_by_its_status_and_heals() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = Scene::of_shared_vaults().await;
     assign(&scene);
     scene.emulator.identity_fault(FaultKind::NotFound.into());
     scene.give(&[
@@ -330,7 +330,7 @@ fn principal(scene: &Scene) -> Value {
 
 #[tokio::test]
 async fn each_state_of_a_credential_file_has_its_own_reason_and_a_good_one_heals() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = Scene::of_shared_vaults().await;
     let mut mounted = Mounted::new(&scene.namespace);
     scene.give(&[format!("--credentials-dir={}", mounted.path().display())]);
     let tenant = scene.emulator.tenant().to_owned();
@@ -352,7 +352,7 @@ async fn each_state_of_a_credential_file_has_its_own_reason_and_a_good_one_heals
 
 #[tokio::test]
 async fn a_certificate_that_expired_is_told_with_its_end_and_is_signed_with_no_more() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = Scene::of_shared_vaults().await;
     let mut mounted = Mounted::new(&scene.namespace);
     let file = project().join("tests/credentials/first.pem");
     mounted.put("shop", fs::read(file).unwrap());
