@@ -10,9 +10,9 @@ use serde::Deserialize;
 
 use super::failure::{Failure, Peer, Principal};
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 struct Body<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     error: Detail<'a>,
 }
 
@@ -34,9 +34,9 @@ struct Inner<'a> {
 
 /// What an answer other than 200 means.
 pub(super) fn of_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
-    let parsed: Option<Body<'_>> = serde_json::from_slice(body).ok();
+    let parsed = serde_json::from_slice(body).map(|Body { error }| error).ok();
     let from_vault = parsed.is_some();
-    let error = parsed.unwrap_or_default().error;
+    let error = parsed.unwrap_or_default();
     let (code, message) = (error.code.unwrap_or_default(), error.message.unwrap_or_default());
     let inner = error.innererror.and_then(|inner| inner.code).unwrap_or_default();
     if code == "MissingClientCertificate" || inner == "MissingClientCertificate" {
@@ -240,10 +240,17 @@ mod tests {
 
     #[test]
     fn a_proxys_own_page_is_never_taken_for_the_vaults_word() {
-        let page = b"<html>SecretNotFound ForbiddenByRbac</html>";
-        for status in [403_u16, 404] {
-            let failure = of_answer(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), page);
-            assert_eq!(failure.reason(), "MalformedResponse", "{status}");
+        for page in [
+            "<html>SecretNotFound ForbiddenByRbac</html>",
+            r#"{"message":"SecretNotFound ForbiddenByRbac"}"#,
+            r#"{"error":"SecretNotFound"}"#,
+            "[]",
+        ] {
+            for status in [400_u16, 403, 404] {
+                let status = StatusCode::from_u16(status).unwrap();
+                let failure = of_answer(status, &HeaderMap::new(), page.as_bytes());
+                assert_eq!(failure.reason(), "MalformedResponse", "{status} {page}");
+            }
         }
     }
 
