@@ -100,7 +100,12 @@ impl Problem {
     }
 
     /// A source whose name is permitted, but not as the kind of thing that it is.
-    pub(super) fn kind_not_allowed(spec: &VaultSecretSyncSpec, used: &UsedSource, managed: bool) -> Self {
+    pub(super) fn kind_not_allowed(
+        spec: &VaultSecretSyncSpec,
+        used: &UsedSource,
+        managed: bool,
+        delivered: bool,
+    ) -> Self {
         let (source, keys, vault, name) =
             (used.display(), keys(spec, used), &spec.vault_ref, &used.source.name);
         let (what, list) = if managed {
@@ -111,7 +116,8 @@ impl Problem {
         Self::new(
             Reason::NotAllowed,
             format!(
-                "{source} ({keys}): {what}, and {vault} does not allow this namespace to read it as such: ask its administrator for {list} [{name}] in spec.allow. These keys stay as they are."
+                "{source} ({keys}): {what}, and {vault} does not allow this namespace to read it as such: ask its administrator for {list} [{name}] in spec.allow. {}",
+                meanwhile(delivered)
             ),
         )
     }
@@ -216,12 +222,14 @@ impl Problem {
         )
     }
 
-    /// A problem of one source. `failure` is there where the plane told of it in this process.
+    /// A problem of one source. `failure` is there where the plane told of it in this process; `delivered`: one of its
+    /// keys is in the Secret.
     pub(super) fn of_source(
         spec: &VaultSecretSyncSpec,
         used: &UsedSource,
         reason: Reason,
         failure: Option<&Failure>,
+        delivered: bool,
     ) -> Self {
         let (source, keys) = (used.display(), keys(spec, used));
         let remedy = match (reason, failure) {
@@ -235,8 +243,13 @@ impl Problem {
             (Reason::SecretDisabled, _) => Failure::SecretDisabled.to_string(),
             _ => "the vault does not give it.".to_owned(),
         };
-        Self::new(reason, format!("{source} ({keys}): {remedy} These keys stay as they are."))
+        Self::new(reason, format!("{source} ({keys}): {remedy} {}", meanwhile(delivered)))
     }
+}
+
+/// What becomes of a source's keys until its problem is solved.
+const fn meanwhile(delivered: bool) -> &'static str {
+    if delivered { "These keys keep their last value." } else { "These keys are left out meanwhile." }
 }
 
 fn keys(spec: &VaultSecretSyncSpec, used: &UsedSource) -> String {

@@ -232,10 +232,11 @@ fn entry_after(
     }
     if let Some(reason) = reason {
         reason.as_str().clone_into(&mut after.state);
+        let delivered = is_delivered(input, used);
         let problem = if reason == Reason::NotAllowed {
-            Problem::kind_not_allowed(spec, used, after.managed)
+            Problem::kind_not_allowed(spec, used, after.managed, delivered)
         } else {
-            Problem::of_source(spec, used, reason, failure)
+            Problem::of_source(spec, used, reason, failure, delivered)
         };
         (after, Some(problem))
     } else {
@@ -251,6 +252,13 @@ fn entry_after(
         state.clone_into(&mut after.state);
         (after, None)
     }
+}
+
+/// Whether a key of the source is in the Secret, as far as status remembers; which keys `dataFrom` gave it does not.
+fn is_delivered(input: &Input<'_>, used: &UsedSource) -> bool {
+    let Some(target) = remembered(input) else { return false };
+    let keys = used.keys(&input.object.spec);
+    !used.data_from.is_empty() || target.keys.iter().any(|ours| keys.contains(&ours.as_str()))
 }
 
 /// Expiry is informational in the vault: the value is delivered, the entry says so.

@@ -201,7 +201,7 @@ async fn an_api_server_that_makes_no_token_is_named_and_tried_again() {
     let mut scene = waiting().await;
     scene.faults.always(|call| call.is("create", "serviceaccounts/token"), ApiFault::internal());
     scene.start().await;
-    both_say(&scene, "TokenRequestFailed", &["tried again"]).await;
+    both_say(&scene, "TokenRequestFailed", &["The API server made no token"]).await;
     scene.faults.clear();
     both_heal(&scene).await;
 }

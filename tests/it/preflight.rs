@@ -6,7 +6,8 @@ use serde_json::json;
 use vaultsync::api::{KeyVault, READY, condition};
 
 use crate::support::scene::{CLIENT, Scene, data};
-use crate::support::{Account, eventually, until};
+use crate::support::shared::Shared;
+use crate::support::{Account, Mounted, eventually, until};
 
 /// Waits until the connection says of its newest spec that Ready is `status` for `reason`, whether anybody reads or
 /// not.
@@ -210,4 +211,41 @@ async fn a_namespace_that_is_left_alone_proves_nothing() {
     assert!(scene.emulator.token_requests().is_empty() && scene.emulator.connects().is_empty());
     let vaults = scene.api::<KeyVault>().list(&ListParams::default()).await.unwrap();
     assert_eq!(vaults.items.len(), 1);
+}
+
+/// An object that names the connection and reads nothing: an operator that is limited to namespaces speaks only of
+/// connections that are named there.
+async fn suspended(scene: &Scene, shared: &Shared) {
+    let mut spec = shared.spec(&[("DB", "db")]);
+    spec["suspend"] = true.into();
+    scene.sync("shop", spec).await;
+}
+
+#[tokio::test]
+async fn a_shared_connection_with_one_identity_proves_itself_and_heals_before_anybody_reads() {
+    let mut scene = Scene::of_shared_vaults().await;
+    let mut mounted = Mounted::new(&scene.namespace);
+    scene.give(&[format!("--credentials-dir={}", mounted.path().display())]);
+    let tenant = scene.emulator.tenant().to_owned();
+    scene.emulator.register_secret(&tenant, CLIENT, "canary-7d1f");
+    let principal = json!({"tenantId": tenant, "clientId": CLIENT, "credentialFile": "app"});
+    let shared = scene.share_as(json!({"servicePrincipal": principal})).await;
+    suspended(&scene, &shared).await;
+    scene.start().await;
+    let message = shared.says("False", "CredentialNotFound").await;
+    assert!(message.contains("`app`") && message.contains("pause between tries"), "{message}");
+    mounted.put("app", "canary-7d1f");
+    shared.says("True", "Connected").await;
+    assert!(scene.vault.requests().iter().all(is_trial));
+}
+
+#[tokio::test]
+async fn a_shared_connection_that_reads_as_each_namespace_says_that_none_has_yet() {
+    let mut scene = Scene::of_shared_vaults().await;
+    let shared = scene.share(json!([])).await;
+    suspended(&scene, &shared).await;
+    scene.start().await;
+    let message = shared.says("Unknown", "NotProven").await;
+    assert!(message.contains("its own ServiceAccount"), "{message}");
+    assert!(scene.emulator.token_requests().is_empty());
 }
