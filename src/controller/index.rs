@@ -40,7 +40,7 @@ pub(super) struct Index(Mutex<Inner>);
 struct Inner {
     objects: BTreeMap<Key, Entry>,
     /// (namespace, target) to the claims on it, the best first.
-    claims: HashMap<Key, BTreeSet<Claim>>,
+    claims: HashMap<Key, Vec<Claim>>,
     /// The objects that use a connection. Ordered, so that those of one namespace are found at once.
     users: BTreeMap<VaultKey, BTreeSet<Key>>,
     /// Per scope, what a relist has shown so far.
@@ -192,7 +192,9 @@ impl Inner {
         let (namespace, name) = &key;
         let claim = entry.claim(name);
         let claims = self.claims.entry((namespace.clone(), entry.target.clone())).or_default();
-        claims.insert(claim);
+        // Nearly always the only one.
+        claims.reserve_exact(1);
+        claims.insert(claims.partition_point(|other| *other < claim), claim);
         if reordered && claims.len() > 1 {
             change.wake.extend(claims.iter().map(|(_, _, name)| (namespace.clone(), name.clone())));
         }
@@ -211,7 +213,7 @@ impl Inner {
     fn unlink(&mut self, key: &Key) -> Option<Entry> {
         let entry = self.objects.remove(key)?;
         let (namespace, name) = key;
-        unlink_from(&mut self.claims, &(namespace.clone(), entry.target.clone()), &entry.claim(name));
+        unlink_claim(&mut self.claims, &(namespace.clone(), entry.target.clone()), &entry.claim(name));
         if let Some(users) = self.users.get_mut(&entry.vault) {
             users.remove(key);
             if users.is_empty() {
@@ -233,11 +235,11 @@ fn wrote_target(object: &VaultSecretSync) -> bool {
     target.is_some_and(|target| target.name == object.target_name())
 }
 
-fn unlink_from<T: Ord>(map: &mut HashMap<Key, BTreeSet<T>>, key: &Key, value: &T) {
-    if let Some(set) = map.get_mut(key) {
-        set.remove(value);
-        if set.is_empty() {
-            map.remove(key);
+fn unlink_claim(claims: &mut HashMap<Key, Vec<Claim>>, target: &Key, claim: &Claim) {
+    if let Some(of_target) = claims.get_mut(target) {
+        of_target.retain(|other| other != claim);
+        if of_target.is_empty() {
+            claims.remove(target);
         }
     }
 }

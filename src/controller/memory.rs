@@ -55,20 +55,42 @@ pub(super) struct Memories(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    objects: HashMap<Key, Memory>,
+    /// Boxed: a table has room to spare.
+    objects: HashMap<Key, Box<Memory>>,
     probes: BTreeSet<Key>,
+    /// Rounds under way, with the resourceVersion that the watch last showed since they began.
+    rounds: HashMap<Key, Option<String>>,
 }
 
 impl Memories {
     /// The memory of an object; a fresh one where it is of another uid.
     pub(super) fn of(&self, key: &Key, uid: &str) -> Memory {
-        let known = self.lock().objects.get(key).filter(|memory| memory.uid == uid).cloned();
+        let mut inner = self.lock();
+        inner.rounds.insert(key.clone(), None);
+        let known =
+            inner.objects.get(key).filter(|memory| memory.uid == uid).map(|memory| (**memory).clone());
         known.unwrap_or_else(|| Memory { uid: uid.to_owned(), ..Memory::default() })
     }
 
-    /// Keeps the memory of an object.
-    pub(super) fn keep(&self, key: Key, memory: Memory) {
-        self.lock().objects.insert(key, memory);
+    /// Keeps the memory of an object; its round is over.
+    pub(super) fn keep(&self, key: Key, mut memory: Memory) {
+        let mut inner = self.lock();
+        if let Some(version) = inner.rounds.remove(&key).flatten() {
+            memory.caught_up(&version);
+        }
+        inner.objects.insert(key, Box::new(memory));
+    }
+
+    /// The watch shows an object at this resourceVersion: a whole object that we keep because the watch was behind is
+    /// kept no longer.
+    pub(super) fn shown(&self, key: &Key, version: &str) {
+        let mut inner = self.lock();
+        if let Some(round) = inner.rounds.get_mut(key) {
+            *round = Some(version.to_owned());
+        }
+        if let Some(memory) = inner.objects.get_mut(key) {
+            memory.caught_up(version);
+        }
     }
 
     /// Counts one more failure; returns how many there were in a row.
@@ -84,6 +106,7 @@ impl Memories {
         let mut inner = self.lock();
         inner.objects.remove(key);
         inner.probes.remove(key);
+        inner.rounds.remove(key);
     }
 
     /// The next round of this object is to look at its target.
@@ -103,6 +126,11 @@ impl Memories {
 }
 
 impl Memory {
+    /// What the watch shows is what we wrote, or newer.
+    fn caught_up(&mut self, version: &str) {
+        self.written.take_if(|(replaced, _)| replaced != version);
+    }
+
     /// The newer of what the watch shows and what we last wrote.
     pub(super) fn newest(&mut self, shown: &Arc<VaultSecretSync>) -> Arc<VaultSecretSync> {
         match &self.written {
@@ -114,5 +142,35 @@ impl Memory {
                 Arc::clone(shown)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::VaultSecretSyncSpec;
+    use serde_json::json;
+
+    fn written(replaced: &str) -> Memory {
+        let spec: VaultSecretSyncSpec = serde_json::from_value(json!({"data": []})).unwrap();
+        let ours = Arc::new(VaultSecretSync::new("shop", spec));
+        Memory { written: Some((replaced.to_owned(), ours)), ..Memory::default() }
+    }
+
+    #[test]
+    fn what_we_wrote_is_kept_until_the_watch_shows_it_be_that_during_the_round_or_after() {
+        let key = ("shop".to_owned(), "shop".to_owned());
+        let memories = Memories::default();
+        let kept = || memories.of(&key, "").written.is_some();
+        memories.of(&key, "");
+        memories.keep(key.clone(), written("1"));
+        memories.shown(&key, "1");
+        assert!(kept(), "the watch is still behind");
+        memories.keep(key.clone(), written("1"));
+        memories.shown(&key, "2");
+        assert!(!kept());
+        memories.shown(&key, "3");
+        memories.keep(key.clone(), written("2"));
+        assert!(!kept(), "shown while the round was under way");
     }
 }

@@ -44,6 +44,8 @@ pub(super) async fn reconcile(shown: Arc<VaultSecretSync>, context: Arc<Context>
     // A round may outlive its object.
     if context.index.contains(&key) {
         context.memories.keep(key.clone(), memory);
+    } else {
+        context.memories.forget(&key);
     }
     timer.observe_duration();
     let verdict = result?;

@@ -1,5 +1,6 @@
 //! The watches of one scope (a namespace, or the whole cluster) and the controllers they feed.
 
+use super::index::key_of;
 use super::triggers::Triggered;
 use super::{Context, Readiness, keyvault, reconcile};
 use crate::api::{KeyVault, SYNC_REQUESTED_ANNOTATION, VaultSecretSync, fnv1a};
@@ -12,6 +13,7 @@ use kube::runtime::reflector::{self, Store, store::Writer};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::{PredicateConfig, WatchStreamExt as _, predicates};
 use kube::{Client, Resource, ResourceExt as _};
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -55,8 +57,10 @@ impl Watch {
             .map_ok(|event| map(event, pruned))
             .inspect_ok(move |event| observe(&of_objects, scope.as_deref(), event))
             .reflect(object_writer)
-            .applied_objects()
-            .predicate_filter(work, PredicateConfig::default());
+            .try_filter_map({
+                let mut news = News::default();
+                move |event| future::ready(Ok(news.of(event)))
+            });
         let of_vaults = Arc::clone(&context);
         let vaults = stream::<KeyVault>(&self.client, self.scope.as_deref())
             .inspect_ok(move |event| wake_users(&of_vaults, event))
@@ -140,21 +144,60 @@ pub(super) fn pruned(mut object: VaultSecretSync) -> VaultSecretSync {
     if let Some(annotations) = &mut metadata.annotations {
         annotations.retain(|name, _| name == SYNC_REQUESTED_ANNOTATION);
     }
+    // A list that was read from JSON has room for four items, and mostly one.
+    object.spec.data.shrink_to_fit();
+    object.spec.data_from.shrink_to_fit();
+    if let Some(status) = &mut object.status {
+        status.conditions.shrink_to_fit();
+        status.entries.shrink_to_fit();
+        if let Some(target) = &mut status.target {
+            target.keys.shrink_to_fit();
+        }
+    }
     object
 }
 
+/// Lets an object pass when its work changed. Kept by hashes: names and uids of all objects, once more, would cost ten
+/// times as much.
+#[derive(Default)]
+struct News {
+    /// The hash of a uid, and of the object's work when it last passed.
+    known: HashMap<u64, u64>,
+}
+
+impl News {
+    fn of(&mut self, event: Event<VaultSecretSync>) -> Option<VaultSecretSync> {
+        let key = |object: &VaultSecretSync| fnv1a(object.uid().unwrap_or_default().as_bytes());
+        match event {
+            Event::Apply(object) | Event::InitApply(object) => {
+                let now = work(&object);
+                (self.known.insert(key(&object), now) != Some(now)).then_some(object)
+            }
+            Event::Delete(object) => {
+                self.known.remove(&key(&object));
+                None
+            }
+            Event::Init | Event::InitDone => None,
+        }
+    }
+}
+
 /// What changes the work of an object: not labels, not other annotations, not status, unless somebody takes it away.
-#[expect(clippy::unnecessary_wraps, reason = "a predicate may also have no opinion")]
-fn work(object: &VaultSecretSync) -> Option<u64> {
+fn work(object: &VaultSecretSync) -> u64 {
     let metadata = &object.metadata;
     let says_nothing = object.status.as_ref().is_none_or(|status| status.conditions.is_empty());
     let of =
         (metadata.generation, object.sync_requested(), metadata.deletion_timestamp.is_some(), says_nothing);
-    Some(fnv1a(format!("{of:?}").as_bytes()))
+    fnv1a(format!("{of:?}").as_bytes())
 }
 
 /// Keeps the index, and lets go of what is gone.
 fn observe(context: &Context, scope: Option<&str>, event: &Event<VaultSecretSync>) {
+    if let Event::Apply(object) = event {
+        context
+            .memories
+            .shown(&key_of(object), object.metadata.resource_version.as_deref().unwrap_or_default());
+    }
     let change = context.index.observe(scope, event);
     for key in change.gone {
         let (namespace, name) = (key.0.as_str().into(), key.1.as_str().into());
@@ -216,5 +259,36 @@ pub(super) fn watch_failure<Q: std::error::Error + 'static>(error: &Q) -> String
         Some(watcher::Error::WatchError(status)) => format!("the API server answered {}", status.code),
         Some(watcher::Error::NoResourceVersion) => "the API server gave no resourceVersion".to_owned(),
         _ => "the API server cannot be reached or understood".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(uid: &str, generation: i64, labels: &serde_json::Value) -> VaultSecretSync {
+        serde_json::from_value(json!({
+            "apiVersion": "vaultsync.dev/v1alpha1", "kind": "VaultSecretSync",
+            "metadata": {"name": "shop", "uid": uid, "generation": generation, "labels": labels},
+            "spec": {"data": []},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn an_object_is_news_when_its_work_changed_or_when_it_is_another_of_the_same_name() {
+        let mut news = News::default();
+        let mut passes = |object: VaultSecretSync| news.of(Event::Apply(object)).is_some();
+        assert!(passes(object("a", 1, &json!({}))));
+        assert!(!passes(object("a", 1, &json!({"team": "shop"}))));
+        assert!(passes(object("a", 2, &json!({}))));
+        assert!(passes(object("b", 2, &json!({}))));
+        assert!(news.of(Event::Delete(object("b", 2, &json!({})))).is_none());
+        assert!(
+            news.of(Event::InitApply(object("b", 2, &json!({})))).is_some(),
+            "nothing is kept of what is gone"
+        );
+        assert_eq!(news.known.len(), 2);
     }
 }

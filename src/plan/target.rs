@@ -148,19 +148,33 @@ pub struct Verified {
     pub uid: String,
     /// Its resourceVersion then.
     pub resource_version: String,
-    /// The managers of each key then.
-    pub keys: BTreeMap<String, BTreeSet<String>>,
-    /// When each manager had last moved anything then.
-    pub moved_at: BTreeMap<String, Timestamp>,
+    /// The managers of each key then, in the order of the keys; a list, for one is kept for each object.
+    keys: Box<[(String, Box<[String]>)]>,
+    /// When each manager had last moved anything then, in the order of the managers.
+    moved_at: Box<[(String, Timestamp)]>,
 }
 
 impl From<&Observed> for Verified {
     fn from(observed: &Observed) -> Self {
+        let keys = observed.keys.iter();
+        let moved_at = observed.moved_at.iter();
         Self {
             uid: observed.uid.clone(),
             resource_version: observed.resource_version.clone(),
-            keys: observed.keys.clone(),
-            moved_at: observed.moved_at.clone(),
+            keys: keys.map(|(key, managers)| (key.clone(), managers.iter().cloned().collect())).collect(),
+            moved_at: moved_at.map(|(manager, at)| (manager.clone(), *at)).collect(),
+        }
+    }
+}
+
+impl Verified {
+    /// Whether the key had these managers then.
+    fn agrees(&self, key: &str, managers: Option<&BTreeSet<String>>) -> bool {
+        let at = self.keys.binary_search_by(|(known, _)| known.as_str().cmp(key)).ok();
+        let then = at.and_then(|at| self.keys.get(at)).map(|(_, managers)| managers);
+        match (then, managers) {
+            (Some(then), Some(now)) => then.iter().eq(now),
+            (then, now) => then.is_none() && now.is_none(),
         }
     }
 }
@@ -171,14 +185,12 @@ impl From<&Observed> for Verified {
 #[must_use]
 pub(super) fn overtaken(observed: &Observed, verified: Option<&Verified>, manager: &str) -> bool {
     let Some(verified) = verified.filter(|verified| verified.uid == observed.uid) else { return false };
-    let others = |times: &BTreeMap<String, Timestamp>| {
-        let mut times = times.clone();
-        times.remove(manager);
-        times
-    };
+    let then = || verified.moved_at.iter().map(|(name, at)| (name, at));
+    let ours = then().find(|(name, _)| *name == manager).map(|(_, at)| at);
+    let not_ours = |(name, _): &(&String, &Timestamp)| *name != manager;
     observed.resource_version != verified.resource_version
-        && (observed.moved_at.get(manager) != verified.moved_at.get(manager)
-            || others(&observed.moved_at) == others(&verified.moved_at))
+        && (observed.moved_at.get(manager) != ours
+            || observed.moved_at.iter().filter(not_ours).eq(then().filter(not_ours)))
 }
 
 /// The keys among `keys` that somebody else changed or removed.
@@ -203,7 +215,7 @@ pub fn drifted(
             let managers = observed.keys.get(*key);
             verified.map_or_else(
                 || managers.is_none_or(|managers| !managers.contains(manager)),
-                |verified| managers != verified.keys.get(*key),
+                |verified| !verified.agrees(key, managers),
             )
         })
         .cloned()

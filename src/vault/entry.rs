@@ -6,13 +6,13 @@
 mod timing;
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
     answer::{Answer, Attributes, Reading, User, Want},
+    by_user::ByUser,
     connection::Namespace,
     failure::{Failure, Scope},
     lanes::Lane,
@@ -70,7 +70,7 @@ pub(super) enum Sighted {
 /// One source of a handle.
 #[derive(Debug)]
 pub(super) struct Entry {
-    subscriptions: BTreeMap<User, Subscription>,
+    subscriptions: ByUser<Subscription>,
     attributes: Option<Attributes>,
     failure: Option<Arc<Failure>>,
     reading: Option<Arc<Reading>>,
@@ -96,7 +96,7 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn new(pinned: bool, now: Instant) -> Self {
         Self {
-            subscriptions: BTreeMap::new(),
+            subscriptions: ByUser::new(),
             attributes: None,
             failure: None,
             reading: None,
@@ -116,17 +116,11 @@ impl Entry {
 
     /// Takes over what `user` wants and answers it.
     pub(super) fn ask(&mut self, user: &User, want: &Want, now: Instant) -> Answer {
-        let known_user = self.subscriptions.contains_key(user);
-        let subscription = self.subscriptions.entry(user.clone()).or_insert_with(|| Subscription {
-            interval: want.interval,
-            known: None,
-            settling: false,
-            value: false,
-            waiting: false,
-            holds: false,
-            fresh_after: None,
-            told_stale: false,
-        });
+        let known_user = self.subscriptions.get(user).is_some();
+        if !known_user {
+            self.subscriptions.insert(user.clone(), Subscription::new(want.interval));
+        }
+        let Some(subscription) = self.subscriptions.get_mut(user) else { return Answer::Pending };
         subscription.interval = want.interval;
         subscription.known.clone_from(&want.known);
         subscription.settling = want.settling;
@@ -213,7 +207,7 @@ impl Entry {
 
     /// In whose name the source is read: one who waits, else the first.
     pub(super) fn namespace(&self) -> Option<&Namespace> {
-        self.waiters().next().or_else(|| self.subscriptions.keys().next()).map(|user| &user.namespace)
+        self.waiters().next().or_else(|| self.subscriptions.users().next()).map(|user| &user.namespace)
     }
 
     /// A sweep saw the source at `seen`. Returns what that means; who was told that the source is unconfirmed is
@@ -246,7 +240,7 @@ impl Entry {
         self.confirmed = self.confirmed.max(Some(seen));
         self.swept_at = Some(seen);
         let mut wakes = Vec::new();
-        for (user, subscription) in &mut self.subscriptions {
+        for (user, subscription) in self.subscriptions.iter_mut() {
             if std::mem::take(&mut subscription.told_stale) {
                 wakes.push(user.clone());
             }
@@ -272,7 +266,7 @@ impl Entry {
         self.watch.read(begun, moved);
         self.refusals = 0;
         let mut wakes = Vec::new();
-        for (user, subscription) in &mut self.subscriptions {
+        for (user, subscription) in self.subscriptions.iter_mut() {
             let needs = subscription.needs(Some(&reading.attributes));
             let offered = subscription.holds && !moved;
             subscription.holds = needs;
@@ -300,7 +294,7 @@ impl Entry {
         self.watch.failed(begun);
         self.drop_value();
         let mut wakes = Vec::new();
-        for (user, subscription) in &mut self.subscriptions {
+        for (user, subscription) in self.subscriptions.iter_mut() {
             if subscription.answered(begun) && (subscription.take_owed() || news) {
                 wakes.push(user.clone());
             }
@@ -324,7 +318,7 @@ impl Entry {
         for subscription in self.subscriptions.values_mut() {
             subscription.waiting |= subscription.needs(self.attributes.as_ref());
         }
-        self.subscriptions.keys().cloned().collect()
+        self.subscriptions.users().cloned().collect()
     }
 
     /// Nobody came for the value in time.
@@ -348,6 +342,19 @@ impl Entry {
 }
 
 impl Subscription {
+    const fn new(interval: Duration) -> Self {
+        Self {
+            interval,
+            known: None,
+            settling: false,
+            value: false,
+            waiting: false,
+            holds: false,
+            fresh_after: None,
+            told_stale: false,
+        }
+    }
+
     /// Whether the user cannot go on with what it knows, if the vault has `seen`.
     fn needs(&self, seen: Option<&Attributes>) -> bool {
         self.value || self.known.is_none() || seen.is_some_and(|seen| self.known.as_ref() != Some(seen))

@@ -26,10 +26,11 @@ const REFUSALS_OF_ALL: usize = 3;
 #[derive(Debug)]
 pub(super) struct Handle {
     pub(super) connection: Connection,
-    pub(super) users: HashMap<User, (Terms, BTreeSet<Source>)>,
+    pub(super) users: HashMap<User, (Terms, Box<[Source]>)>,
     /// The terms of the users, with how many ask on them.
     terms: BTreeMap<Terms, usize>,
-    pub(super) entries: HashMap<Source, Entry>,
+    /// Boxed: a table has room to spare.
+    pub(super) entries: HashMap<Source, Box<Entry>>,
     pub(super) gate: Gate,
     pub(super) in_flight: usize,
     /// The vault gave or named a source.
@@ -60,7 +61,8 @@ impl Handle {
 
     /// Notes what `user` wants, and on what terms. Returns whether the terms are new or gone.
     pub(super) fn subscribe(&mut self, user: &User, terms: Terms, sources: BTreeSet<Source>) -> bool {
-        let before = self.users.insert(user.clone(), (terms, sources)).map(|(before, _)| before);
+        let before =
+            self.users.insert(user.clone(), (terms, sources.into_iter().collect())).map(|(before, _)| before);
         if before == Some(terms) {
             return false;
         }
@@ -166,7 +168,7 @@ impl Handle {
 
     /// Who was told `Pending` for any source.
     pub(super) fn waiters(&self) -> impl Iterator<Item = &User> {
-        self.entries.values().flat_map(Entry::waiters)
+        self.entries.values().flat_map(|entry| entry.waiters())
     }
 
     /// The source that was not tried for the longest time: the one to probe with.

@@ -127,7 +127,10 @@ impl Host {
         let mut settling = Vec::with_capacity(wants.len());
         for want in wants {
             let pinned = want.source.version.is_some();
-            let entry = handle.entries.entry(want.source.clone()).or_insert_with(|| Entry::new(pinned, now));
+            let entry = handle
+                .entries
+                .entry(want.source.clone())
+                .or_insert_with(|| Box::new(Entry::new(pinned, now)));
             answers.push(entry.ask(user, want, now));
             settling.push(entry.is_settling(user));
         }
@@ -269,7 +272,7 @@ impl Host {
     }
 
     pub(super) fn entry(&mut self, id: HandleId, source: &Source) -> Option<&mut Entry> {
-        self.handles.get_mut(&id)?.entries.get_mut(source)
+        self.handles.get_mut(&id)?.entries.get_mut(source).map(Box::as_mut)
     }
 
     /// Does `action` with each source of `user` and returns where it did.

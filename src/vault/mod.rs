@@ -17,6 +17,7 @@
 mod answer;
 mod assertion;
 mod budget;
+mod by_user;
 mod challenge;
 mod check;
 mod client;

@@ -1,7 +1,7 @@
 //! The plane as its users see it: finds the host of a connection and asks it, under one short lock.
 
 use std::{
-    collections::{HashMap, hash_map},
+    collections::{HashMap, HashSet, hash_map},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -45,7 +45,21 @@ struct Index {
     /// By host name.
     hosts: HashMap<String, Arc<Running>>,
     /// Through which connection a user asked last.
-    users: HashMap<User, Connection>,
+    users: HashMap<User, Arc<Connection>>,
+    /// Each once, for all its users.
+    connections: HashSet<Arc<Connection>>,
+}
+
+impl Index {
+    fn shared(&mut self, connection: &Connection) -> Arc<Connection> {
+        if let Some(known) = self.connections.get(connection) {
+            return Arc::clone(known);
+        }
+        self.connections.retain(|known| Arc::strong_count(known) > 1);
+        let new = Arc::new(connection.clone());
+        self.connections.insert(Arc::clone(&new));
+        new
+    }
 }
 
 impl Plane {
@@ -72,8 +86,9 @@ impl Plane {
     pub fn ask(&self, user: &User, connection: &Connection, terms: Terms, wants: &[Want]) -> Reply {
         let now = Instant::now().into_std();
         let mut index = self.0.index();
-        let before = index.users.insert(user.clone(), connection.clone());
-        if let Some(before) = before.filter(|before| before != connection)
+        let asked = index.shared(connection);
+        let before = index.users.insert(user.clone(), asked);
+        if let Some(before) = before.filter(|before| **before != *connection)
             && let Some(running) = index.hosts.get(before.url.host())
         {
             running.host().forget(user, &before, now);

@@ -63,13 +63,14 @@ impl Sighting {
     }
 }
 
-/// What the sweeps said of one source that no GET has answered yet, or that one has.
+/// What the sweeps said of one source that no GET has answered yet, or that one has. Nearly always nothing, which is why
+/// what they said is boxed: there may be tens of thousands of sources.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     /// A GET that began after this time is needed to answer this.
-    demand: Option<(Sighting, Instant)>,
+    demand: Option<Box<(Sighting, Instant)>>,
     /// A sighting unlike the value, after which a GET brought the same value again: the service lists it so.
-    accepted: Option<Sighting>,
+    accepted: Option<Box<Sighting>>,
     /// The last sweep that saw it.
     pub(super) seen_in: u64,
 }
@@ -81,17 +82,17 @@ impl Watch {
     }
 
     /// At `now` a sweep said something that no GET has said.
-    pub(super) const fn demand(&mut self, sighting: Sighting, now: Instant) {
-        self.demand = Some((sighting, now));
+    pub(super) fn demand(&mut self, sighting: Sighting, now: Instant) {
+        self.demand = Some(Box::new((sighting, now)));
     }
 
     /// Whether a GET for this sighting brought nothing new.
     pub(super) fn accepts(&self, sighting: &Sighting) -> bool {
-        self.accepted.as_ref() == Some(sighting)
+        self.accepted.as_deref() == Some(sighting)
     }
 
     /// A sweep agrees with the last GET.
-    pub(super) const fn agreed(&mut self) {
+    pub(super) fn agreed(&mut self) {
         self.demand = None;
         self.accepted = None;
     }
@@ -102,7 +103,7 @@ impl Watch {
             self.accepted = None;
         }
         if let Some((sighting, _)) = self.answer(begun) {
-            self.accepted = (!moved && sighting.is_readable()).then_some(sighting);
+            self.accepted = (!moved && sighting.is_readable()).then(|| Box::new(sighting));
         }
     }
 
@@ -113,7 +114,7 @@ impl Watch {
     }
 
     fn answer(&mut self, begun: Instant) -> Option<(Sighting, Instant)> {
-        self.demand.take_if(|(_, at)| begun >= *at)
+        self.demand.take_if(|demand| begun >= demand.1).map(|demand| *demand)
     }
 }
 
