@@ -1,5 +1,8 @@
 //! What is documented is what is there, in both directions.
 
+#[path = "../bench/document.rs"]
+mod document;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -48,4 +51,15 @@ fn every_threat_names_tests_that_exist() {
         assert!(proof.contains('`') && threat.contains("**What remains:**"), "{threat}");
     }
     assert!(!threats.is_empty());
+}
+
+#[test]
+fn the_page_of_figures_is_what_the_benchmark_wrote() {
+    let report = serde_json::from_str(&read("docs/benchmarks.json")).unwrap();
+    let page = document::render(&read("tests/bench/benchmarks.md"), &report);
+    assert_eq!(
+        read("docs/benchmarks.md"),
+        page,
+        "written by `make bench`; prose is changed in tests/bench/benchmarks.md"
+    );
 }

@@ -1,12 +1,16 @@
 //! What the API server was asked, by whom and how it answered: its audit log.
 
-use std::fs;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 
 use super::cluster::Cluster;
 
 /// A point in the audit log; later events are those of what a test does next.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Mark(usize);
+pub(crate) struct Mark(u64);
+
+/// More than any line of the log has.
+const LONGEST_LINE: u64 = 1 << 20;
 
 /// One answered request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +35,9 @@ impl Seen {
 impl Cluster {
     /// Where the audit log ends now.
     pub(crate) fn mark(&self) -> Mark {
-        Mark(whole(&self.audit_bytes()))
+        let length = self.audit_log().metadata().expect("the audit log").len();
+        let tail = length.saturating_sub(LONGEST_LINE);
+        Mark(tail + whole(&self.audit_bytes(tail)) as u64)
     }
 
     /// Every request answered since the mark that `wanted` picks, in the order of the answers.
@@ -39,8 +45,8 @@ impl Cluster {
     /// # Panics
     /// A line of the log that is no audit event.
     pub(crate) fn seen_since(&self, mark: Mark, wanted: impl Fn(&Seen) -> bool) -> Vec<Seen> {
-        let bytes = self.audit_bytes();
-        let lines = bytes.get(mark.0..whole(&bytes)).unwrap_or_default().split(|byte| *byte == b'\n');
+        let bytes = self.audit_bytes(mark.0);
+        let lines = bytes[..whole(&bytes)].split(|byte| *byte == b'\n');
         lines.filter(|line| !line.is_empty()).map(event).filter(wanted).collect()
     }
 
@@ -52,11 +58,16 @@ impl Cluster {
 
     /// The whole log as text, to hunt for what must not be in it.
     pub(crate) fn audit_text(&self) -> String {
-        String::from_utf8_lossy(&self.audit_bytes()).into_owned()
+        String::from_utf8_lossy(&self.audit_bytes(0)).into_owned()
     }
 
-    fn audit_bytes(&self) -> Vec<u8> {
-        fs::read(self.audit_log()).expect("the audit log")
+    /// What stands behind an offset: the log of a benchmark is too long to be read whole each time.
+    fn audit_bytes(&self, from: u64) -> Vec<u8> {
+        let mut log = File::open(self.audit_log()).expect("the audit log");
+        log.seek(SeekFrom::Start(from)).expect("an offset in the audit log");
+        let mut bytes = Vec::new();
+        log.read_to_end(&mut bytes).expect("the audit log");
+        bytes
     }
 }
 

@@ -213,7 +213,9 @@ fn start_api_server(
         .arg(format!("--audit-policy-file={}", policy.display()))
         .arg(format!("--audit-log-path={}", processes.folder().join("audit.log").display()))
         // Written by the call itself, not by a buffer later: a count right after an answer misses nothing.
-        .arg("--audit-log-mode=blocking");
+        .arg("--audit-log-mode=blocking")
+        // Never begun anew: marks are offsets. In MiB.
+        .arg("--audit-log-maxsize=16384");
     processes.start("kube-apiserver", &mut server)
 }
 

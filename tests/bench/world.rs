@@ -1,0 +1,148 @@
+//! A control plane and vaults of their own for a group of rows, and what is created there.
+
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+
+use futures::stream::{self, StreamExt as _};
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use keyvault_emulator::{Config, Emulator, FederatedCredential};
+use kube::api::{Api, PostParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use vaultsync::api::VaultSecretSync;
+
+use crate::support::{Account, Cluster, Result};
+
+/// As many calls at once as the operator makes.
+pub(crate) const CONCURRENCY: usize = 16;
+
+/// See the module.
+pub(crate) struct World {
+    pub(crate) cluster: Cluster,
+    pub(crate) emulator: Emulator,
+    pub(crate) binary: PathBuf,
+}
+
+impl World {
+    /// All of it, empty.
+    pub(crate) async fn start() -> Result<Self> {
+        let cluster = Cluster::start(|_| ())?;
+        let emulator = Emulator::start(Config::default()).await?;
+        let issuer = cluster.issuer();
+        emulator.trust_issuer(&issuer.url, &issuer.jwks.to_string())?;
+        let world = Self { cluster, emulator, binary: release_binary()? };
+        std::fs::create_dir(world.credentials())?;
+        Ok(world)
+    }
+
+    /// The operator's folder of credentials.
+    pub(crate) fn credentials(&self) -> PathBuf {
+        self.cluster.processes.folder().join("credentials")
+    }
+
+    /// A new namespace.
+    pub(crate) async fn namespace(&self, client: &Client, name: &str) -> Result<()> {
+        let object: Namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
+        Api::all(client.clone()).create(&PostParams::default(), &object).await?;
+        Ok(())
+    }
+
+    /// A new ServiceAccount that Entra takes for `client_id`.
+    pub(crate) async fn identity(
+        &self,
+        client: &Client,
+        namespace: &str,
+        account: &str,
+        client_id: &str,
+    ) -> Result<()> {
+        create::<ServiceAccount>(client, namespace, json!({"metadata": {"name": account}})).await?;
+        self.emulator.federate(FederatedCredential {
+            tenant: self.emulator.tenant().to_owned(),
+            client_id: client_id.to_owned(),
+            issuer: self.cluster.issuer().url.clone(),
+            subject: Account::new(namespace, account).user(),
+            audience: "api://AzureADTokenExchange".to_owned(),
+        });
+        Ok(())
+    }
+
+    /// The `spec` of a `KeyVault` that is read as this ServiceAccount.
+    pub(crate) fn key_vault(&self, url: &str, account: &str, client_id: &str) -> Value {
+        json!({
+            "url": url,
+            "minRefreshInterval": "10s",
+            "identity": {"workloadIdentity": {
+                "serviceAccountName": account, "clientId": client_id, "tenantId": self.emulator.tenant(),
+            }},
+        })
+    }
+
+    /// How many connections were made to a host so far.
+    pub(crate) fn connections(&self, host: &str) -> usize {
+        let target = format!("{host}:443");
+        self.emulator.connects().iter().filter(|connect| connect.target == target).count()
+    }
+
+    /// How many writes of this kind the operator has had answered since the mark, by verb and resource.
+    pub(crate) fn operator_calls(&self, mark: crate::support::Mark, verb: &str, resource: &str) -> usize {
+        let user = self.cluster.operator().user();
+        let wanted =
+            |seen: &crate::support::Seen| seen.user == user && seen.verb == verb && seen.resource == resource;
+        self.cluster.seen_since(mark, wanted).len()
+    }
+}
+
+/// Creates an object.
+pub(crate) async fn create<K>(client: &Client, namespace: &str, object: Value) -> Result<()>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize,
+{
+    let object: K = serde_json::from_value(object)?;
+    Api::namespaced(client.clone(), namespace).create(&PostParams::default(), &object).await?;
+    Ok(())
+}
+
+/// Creates a `VaultSecretSync` with one key.
+pub(crate) async fn create_object(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    secret: &str,
+    vault: Value,
+    interval: &str,
+) -> Result<()> {
+    let object = json!({
+        "metadata": {"name": name},
+        "spec": {
+            "vaultRef": vault,
+            "refreshInterval": interval,
+            "data": [{"key": "KEY", "from": {"secret": {"name": secret}}}],
+        },
+    });
+    create::<VaultSecretSync>(client, namespace, object).await
+}
+
+/// Does something so often, so much at once as the operator.
+pub(crate) async fn each<F: Future<Output = Result<()>>>(
+    count: usize,
+    work: impl FnMut(usize) -> F,
+) -> Result<()> {
+    let mut results = stream::iter(0..count).map(work).buffer_unordered(CONCURRENCY);
+    while let Some(result) = results.next().await {
+        result?;
+    }
+    Ok(())
+}
+
+/// The release build beside this program, where cargo put both.
+fn release_binary() -> Result<PathBuf> {
+    let here = std::env::current_exe()?;
+    Ok(here.parent().and_then(Path::parent).ok_or("no build folder")?.join("vaultsync"))
+}
