@@ -122,6 +122,9 @@ fn untried(health: &[(&str, Health)], each_its_own: bool) -> Said {
     if let Some(failure) = refused {
         return Said::permission_unproven(failure);
     }
+    if health.iter().any(|(_, health)| matches!(health.state, HealthState::Undecided)) {
+        return Said::undecided();
+    }
     if health.iter().any(|(_, health)| health.proving) {
         return Said::Nothing;
     }

@@ -42,6 +42,8 @@ pub(super) struct Verdict {
     status: &'static str,
     reason: Reason,
     message: String,
+    /// Ready=False is not so any more, whatever took its place.
+    ends_failure: bool,
 }
 
 impl Said {
@@ -52,7 +54,7 @@ impl Said {
 
     /// Ready=True, with a word on for whom.
     pub(super) const fn working_for(message: String) -> Self {
-        Self::Verdict(Verdict { status: "True", reason: Reason::Connected, message })
+        Self::Verdict(Verdict { status: "True", reason: Reason::Connected, message, ends_failure: true })
     }
 
     /// Ready=True, for the identity may be meant to read some secrets only.
@@ -61,12 +63,24 @@ impl Said {
             "The vault takes this identity, but did not let it read a name that no secret has ({}): whether it may read what objects name shows when they do. If it is to read every secret: {failure}",
             failure.reason(),
         );
-        Self::Verdict(Verdict { status: "True", reason: Reason::PermissionUnproven, message })
+        Self::Verdict(Verdict {
+            status: "True",
+            reason: Reason::PermissionUnproven,
+            message,
+            ends_failure: true,
+        })
     }
 
     /// Ready=Unknown, unless more was said of this very spec.
     pub(super) const fn unproven(message: String) -> Self {
-        Self::Verdict(Verdict { status: "Unknown", reason: Reason::NotProven, message })
+        Self::Verdict(Verdict { status: "Unknown", reason: Reason::NotProven, message, ends_failure: false })
+    }
+
+    /// Ready=Unknown, unless it was True: the vault answers, but to no object as it should.
+    pub(super) fn undecided() -> Self {
+        let message =
+            "The vault answers, but gave no object what it asked for yet: the objects say why.".to_owned();
+        Self::Verdict(Verdict { status: "Unknown", reason: Reason::NotProven, message, ends_failure: true })
     }
 
     /// Ready=False, for a failure of the whole vault or identity.
@@ -81,7 +95,7 @@ impl Said {
 
     /// Ready=False.
     pub(super) const fn failing(reason: Reason, message: String) -> Self {
-        Self::Verdict(Verdict { status: "False", reason, message })
+        Self::Verdict(Verdict { status: "False", reason, message, ends_failure: false })
     }
 }
 
@@ -109,7 +123,13 @@ pub(super) async fn reconcile(vault: Arc<KeyVault>, context: Arc<Context>) -> Re
     } else {
         match connection(&vault) {
             Err(sentence) => Said::failing(Reason::VaultInvalid, sentence),
-            Ok(connection) => judge(&context, &vault, &connection, &mut found),
+            Ok(connection) => {
+                // The place of one that goes is taken.
+                if !is_proved(vault.as_ref()) && !may_be_tried(&context, &vault) {
+                    next = Action::requeue(LOOK_AGAIN);
+                }
+                judge(&context, &vault, &connection, &mut found)
+            }
         }
     };
     say(&context, vault.as_ref(), said, found).await?;
@@ -132,6 +152,7 @@ fn judge(context: &Context, vault: &KeyVault, connection: &Connection, found: &m
         HealthState::Working => Said::working(),
         HealthState::PermissionUnproven(failure) => Said::permission_unproven(&failure),
         HealthState::Failing { failure, .. } => Said::refused(context, &failure, &failure.to_string()),
+        HealthState::Undecided => Said::undecided(),
         HealthState::Unproven if health.proving => Said::Nothing,
         HealthState::Unproven => Said::unproven(UNTRIED.to_owned()),
     }
@@ -152,7 +173,7 @@ where
     K: Reported + HasStatus<Status = KeyVaultStatus> + Clone + DeserializeOwned + Debug,
 {
     let Said::Verdict(verdict) = said else { return Ok(()) };
-    if verdict.reason == Reason::NotProven && stands(vault) {
+    if verdict.reason == Reason::NotProven && stands(vault) && !(verdict.ends_failure && is_failing(vault)) {
         return Ok(());
     }
     let new = status(vault, &verdict, found, context.now());
@@ -178,6 +199,14 @@ pub(super) fn after_error<K: Reported>(vault: Arc<K>, error: &Error, _context: A
     let (kind, name) = (K::KIND, vault.name_any());
     tracing::warn!(kind, namespace = vault.meta().namespace, name, reason = error.reason(), "{error}");
     Action::requeue(backoff(error, 3, &name))
+}
+
+fn is_failing<K>(vault: &K) -> bool
+where
+    K: Reported + HasStatus<Status = KeyVaultStatus>,
+{
+    let said = vault.status().and_then(|status| condition(&status.conditions, READY));
+    said.is_some_and(|said| said.status == "False")
 }
 
 /// Whether what was once learned of this very spec still holds: it does unless it was an obstacle that went.
@@ -208,6 +237,7 @@ where
     let generation = vault.meta().generation;
     if new.observed_generation != generation {
         (new.identity, new.network) = (None, None);
+        (new.mode, new.mode_reason) = (None, None);
     }
     if let Some(detection) = found.detection {
         new.mode = Some(detection.mode.as_str().to_owned());

@@ -190,7 +190,9 @@ fn ask(
     let mut reply = context.plane.ask(&user_of(object), connection, usable.terms, &wants);
     // A restart forgets for how long the vault has been silent; the KeyVault's condition does not.
     if matches!(reply.health.state, HealthState::Failing { .. }) {
-        reply.unconfirmed_for = reply.unconfirmed_for.max(not_ready_for(context, usable));
+        // Who needs no confirmation, as of a pinned version that was read, needs none after a restart either.
+        let here = reply.unconfirmed_for;
+        reply.unconfirmed_for = here.map(|here| here.max(not_ready_for(context, usable).unwrap_or_default()));
     }
     (wants, reply)
 }

@@ -257,6 +257,9 @@ fn reply<'a>(input: &Input<'a>) -> Option<&'a Reply> {
 fn outage<'a>(input: &Input<'a>) -> Option<(&'a crate::vault::Failure, Duration)> {
     match &reply(input)?.health.state {
         HealthState::Failing { failure, lasting, .. } => Some((failure, *lasting)),
-        HealthState::Unproven | HealthState::Working | HealthState::PermissionUnproven(_) => None,
+        HealthState::Unproven
+        | HealthState::Undecided
+        | HealthState::Working
+        | HealthState::PermissionUnproven(_) => None,
     }
 }

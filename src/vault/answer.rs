@@ -105,6 +105,8 @@ pub struct Health {
 pub enum HealthState {
     /// Nothing was read yet, and nothing failed.
     Unproven,
+    /// The vault answers, but gave or named no source yet: each user has a reason of its own.
+    Undecided,
     /// The vault answers.
     Working,
     /// The vault takes the identity, but did not let it read a name that no secret has. It may yet read others.

@@ -108,6 +108,11 @@ impl Handle {
         }
     }
 
+    /// Whether a read of an object was answered, be it by a refusal.
+    pub(super) fn is_answering(&self) -> bool {
+        self.entries.values().any(|entry| entry.refused().is_some())
+    }
+
     /// Until when a handle without users is still of use: whoever asked for a trial waits for it, and whoever asks while
     /// the gate is closed must wait as before.
     pub(super) fn is_needed_until(&self, now: Instant) -> Option<Instant> {
@@ -127,6 +132,7 @@ impl Handle {
             None if self.proven => HealthState::Working,
             None => match &self.preflight.refused {
                 Some(failure) => HealthState::PermissionUnproven(Arc::clone(failure)),
+                None if self.is_answering() => HealthState::Undecided,
                 None => HealthState::Unproven,
             },
         };

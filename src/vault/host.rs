@@ -220,6 +220,10 @@ impl Host {
                 self.ids.remove(&handle.connection);
                 self.sweeps.remove(&id);
                 step.ended.push(id);
+                // What was said of it is not tried again by itself any more: whoever said it has to see to that.
+                if handle.gate.outage().is_some() {
+                    step.wakes.push(Wake::Connection(handle.connection));
+                }
             }
         }
         while let Some(id) = self.sweeps.due(now) {

@@ -216,6 +216,9 @@ impl Host {
     ) {
         let refusal = failure.scope() == Scope::Permission;
         let Some(handle) = self.handles.get_mut(&fetch.handle) else { return };
+        if matches!(fetch.errand, Errand::Prove(_)) {
+            handle.preflight.give_up();
+        }
         let gate = &mut handle.gate;
         let news = gate.failed(failure, retry_after, fetch.begun, now, &self.limits, &mut self.jitter);
         let mut again = Vec::new();

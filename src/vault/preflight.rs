@@ -40,6 +40,11 @@ pub(super) struct Preflight {
 }
 
 impl Preflight {
+    /// The trial failed for the whole handle: it is not made again unless someone asks.
+    pub(super) fn give_up(&mut self) {
+        self.wanted = None;
+    }
+
     /// Whether a trial is under way or waits.
     pub(super) const fn is_under_way(&self) -> bool {
         self.in_flight || self.ticket.is_some()
@@ -50,10 +55,12 @@ impl Handle {
     /// The trial that comes next, if there is any.
     fn next_trial(&self) -> Option<Permission> {
         let (_, detect) = self.preflight.wanted.as_ref()?;
-        if self.gate.outage().is_some() && !self.entries.is_empty() {
+        let failing = self.gate.outage().is_some();
+        // Objects' own reads decide as soon as there are any, and while they find that all is refused.
+        if self.is_answering() || (failing && !self.entries.is_empty()) {
             return None;
         }
-        if !self.proven && self.preflight.refused.is_none() {
+        if failing || (!self.proven && self.preflight.refused.is_none()) {
             return Some(Permission::Read);
         }
         let lists = self.users.is_empty() && *detect != Detect::Get;
@@ -152,27 +159,24 @@ impl Host {
                 let until = now + self.limits.list_retry;
                 let Some(handle) = self.handles.get_mut(&fetch.handle) else { return };
                 handle.preflight.listed = true;
-                if failure.scope() == Scope::Permission {
+                // Where reading is refused too, a role may be on its way, which brings both.
+                if failure.scope() == Scope::Permission && handle.proven {
                     handle.sweeps.bar(Why::Forbidden, until);
                 }
             }
             // No vault answers so to a GET that is in order, whatever the name.
             (Permission::Read, Scope::Source) | (_, Scope::Handle) => {
                 self.outage(fetch, failure, retry_after, now, wakes);
-                if let Some(handle) = self.handles.get_mut(&fetch.handle) {
-                    handle.preflight.wanted = None;
-                }
             }
         }
     }
 
-    /// The trial is over, or is to be made again. Whoever asked hears of the end.
+    /// The trial is over, or is to be made again. Whoever asked hears of it.
     pub(super) fn end_trial(&mut self, id: HandleId, wakes: &mut Wakes) {
         if let Some(handle) = self.handles.get_mut(&id) {
             handle.preflight.in_flight = false;
         }
         self.enqueue_trial(id);
-        let under_way = self.handles.get(&id).is_some_and(|handle| handle.preflight.is_under_way());
-        wakes.connection |= !under_way;
+        wakes.connection = true;
     }
 }

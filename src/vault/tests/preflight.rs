@@ -156,3 +156,80 @@ fn what_no_vault_answers_to_a_read_is_a_failure_of_the_connection() {
     let HealthState::Failing { failure, .. } = world.health().state else { panic!("{:?}", world.health()) };
     assert_eq!(*failure, Failure::RequestRejected);
 }
+
+#[test]
+fn an_odd_answer_to_everybody_is_no_outage_that_comes_and_goes() {
+    let mut world = World::new();
+    world.no_read = Some(Failure::RequestRejected);
+    world.prove(Detect::Auto);
+    world.settle();
+    assert_eq!(world.woken(), [Wake::Outage(connection(0))]);
+    for index in 0..20 {
+        let name = format!("s{index}");
+        world.say(&name, Said::Fails(Failure::RequestRejected));
+        let _ = world.ask(&name, &[want(&name, None)]);
+    }
+    for _ in 0..60 {
+        world.pass(MINUTE);
+        // Whoever reports the connection asks each time, for it is not Ready.
+        world.prove(Detect::Auto);
+    }
+    assert!(!world.woken().contains(&Wake::Outage(connection(0))));
+    assert_eq!(world.tried().len(), 1, "what objects are told decides");
+    assert!(matches!(world.health().state, HealthState::Undecided));
+}
+
+#[test]
+fn a_connection_that_its_last_object_leaves_in_an_outage_is_tried_by_itself() {
+    let mut world = World::new();
+    world.say("db", Said::Version(1));
+    let _ = world.ask("a", &[want("db", None)]);
+    world.settle();
+    world.down = Some((Failure::TokenRequestForbidden, None));
+    world.pass(2 * MINUTE);
+    assert!(matches!(world.health().state, HealthState::Failing { .. }));
+    world.host.forget(&user("a"), &connection(0), world.now);
+    world.prove(Detect::Auto);
+    world.pass(2 * MINUTE);
+    assert_eq!(world.tried(), [Permission::Read], "though it once was proved");
+
+    // Nobody asks any more: whoever reports it hears that it is given up, and may ask again.
+    world.wakes.clear();
+    world.pass(10 * MINUTE);
+    assert!(world.host.is_empty());
+    assert!(world.wakes.contains(&Wake::Connection(connection(0))));
+}
+
+#[test]
+fn a_trial_whose_token_is_rejected_is_not_repeated_for_nobody() {
+    let mut world = World::new();
+    world.prove(Detect::Auto);
+    let mut sent = 0;
+    for _ in 0..40 {
+        let step = world.host.step(world.now);
+        for fetch in step.fetches {
+            sent += 1;
+            world.host.finish(&fetch, Outcome::TokenRejected(Failure::WrongAudience), world.now);
+        }
+        world.now += MINUTE;
+    }
+    assert_eq!(sent, 2, "once more with a new token");
+    assert!(world.host.is_empty());
+}
+
+#[test]
+fn a_role_that_comes_after_the_trials_brings_the_list_too() {
+    let mut world = World::new();
+    world.terms.detect = Detect::List;
+    (world.no_read, world.no_list) = (Some(missing_role()), Some(missing_role()));
+    world.prove(Detect::List);
+    world.settle();
+    (world.no_read, world.no_list) = (None, None);
+    for index in 0..20 {
+        let name = format!("s{index}");
+        world.say(&name, Said::Version(1));
+        let _ = world.ask(&name, &[want(&name, None)]);
+    }
+    world.pass(2 * MINUTE);
+    assert_eq!(world.health().detection.unwrap().mode.as_str(), "List");
+}
