@@ -20,8 +20,7 @@ test: ## every check and test; a fresh machine builds its tools first, once
 	@$(MAKE) --no-print-directory python
 	@echo "make test: all passed"
 
-test-full: test ## make test, then the long tests and the short form of the benchmark
-	cargo test --workspace -- --ignored
+test-full: test ## make test, then the short form of the benchmark
 	@$(MAKE) --no-print-directory bench N=$(or $(N),1000)
 
 bench: ## writes docs/benchmarks.md anew, half an hour; N=1000 is a short form that leaves it alone

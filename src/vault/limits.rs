@@ -46,7 +46,8 @@ impl Default for Limits {
             requests_per_second: 50,
             burst: 100,
             in_flight: 8,
-            retry: (Duration::from_secs(1), Duration::from_secs(60)),
+            // Half of the usual interval at most, so that after an outage all is fresh again within one.
+            retry: (Duration::from_secs(1), Duration::from_secs(30)),
             refused_retry: (Duration::from_secs(30), Duration::from_secs(600)),
             retry_after: Duration::from_secs(300),
             value_life: Duration::from_secs(60),
