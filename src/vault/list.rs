@@ -136,7 +136,7 @@ mod tests {
     fn a_page_is_read_and_an_empty_one_with_a_link_is_not_the_end() {
         let body = r#"{"value":[{"id":"https://prod.vault.azure.net/secrets/Shop-DB","attributes":{"enabled":true,"created":1,"updated":2,"exp":3},"managed":true}],"nextLink":null}"#;
         let page = parse(body.as_bytes(), &vault()).unwrap();
-        assert_eq!((page.items[0].0.folded(), &page.next), ("shop-db", &Next::End));
+        assert_eq!((page.items[0].0.folded().as_str(), &page.next), ("shop-db", &Next::End));
         assert_eq!(page.items[0].1.updated, Timestamp::from_second(2).ok());
         assert!(page.items[0].1.managed && page.items[0].1.enabled);
         let empty = br#"{"value":[],"nextLink":"https://prod.vault.azure.net:443/secrets?$skiptoken=x"}"#;

@@ -26,10 +26,7 @@ pub enum InvalidName {
 /// Key Vault compares names without regard to case, so do `Eq`, `Hash` and `Ord`; what was written is kept for
 /// URLs and messages.
 #[derive(Clone)]
-pub struct SecretName {
-    written: Arc<str>,
-    folded: Arc<str>,
-}
+pub struct SecretName(Arc<str>);
 
 impl SecretName {
     /// Parses a name.
@@ -41,28 +38,30 @@ impl SecretName {
         if name.is_empty() || name.len() > 127 || !name.bytes().all(allowed) {
             return Err(InvalidName::Secret);
         }
-        let written: Arc<str> = name.into();
-        let upper = name.bytes().any(|byte| byte.is_ascii_uppercase());
-        let folded = if upper { name.to_ascii_lowercase().into() } else { Arc::clone(&written) };
-        Ok(Self { written, folded })
+        Ok(Self(name.into()))
     }
 
     /// The name as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.written
+        &self.0
     }
 
     /// The lower-cased name, equal for all spellings of one secret.
     #[must_use]
-    pub fn folded(&self) -> &str {
-        &self.folded
+    pub fn folded(&self) -> String {
+        self.0.to_ascii_lowercase()
+    }
+
+    /// The same, without room for it: names are compared far more often than they are made.
+    fn folding(&self) -> impl Iterator<Item = u8> {
+        self.0.bytes().map(|byte| byte.to_ascii_lowercase())
     }
 }
 
 impl PartialEq for SecretName {
     fn eq(&self, other: &Self) -> bool {
-        self.folded == other.folded
+        self.0.eq_ignore_ascii_case(&other.0)
     }
 }
 
@@ -70,7 +69,8 @@ impl Eq for SecretName {}
 
 impl Hash for SecretName {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.folded.hash(state);
+        // No byte of a name is zero: it ends one.
+        self.folding().chain([0]).for_each(|byte| state.write_u8(byte));
     }
 }
 
@@ -82,19 +82,19 @@ impl PartialOrd for SecretName {
 
 impl Ord for SecretName {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.folded.cmp(&other.folded)
+        self.folding().cmp(other.folding())
     }
 }
 
 impl fmt::Debug for SecretName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.written, f)
+        fmt::Debug::fmt(&self.0, f)
     }
 }
 
 impl fmt::Display for SecretName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.written)
+        f.write_str(&self.0)
     }
 }
 
@@ -135,6 +135,8 @@ impl fmt::Display for SecretVersion {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{BuildHasher as _, RandomState};
+
     use proptest::prelude::*;
 
     use super::*;
@@ -154,6 +156,9 @@ mod tests {
         let (upper, lower) = (SecretName::parse("Shop-DB").unwrap(), SecretName::parse("shop-db").unwrap());
         assert_eq!(upper, lower);
         assert_eq!(upper.cmp(&lower), std::cmp::Ordering::Equal);
+        let state = RandomState::new();
+        let hash = |name: &SecretName| state.hash_one(name);
+        assert_eq!(hash(&upper), hash(&lower));
         assert_eq!(upper.to_string(), "Shop-DB");
     }
 
