@@ -11,6 +11,8 @@ use crate::api::{GROUP, VERSION};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::sync::LazyLock;
 
 /// What is known of the target in this round.
 #[derive(Clone, Debug, PartialEq)]
@@ -144,39 +146,56 @@ fn names(fields: Option<&serde_json::Value>) -> impl Iterator<Item = String> {
 /// What we saw right after our own last write or check: any later difference is somebody else's doing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verified {
-    /// The Secret's uid.
-    pub uid: String,
+    /// The hash of the Secret's uid.
+    uid: u64,
     /// Its resourceVersion then.
     pub resource_version: String,
-    /// The managers of each key then, in the order of the keys; a list, for one is kept for each object.
-    keys: Box<[(String, Box<[String]>)]>,
-    /// When each manager had last moved anything then, in the order of the managers.
-    moved_at: Box<[(String, Timestamp)]>,
-}
-
-impl From<&Observed> for Verified {
-    fn from(observed: &Observed) -> Self {
-        let keys = observed.keys.iter();
-        let moved_at = observed.moved_at.iter();
-        Self {
-            uid: observed.uid.clone(),
-            resource_version: observed.resource_version.clone(),
-            keys: keys.map(|(key, managers)| (key.clone(), managers.iter().cloned().collect())).collect(),
-            moved_at: moved_at.map(|(manager, at)| (manager.clone(), *at)).collect(),
-        }
-    }
+    /// The hashes of each key and of its managers then, in the order of the first; names would cost ten times as much,
+    /// and one of these is kept for each object.
+    keys: Box<[(u64, u64)]>,
+    /// When our manager had last moved anything then.
+    ours: Option<Timestamp>,
+    /// The hash of when each other manager had.
+    others: u64,
 }
 
 impl Verified {
-    /// Whether the key had these managers then.
-    fn agrees(&self, key: &str, managers: Option<&BTreeSet<String>>) -> bool {
-        let at = self.keys.binary_search_by(|(known, _)| known.as_str().cmp(key)).ok();
-        let then = at.and_then(|at| self.keys.get(at)).map(|(_, managers)| managers);
-        match (then, managers) {
-            (Some(then), Some(now)) => then.iter().eq(now),
-            (then, now) => then.is_none() && now.is_none(),
+    /// What is remembered of `observed` by the object whose field manager is `manager`.
+    #[must_use]
+    pub fn of(observed: &Observed, manager: &str) -> Self {
+        let mut keys: Box<[_]> =
+            observed.keys.iter().map(|(key, managers)| (hash(key.as_str()), hash(managers))).collect();
+        keys.sort_unstable();
+        Self {
+            uid: hash(observed.uid.as_str()),
+            resource_version: observed.resource_version.clone(),
+            keys,
+            ours: observed.moved_at.get(manager).copied(),
+            others: hash(&moved_by_others(observed, manager)),
         }
     }
+
+    /// Whether this speaks of the Secret of this uid, not of another of the same name.
+    #[must_use]
+    pub fn is_of(&self, uid: &str) -> bool {
+        self.uid == hash(uid)
+    }
+
+    /// Whether the key had these managers then.
+    fn agrees(&self, key: &str, managers: Option<&BTreeSet<String>>) -> bool {
+        let at = self.keys.binary_search_by_key(&hash(key), |(known, _)| *known).ok();
+        at.and_then(|at| self.keys.get(at)).map(|(_, then)| *then) == managers.map(hash)
+    }
+}
+
+/// A hash by a key that only this process has: nobody can choose names so that two differ and their hashes do not.
+fn hash<T: Hash + ?Sized>(of: &T) -> u64 {
+    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    KEY.hash_one(of)
+}
+
+fn moved_by_others<'a>(observed: &'a Observed, manager: &str) -> Vec<(&'a String, &'a Timestamp)> {
+    observed.moved_at.iter().filter(|(name, _)| *name != manager).collect()
 }
 
 /// Whether the Secret was moved under our own manager's name since we verified it: by another operator, as an old
@@ -184,13 +203,10 @@ impl Verified {
 /// do not show that. Times have whole seconds, so where nobody else's moved it was under our name too.
 #[must_use]
 pub(super) fn overtaken(observed: &Observed, verified: Option<&Verified>, manager: &str) -> bool {
-    let Some(verified) = verified.filter(|verified| verified.uid == observed.uid) else { return false };
-    let then = || verified.moved_at.iter().map(|(name, at)| (name, at));
-    let ours = then().find(|(name, _)| *name == manager).map(|(_, at)| at);
-    let not_ours = |(name, _): &(&String, &Timestamp)| *name != manager;
+    let Some(verified) = verified.filter(|verified| verified.is_of(&observed.uid)) else { return false };
     observed.resource_version != verified.resource_version
-        && (observed.moved_at.get(manager) != ours
-            || observed.moved_at.iter().filter(not_ours).eq(then().filter(not_ours)))
+        && (observed.moved_at.get(manager) != verified.ours.as_ref()
+            || hash(&moved_by_others(observed, manager)) == verified.others)
 }
 
 /// The keys among `keys` that somebody else changed or removed.
@@ -209,7 +225,7 @@ pub fn drifted(
     if observed.resource_version == written_version {
         return BTreeSet::new();
     }
-    let verified = verified.filter(|verified| verified.uid == observed.uid);
+    let verified = verified.filter(|verified| verified.is_of(&observed.uid));
     keys.iter()
         .filter(|key| {
             let managers = observed.keys.get(*key);

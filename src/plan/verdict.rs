@@ -2,7 +2,8 @@
 
 use super::render::{Rendered, render};
 use super::{
-    Input, Problem, Seen, Vault, Verified, answers, outage, remembered, renders_all, reply, status, write,
+    Input, Problem, Seen, Vault, Verified, answers, manager_of, outage, remembered, renders_all, reply,
+    status, write,
 };
 use crate::api::{Reason, VaultSecretSyncStatus};
 use jiff::Timestamp;
@@ -146,9 +147,10 @@ pub(super) fn settled(input: &Input<'_>) -> Verdict {
         _ => Outcome::Unchanged,
     };
     let status = status::settled(input, &rendered, stale(input));
+    let verified = |observed| Verified::of(observed, &manager_of(input.object));
     let verified = match input.seen {
-        Seen::Written(written) => Some(Verified::from(&written.after)),
-        Seen::Ours(observed) => write::drift(input).is_empty().then(|| Verified::from(observed)),
+        Seen::Written(written) => Some(verified(&written.after)),
+        Seen::Ours(observed) => write::drift(input).is_empty().then(|| verified(observed)),
         _ => None,
     };
     Verdict { verified, ..conclude(input, status, false, outcome) }

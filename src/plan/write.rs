@@ -205,7 +205,7 @@ fn bare_change(input: &Input<'_>) -> Change {
     let target = remembered(input).cloned().unwrap_or_default();
     let resource_version = input
         .verified
-        .filter(|verified| verified.uid == target.uid)
+        .filter(|verified| verified.is_of(&target.uid))
         .map_or(target.resource_version, |verified| verified.resource_version.clone());
     Change {
         uid: target.uid,
