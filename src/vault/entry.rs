@@ -33,7 +33,8 @@ const SETTLED_AFTER: Duration = Duration::from_secs(4);
 #[expect(clippy::struct_excessive_bools, reason = "five facts that do not depend on one another")]
 struct Subscription {
     interval: Duration,
-    known: Option<Attributes>,
+    /// Mostly what the entry has, and then the same.
+    known: Option<Arc<Attributes>>,
     /// What is known was read so shortly after it changed that it may have changed again.
     settling: bool,
     value: bool,
@@ -71,7 +72,7 @@ pub(super) enum Sighted {
 #[derive(Debug)]
 pub(super) struct Entry {
     subscriptions: ByUser<Subscription>,
-    attributes: Option<Attributes>,
+    attributes: Option<Arc<Attributes>>,
     failure: Option<Arc<Failure>>,
     reading: Option<Arc<Reading>>,
     pub(super) first_asked: Instant,
@@ -120,9 +121,10 @@ impl Entry {
         if !known_user {
             self.subscriptions.insert(user.clone(), Subscription::new(want.interval));
         }
+        let known = want.known.as_ref().map(|known| self.shared(known));
         let Some(subscription) = self.subscriptions.get_mut(user) else { return Answer::Pending };
         subscription.interval = want.interval;
-        subscription.known.clone_from(&want.known);
+        subscription.known = known;
         subscription.settling = want.settling;
         subscription.value = want.value;
         let old = self.confirmed.is_none_or(|at| now > at + RECENT);
@@ -133,7 +135,7 @@ impl Entry {
             if judged_before || !old { Answer::Failed(Arc::clone(failure)) } else { Answer::Pending }
         } else {
             match &self.reading {
-                _ if !subscription.needs(self.attributes.as_ref()) => Answer::Unchanged,
+                _ if !subscription.needs(self.attributes.as_deref()) => Answer::Unchanged,
                 Some(reading) => Answer::Read(Arc::clone(reading)),
                 None => Answer::Pending,
             }
@@ -260,7 +262,7 @@ impl Entry {
     /// A GET that began at `begun` brought a value. Returns who is to be woken.
     pub(super) fn read(&mut self, reading: Reading, begun: Instant, now: Instant) -> Vec<User> {
         let recovered = self.failure.take().is_some();
-        let moved = self.attributes.as_ref() != Some(&reading.attributes);
+        let moved = self.attributes.as_deref() != Some(&reading.attributes);
         let same_later = !moved && self.read_at.is_some_and(|before| begun >= before + SETTLED_AFTER);
         self.settling = reading.settling && !same_later;
         self.watch.read(begun, moved);
@@ -277,7 +279,9 @@ impl Entry {
                 wakes.push(user.clone());
             }
         }
-        self.attributes = Some(reading.attributes.clone());
+        if moved {
+            self.attributes = Some(Arc::new(reading.attributes.clone()));
+        }
         self.reading = Some(Arc::new(Reading { settling: self.settling, ..reading }));
         self.confirm(begun, now);
         self.drop_unheld();
@@ -316,7 +320,7 @@ impl Entry {
         }
         self.failure = None;
         for subscription in self.subscriptions.values_mut() {
-            subscription.waiting |= subscription.needs(self.attributes.as_ref());
+            subscription.waiting |= subscription.needs(self.attributes.as_deref());
         }
         self.subscriptions.users().cloned().collect()
     }
@@ -327,6 +331,11 @@ impl Entry {
         for subscription in self.subscriptions.values_mut() {
             subscription.holds = false;
         }
+    }
+
+    fn shared(&self, known: &Attributes) -> Arc<Attributes> {
+        let same = self.attributes.as_ref().filter(|read| ***read == *known);
+        same.map_or_else(|| Arc::new(known.clone()), Arc::clone)
     }
 
     fn confirm(&mut self, begun: Instant, now: Instant) {
@@ -357,7 +366,7 @@ impl Subscription {
 
     /// Whether the user cannot go on with what it knows, if the vault has `seen`.
     fn needs(&self, seen: Option<&Attributes>) -> bool {
-        self.value || self.known.is_none() || seen.is_some_and(|seen| self.known.as_ref() != Some(seen))
+        self.value || self.known.is_none() || seen.is_some_and(|seen| self.known.as_deref() != Some(seen))
     }
 
     /// Whether a GET begun at `begun` is late enough for this user.
