@@ -59,7 +59,7 @@ impl Watch {
             .reflect(object_writer)
             .try_filter_map({
                 let mut news = News::default();
-                move |event| future::ready(Ok(news.of(event)))
+                move |event| future::ready(Ok(news.of(event).map(bare)))
             });
         let of_vaults = Arc::clone(&context);
         let vaults = stream::<KeyVault>(&self.client, self.scope.as_deref())
@@ -154,6 +154,14 @@ pub(super) fn pruned(mut object: VaultSecretSync) -> VaultSecretSync {
             target.keys.shrink_to_fit();
         }
     }
+    object
+}
+
+/// The controller takes the name of what it is shown, and keeps it twice for as long as the object lives: with uid and
+/// resourceVersion, of which it makes no use, if it has them.
+fn bare(mut object: VaultSecretSync) -> VaultSecretSync {
+    object.metadata.uid = None;
+    object.metadata.resource_version = None;
     object
 }
 
