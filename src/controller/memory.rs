@@ -1,27 +1,27 @@
 //! What this process remembers of an object between two rounds; all of it can be lost at any time.
 
 use super::index::Key;
-use crate::api::VaultSecretSync;
+use crate::api::{VaultSecretSync, fnv1a};
 use crate::plan::Verified;
 use crate::vault::Attributes;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The memory of one object.
+/// The memory of one object. What few objects have is boxed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Memory {
-    /// Whose memory it is: an object of the same name with another uid starts anew.
-    pub(super) uid: String,
+    /// The hash of the uid whose memory it is: an object of the same name with another uid starts anew.
+    uid: u64,
     /// The target as we last left it, or found it in order.
     pub(super) verified: Option<Verified>,
     /// Our last write of status, until the watch has caught up: the resourceVersion it replaced, and its result.
-    pub(super) written: Option<(String, Arc<VaultSecretSync>)>,
+    pub(super) written: Option<Box<(String, Arc<VaultSecretSync>)>>,
     /// The request for a sync that the plane was told of.
     pub(super) refreshed: Option<String>,
     /// What the last round left open.
-    pub(super) unfinished: Option<Unfinished>,
+    pub(super) unfinished: Option<Box<Unfinished>>,
     /// The last round ended blocked.
-    pub(super) blocked: Option<Blocked>,
+    pub(super) blocked: Option<Box<Blocked>>,
     /// Failures in a row.
     pub(super) failures: u32,
 }
@@ -65,11 +65,12 @@ struct Inner {
 impl Memories {
     /// The memory of an object; a fresh one where it is of another uid.
     pub(super) fn of(&self, key: &Key, uid: &str) -> Memory {
+        let uid = fnv1a(uid.as_bytes());
         let mut inner = self.lock();
         inner.rounds.insert(key.clone(), None);
         let known =
             inner.objects.get(key).filter(|memory| memory.uid == uid).map(|memory| (**memory).clone());
-        known.unwrap_or_else(|| Memory { uid: uid.to_owned(), ..Memory::default() })
+        known.unwrap_or_else(|| Memory { uid, ..Memory::default() })
     }
 
     /// Keeps the memory of an object; its round is over.
@@ -128,12 +129,12 @@ impl Memories {
 impl Memory {
     /// What the watch shows is what we wrote, or newer.
     fn caught_up(&mut self, version: &str) {
-        self.written.take_if(|(replaced, _)| replaced != version);
+        self.written.take_if(|written| written.0 != version);
     }
 
     /// The newer of what the watch shows and what we last wrote.
     pub(super) fn newest(&mut self, shown: &Arc<VaultSecretSync>) -> Arc<VaultSecretSync> {
-        match &self.written {
+        match self.written.as_deref() {
             Some((replaced, ours)) if shown.metadata.resource_version.as_ref() == Some(replaced) => {
                 Arc::clone(ours)
             }
@@ -154,7 +155,7 @@ mod tests {
     fn written(replaced: &str) -> Memory {
         let spec: VaultSecretSyncSpec = serde_json::from_value(json!({"data": []})).unwrap();
         let ours = Arc::new(VaultSecretSync::new("shop", spec));
-        Memory { written: Some((replaced.to_owned(), ours)), ..Memory::default() }
+        Memory { uid: fnv1a(b""), written: Some(Box::new((replaced.to_owned(), ours))), ..Memory::default() }
     }
 
     #[test]

@@ -150,18 +150,20 @@ async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory)
                     context.plane.release(&user);
                 }
                 memory.blocked = match &asked {
-                    Some((wants, reply)) if verdict.blocked => Some(Blocked {
+                    Some((wants, reply)) if verdict.blocked => Some(Box::new(Blocked {
                         generation: object.metadata.generation,
                         judged: plan::judged(wants, &reply.answers),
-                    }),
+                    })),
                     _ if verdict.is_final() => None,
                     _ => blocked,
                 };
-                memory.unfinished = verdict.unfinished.then(|| Unfinished {
-                    generation: object.metadata.generation,
-                    demanded,
-                    looked: seen != Seen::Remembered,
-                    rechecked,
+                memory.unfinished = verdict.unfinished.then(|| {
+                    Box::new(Unfinished {
+                        generation: object.metadata.generation,
+                        demanded,
+                        looked: seen != Seen::Remembered,
+                        rechecked,
+                    })
                 });
                 return Ok(verdict);
             }

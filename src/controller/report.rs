@@ -37,7 +37,7 @@ pub(super) async fn report(
     if let Some(status) = &verdict.status {
         let written = context.server.write_status(object.as_ref(), object.status.as_ref(), status).await?;
         let replaced = object.metadata.resource_version.clone().unwrap_or_default();
-        memory.written = Some((replaced, Arc::new(super::watch::pruned(written))));
+        memory.written = Some(Box::new((replaced, Arc::new(super::watch::pruned(written)))));
     }
     let notice = notice(object.status.as_ref(), verdict, object.target_name());
     log(&key, verdict, notice.as_ref());
