@@ -7,20 +7,20 @@ use crate::api::{READY, VaultKind, VaultSecretSync, condition};
 use jiff::Timestamp;
 use kube::runtime::watcher::Event;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What Ready says where a Secret of the target's name is in the way: it is looked at, for it may go.
 const REFUSED: [&str; 4] = ["TargetNotOwned", "TargetConflict", "TypeMismatch", "TargetImmutable"];
 
-/// Namespace and name of an object.
-pub(super) type Key = (String, String);
+/// Namespace and name of an object. Shared: whatever is kept for each object is kept under these.
+pub(super) type Key = (Arc<str>, Arc<str>);
 
 /// Names a connection: the namespace of a `KeyVault`, none for a `ClusterKeyVault`, and the name.
-type VaultKey = (Option<String>, String);
+type VaultKey = (Option<Arc<str>>, Arc<str>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
-    target: String,
+    target: Arc<str>,
     vault: VaultKey,
     created: Timestamp,
     /// Whether it wrote its target: timestamps are of whole seconds, and the mark on the Secret does not change hands.
@@ -30,7 +30,7 @@ struct Entry {
 }
 
 /// A claim on a target; the least is the best: when it was created, whether it did not write it yet, its name.
-type Claim = (Timestamp, bool, String);
+type Claim = (Timestamp, bool, Arc<str>);
 
 /// The index; shared by the watch, which feeds it, and everyone who asks.
 #[derive(Debug, Default)]
@@ -73,7 +73,7 @@ impl Index {
             }
             Event::InitDone => {
                 let shown = inner.relists.remove(&scope).unwrap_or_default();
-                let within = |key: &&Key| scope.as_ref().is_none_or(|namespace| *namespace == key.0);
+                let within = |key: &&Key| scope.as_ref().is_none_or(|namespace| **namespace == *key.0);
                 let gone: Vec<Key> = inner
                     .objects
                     .keys()
@@ -94,20 +94,20 @@ impl Index {
     /// The object with a better claim to this object's target.
     pub(super) fn rival(&self, object: &VaultSecretSync) -> Option<String> {
         let (namespace, name) = key_of(object);
-        let target = (namespace, object.target_name().to_owned());
+        let target = (namespace, object.target_name().into());
         let inner = self.lock();
         let (_, _, best) = inner.claims.get(&target)?.first()?;
-        (*best != name).then(|| best.clone())
+        (*best != name).then(|| best.to_string())
     }
 
     /// The objects that use a `KeyVault` of a namespace.
     pub(super) fn users(&self, namespace: &str, vault: &str) -> Vec<Key> {
-        self.users_of(&(Some(namespace.to_owned()), vault.to_owned()))
+        self.users_of(&(Some(namespace.into()), vault.into()))
     }
 
     /// The objects that use a `ClusterKeyVault`.
     pub(super) fn cluster_users(&self, vault: &str) -> Vec<Key> {
-        self.users_of(&(None, vault.to_owned()))
+        self.users_of(&(None, vault.into()))
     }
 
     fn users_of(&self, vault: &VaultKey) -> Vec<Key> {
@@ -117,24 +117,24 @@ impl Index {
     /// The objects that use any `ClusterKeyVault`; of one namespace, or of all.
     pub(super) fn all_cluster_users(&self, namespace: Option<&str>) -> Vec<Key> {
         let inner = self.lock();
-        let shared = inner.users.range((None, String::new())..).take_while(|((own, _), _)| own.is_none());
+        let shared = inner.users.range((None, "".into())..).take_while(|((own, _), _)| own.is_none());
         let users = shared.flat_map(|(_, users)| users);
-        users.filter(|user| namespace.is_none_or(|namespace| user.0 == namespace)).cloned().collect()
+        users.filter(|user| namespace.is_none_or(|namespace| *user.0 == *namespace)).cloned().collect()
     }
 
     /// Whether any object uses a `ClusterKeyVault`.
     pub(super) fn is_used(&self, vault: &str) -> bool {
-        self.lock().users.contains_key(&(None, vault.to_owned()))
+        self.lock().users.contains_key(&(None, vault.into()))
     }
 
     /// The namespaces with objects that use a `ClusterKeyVault`, in order.
     pub(super) fn namespaces_of(&self, vault: &str) -> Vec<String> {
         let inner = self.lock();
-        let users = inner.users.get(&(None, vault.to_owned()));
+        let users = inner.users.get(&(None, vault.into()));
         let mut namespaces: Vec<String> = Vec::new();
         for (namespace, _) in users.into_iter().flatten() {
-            if namespaces.last() != Some(namespace) {
-                namespaces.push(namespace.clone());
+            if namespaces.last().is_none_or(|last| **last != **namespace) {
+                namespaces.push(namespace.to_string());
             }
         }
         namespaces
@@ -143,9 +143,9 @@ impl Index {
     /// The names of the `KeyVault`s of a namespace that objects use, whether they exist or not.
     pub(super) fn vaults_in_use(&self, namespace: &str) -> Vec<String> {
         let inner = self.lock();
-        let from = (Some(namespace.to_owned()), String::new());
+        let from = (Some(namespace.into()), "".into());
         let own = inner.users.range(from..).take_while(|((own, _), _)| own.as_deref() == Some(namespace));
-        own.map(|((_, name), _)| name.clone()).collect()
+        own.map(|((_, name), _)| name.to_string()).collect()
     }
 
     /// How many objects have a target to look at.
@@ -167,6 +167,12 @@ impl Index {
         self.lock().objects.contains_key(key)
     }
 
+    /// The key of an object, as it is kept here if the watch has shown it: what others keep for it shares the names.
+    pub(super) fn shared_key_of(&self, object: &VaultSecretSync) -> Key {
+        let key = key_of(object);
+        self.lock().objects.get_key_value(&key).map_or(key, |(known, _)| known.clone())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing under this lock can panic half-way through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -175,9 +181,11 @@ impl Index {
 
 impl Inner {
     fn apply(&mut self, key: Key, object: &VaultSecretSync, change: &mut Change) {
+        let key = self.shared(key);
+        let target = object.target_name();
         let entry = Entry {
-            target: object.target_name().to_owned(),
-            vault: vault_of(&key, object),
+            target: if *target == *key.1 { Arc::clone(&key.1) } else { target.into() },
+            vault: self.shared_vault(vault_of(&key, object)),
             created: object.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             wrote: wrote_target(object),
             probed: has_target(object),
@@ -202,9 +210,24 @@ impl Inner {
         self.objects.insert(key, entry);
     }
 
+    /// The same key, sharing its names with what is known: there are many objects to a namespace.
+    fn shared(&self, key: Key) -> Key {
+        if let Some((known, _)) = self.objects.get_key_value(&key) {
+            return known.clone();
+        }
+        let (namespace, name) = key;
+        let first_there = self.objects.range((Arc::clone(&namespace), "".into())..).next();
+        let known = first_there.map(|((known, _), _)| known).filter(|known| **known == namespace);
+        (known.map_or(namespace, Arc::clone), name)
+    }
+
+    fn shared_vault(&self, vault: VaultKey) -> VaultKey {
+        self.users.get_key_value(&vault).map_or(vault, |(known, _)| known.clone())
+    }
+
     fn remove(&mut self, key: &Key, change: &mut Change) {
         let Some(entry) = self.unlink(key) else { return };
-        let target = (key.0.clone(), entry.target);
+        let target = (Arc::clone(&key.0), entry.target);
         let losers = self.claims.get(&target).into_iter().flatten();
         change.wake.extend(losers.map(|(_, _, name)| (key.0.clone(), name.clone())));
         change.gone.push(key.clone());
@@ -225,8 +248,8 @@ impl Inner {
 }
 
 impl Entry {
-    fn claim(&self, name: &str) -> Claim {
-        (self.created, !self.wrote, name.to_owned())
+    fn claim(&self, name: &Arc<str>) -> Claim {
+        (self.created, !self.wrote, Arc::clone(name))
     }
 }
 
@@ -247,10 +270,10 @@ fn unlink_claim(claims: &mut HashMap<Key, Vec<Claim>>, target: &Key, claim: &Cla
 fn vault_of(key: &Key, object: &VaultSecretSync) -> VaultKey {
     let vault = &object.spec.vault_ref;
     let namespace = match vault.kind {
-        VaultKind::KeyVault => Some(key.0.clone()),
+        VaultKind::KeyVault => Some(Arc::clone(&key.0)),
         VaultKind::ClusterKeyVault => None,
     };
-    (namespace, vault.name.clone())
+    (namespace, vault.name.as_str().into())
 }
 
 fn has_target(object: &VaultSecretSync) -> bool {
@@ -262,116 +285,10 @@ fn has_target(object: &VaultSecretSync) -> bool {
 
 /// Namespace and name of an object.
 pub(super) fn key_of(object: &VaultSecretSync) -> Key {
-    (object.metadata.namespace.clone().unwrap_or_default(), object.metadata.name.clone().unwrap_or_default())
+    let metadata = &object.metadata;
+    let shared = |name: &Option<String>| Arc::from(name.as_deref().unwrap_or_default());
+    (shared(&metadata.namespace), shared(&metadata.name))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::{Target, TargetStatus, VaultRef, VaultSecretSyncSpec};
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
-    fn object(name: &str, target: &str, created: i64) -> VaultSecretSync {
-        let spec = VaultSecretSyncSpec {
-            vault_ref: VaultRef::default(),
-            refresh_interval: "5m".to_owned(),
-            suspend: false,
-            data: Vec::new(),
-            data_from: Vec::new(),
-            target: Target { name: Some(target.to_owned()), ..Target::default() },
-        };
-        let mut object = VaultSecretSync::new(name, spec);
-        object.metadata.namespace = Some("shop".to_owned());
-        object.metadata.creation_timestamp = Timestamp::from_second(created).ok().map(Time);
-        object
-    }
-
-    fn key(name: &str) -> Key {
-        ("shop".to_owned(), name.to_owned())
-    }
-
-    #[test]
-    fn the_older_object_has_the_target_and_the_other_wakes_when_it_goes() {
-        let index = Index::default();
-        let (older, younger) = (object("b", "shop", 1), object("a", "shop", 2));
-        index.observe(None, &Event::Apply(younger.clone()));
-        assert_eq!(index.rival(&younger), None);
-        index.observe(None, &Event::Apply(older.clone()));
-        assert_eq!((index.rival(&younger).as_deref(), index.rival(&older)), (Some("b"), None));
-        let change = index.observe(None, &Event::Delete(older));
-        assert_eq!((change.wake, change.gone), (vec![key("a")], vec![key("b")]));
-        assert_eq!(index.rival(&younger), None);
-    }
-
-    #[test]
-    fn of_two_objects_of_the_same_second_the_one_that_wrote_the_target_has_it() {
-        let index = Index::default();
-        let (lesser, mut greater) = (object("a", "shop", 1), object("b", "shop", 1));
-        index.observe(None, &Event::Apply(greater.clone()));
-        let target = TargetStatus { name: "shop".to_owned(), ..TargetStatus::default() };
-        greater.status =
-            Some(crate::api::VaultSecretSyncStatus { target: Some(target), ..Default::default() });
-        index.observe(None, &Event::Apply(lesser.clone()));
-        assert_eq!(index.rival(&lesser), None, "neither wrote it yet");
-        let change = index.observe(None, &Event::Apply(greater.clone()));
-        assert_eq!((index.rival(&lesser).as_deref(), index.rival(&greater)), (Some("b"), None));
-        assert_eq!(change.wake, [key("b"), key("a")]);
-    }
-
-    #[test]
-    fn an_object_that_went_while_the_watch_was_away_is_gone_after_the_relist() {
-        let index = Index::default();
-        for name in ["a", "b"] {
-            index.observe(None, &Event::Apply(object(name, name, 1)));
-        }
-        index.observe(None, &Event::Init);
-        index.observe(None, &Event::InitApply(object("b", "b", 1)));
-        assert_eq!(index.observe(None, &Event::InitDone).gone, [key("a")]);
-        assert_eq!(index.users("shop", "default"), [key("b")]);
-    }
-
-    #[test]
-    fn the_users_of_a_shared_connection_are_found_over_all_namespaces() {
-        let index = Index::default();
-        for (namespace, name, kind, vault) in [
-            ("shop", "a", VaultKind::ClusterKeyVault, "prod"),
-            ("shop", "b", VaultKind::ClusterKeyVault, "prod"),
-            ("shop", "c", VaultKind::KeyVault, "prod"),
-            ("shop", "d", VaultKind::KeyVault, "test"),
-            ("billing", "a", VaultKind::ClusterKeyVault, "test"),
-            ("billing", "b", VaultKind::ClusterKeyVault, "prod"),
-        ] {
-            let mut object = object(name, name, 1);
-            object.metadata.namespace = Some(namespace.to_owned());
-            object.spec.vault_ref = VaultRef { kind, name: vault.to_owned() };
-            index.observe(None, &Event::Apply(object));
-        }
-        let billing = |name: &str| ("billing".to_owned(), name.to_owned());
-        assert_eq!(index.cluster_users("prod"), [billing("b"), key("a"), key("b")]);
-        assert_eq!(index.users("shop", "prod"), [key("c")]);
-        assert_eq!(index.namespaces_of("prod"), ["billing", "shop"]);
-        assert_eq!(index.vaults_in_use("shop"), ["prod", "test"]);
-        assert!(index.vaults_in_use("billing").is_empty());
-        assert_eq!(index.all_cluster_users(Some("billing")), [billing("b"), billing("a")]);
-        assert_eq!(index.all_cluster_users(None).len(), 4);
-    }
-
-    #[test]
-    fn probes_go_round() {
-        let index = Index::default();
-        for name in ["a", "b", "c"] {
-            let mut object = object(name, name, 1);
-            if name != "b" {
-                object.status = Some(crate::api::VaultSecretSyncStatus {
-                    target: Some(TargetStatus::default()),
-                    ..Default::default()
-                });
-            }
-            index.observe(None, &Event::Apply(object));
-        }
-        assert_eq!(index.next_probed(None), Some(key("a")));
-        assert_eq!(index.next_probed(Some(&key("a"))), Some(key("c")));
-        assert_eq!(index.next_probed(Some(&key("c"))), Some(key("a")));
-        assert_eq!(index.probed(), 2);
-    }
-}
+mod tests;

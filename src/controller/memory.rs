@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn what_we_wrote_is_kept_until_the_watch_shows_it_be_that_during_the_round_or_after() {
-        let key = ("shop".to_owned(), "shop".to_owned());
+        let key: Key = ("shop".into(), "shop".into());
         let memories = Memories::default();
         let kept = || memories.of(&key, "").written.is_some();
         memories.of(&key, "");

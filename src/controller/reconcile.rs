@@ -26,7 +26,7 @@ const STALE_PER_SECOND: usize = 20;
 
 /// Reconciles one object.
 pub(super) async fn reconcile(shown: Arc<VaultSecretSync>, context: Arc<Context>) -> Result<Action, Error> {
-    let key = key_of(&shown);
+    let key = context.index.shared_key_of(&shown);
     let mut memory = context.memories.of(&key, shown.metadata.uid.as_deref().unwrap_or_default());
     let object = memory.newest(&shown);
     let timer = context.metrics.start();
@@ -76,8 +76,8 @@ pub(super) fn after_error(object: Arc<VaultSecretSync>, error: &Error, context: 
 }
 
 async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory) -> Result<Verdict, Error> {
-    let key = key_of(object);
-    let user = user_of(object);
+    let key = context.index.shared_key_of(object);
+    let user = User { namespace: Arc::clone(&key.0), name: Arc::clone(&key.1) };
     let sources = plan::sources(&object.spec);
     let place = sources.as_ref().map_or(Place::Unknown, |sources| place(context, object, sources));
     let rival = context.index.rival(object);
@@ -97,7 +97,7 @@ async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory)
     for _ in 0..MOST_STEPS {
         let asked = match (&place, &sources) {
             (Place::Usable(usable), Ok(sources)) if !idle => {
-                Some(ask(context, object, usable, sources, judged, &demanded))
+                Some(ask(context, &user, object, usable, sources, judged, &demanded))
             }
             _ => {
                 // What is not read any more is not polled any more.
@@ -172,13 +172,9 @@ async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory)
     Err(Error::Unsettled)
 }
 
-fn user_of(object: &VaultSecretSync) -> User {
-    let (namespace, name) = key_of(object);
-    User { namespace: namespace.into(), name: name.into() }
-}
-
 fn ask(
     context: &Context,
+    user: &User,
     object: &VaultSecretSync,
     usable: &Usable,
     sources: &[UsedSource],
@@ -189,7 +185,7 @@ fn ask(
     let connection = &usable.connection;
     let interval = plan::interval(object, &usable.min_refresh_interval, floor);
     let wants = plan::wants(object, connection.url.as_str(), sources, interval, judged, demanded);
-    let mut reply = context.plane.ask(&user_of(object), connection, usable.terms, &wants);
+    let mut reply = context.plane.ask(user, connection, usable.terms, &wants);
     // A restart forgets for how long the vault has been silent; the KeyVault's condition does not.
     if matches!(reply.health.state, HealthState::Failing { .. }) {
         // Who needs no confirmation, as of a pinned version that was read, needs none after a restart either.

@@ -51,11 +51,11 @@ pub(super) async fn report(
 /// A round that the API server failed.
 pub(super) fn failed(context: &Context, key: &Key, error: &Error) {
     context.metrics.failed(error.reason());
-    tracing::warn!(namespace = key.0, name = key.1, reason = error.reason(), "{error}");
+    tracing::warn!(namespace = &*key.0, name = &*key.1, reason = error.reason(), "{error}");
 }
 
 fn log(key: &Key, verdict: &Verdict, notice: Option<&Notice>) {
-    let (namespace, name) = key;
+    let (namespace, name) = (&*key.0, &*key.1);
     let reason = verdict.reason.map_or("", Reason::as_str);
     let outcome = verdict.outcome.as_str();
     match notice {

@@ -13,7 +13,7 @@ pub(super) async fn deliver(context: Arc<Context>, mut wakes: Wakes) {
     while let Some(wake) = wakes.recv().await {
         match wake {
             Wake::User(user) => {
-                context.triggers.object(&(user.namespace.to_string(), user.name.to_string()));
+                context.triggers.object(&(user.namespace, user.name));
             }
             Wake::Outage(failing) => wake_connection(&context, &failing, true),
             Wake::Connection(changed) => wake_connection(&context, &changed, false),
@@ -50,7 +50,7 @@ fn wake_connection(context: &Context, changed: &Connection, objects: bool) {
             continue;
         }
         for object in context.index.cluster_users(&name) {
-            if namespaces.binary_search(&object.0).is_ok() {
+            if namespaces.binary_search_by(|namespace| (**namespace).cmp(&*object.0)).is_ok() {
                 context.triggers.object(&object);
             }
         }

@@ -208,7 +208,7 @@ fn observe(context: &Context, scope: Option<&str>, event: &Event<VaultSecretSync
     }
     let change = context.index.observe(scope, event);
     for key in change.gone {
-        let (namespace, name) = (key.0.as_str().into(), key.1.as_str().into());
+        let (namespace, name) = key.clone();
         context.plane.forget(&crate::vault::User { namespace, name });
         context.memories.forget(&key);
         context.metrics.forget(&key);

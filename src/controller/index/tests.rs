@@ -1,0 +1,117 @@
+use super::*;
+use crate::api::{Target, TargetStatus, VaultRef, VaultSecretSyncSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+fn object(name: &str, target: &str, created: i64) -> VaultSecretSync {
+    let spec = VaultSecretSyncSpec {
+        vault_ref: VaultRef::default(),
+        refresh_interval: "5m".to_owned(),
+        suspend: false,
+        data: Vec::new(),
+        data_from: Vec::new(),
+        target: Target { name: Some(target.to_owned()), ..Target::default() },
+    };
+    let mut object = VaultSecretSync::new(name, spec);
+    object.metadata.namespace = Some("shop".to_owned());
+    object.metadata.creation_timestamp = Timestamp::from_second(created).ok().map(Time);
+    object
+}
+
+fn key(name: &str) -> Key {
+    ("shop".into(), name.into())
+}
+
+#[test]
+fn the_older_object_has_the_target_and_the_other_wakes_when_it_goes() {
+    let index = Index::default();
+    let (older, younger) = (object("b", "shop", 1), object("a", "shop", 2));
+    index.observe(None, &Event::Apply(younger.clone()));
+    assert_eq!(index.rival(&younger), None);
+    index.observe(None, &Event::Apply(older.clone()));
+    assert_eq!((index.rival(&younger).as_deref(), index.rival(&older)), (Some("b"), None));
+    let change = index.observe(None, &Event::Delete(older));
+    assert_eq!((change.wake, change.gone), (vec![key("a")], vec![key("b")]));
+    assert_eq!(index.rival(&younger), None);
+}
+
+#[test]
+fn of_two_objects_of_the_same_second_the_one_that_wrote_the_target_has_it() {
+    let index = Index::default();
+    let (lesser, mut greater) = (object("a", "shop", 1), object("b", "shop", 1));
+    index.observe(None, &Event::Apply(greater.clone()));
+    let target = TargetStatus { name: "shop".to_owned(), ..TargetStatus::default() };
+    greater.status = Some(crate::api::VaultSecretSyncStatus { target: Some(target), ..Default::default() });
+    index.observe(None, &Event::Apply(lesser.clone()));
+    assert_eq!(index.rival(&lesser), None, "neither wrote it yet");
+    let change = index.observe(None, &Event::Apply(greater.clone()));
+    assert_eq!((index.rival(&lesser).as_deref(), index.rival(&greater)), (Some("b"), None));
+    assert_eq!(change.wake, [key("b"), key("a")]);
+}
+
+#[test]
+fn names_are_kept_once_for_all_who_keep_something_for_an_object() {
+    let index = Index::default();
+    for name in ["a", "b"] {
+        index.observe(None, &Event::Apply(object(name, name, 1)));
+    }
+    let [a, again, b] = ["a", "a", "b"].map(|name| index.shared_key_of(&object(name, name, 2)));
+    assert!(Arc::ptr_eq(&a.0, &b.0) && Arc::ptr_eq(&a.1, &again.1));
+    assert_eq!((a, b), (key("a"), key("b")));
+}
+
+#[test]
+fn an_object_that_went_while_the_watch_was_away_is_gone_after_the_relist() {
+    let index = Index::default();
+    for name in ["a", "b"] {
+        index.observe(None, &Event::Apply(object(name, name, 1)));
+    }
+    index.observe(None, &Event::Init);
+    index.observe(None, &Event::InitApply(object("b", "b", 1)));
+    assert_eq!(index.observe(None, &Event::InitDone).gone, [key("a")]);
+    assert_eq!(index.users("shop", "default"), [key("b")]);
+}
+
+#[test]
+fn the_users_of_a_shared_connection_are_found_over_all_namespaces() {
+    let index = Index::default();
+    for (namespace, name, kind, vault) in [
+        ("shop", "a", VaultKind::ClusterKeyVault, "prod"),
+        ("shop", "b", VaultKind::ClusterKeyVault, "prod"),
+        ("shop", "c", VaultKind::KeyVault, "prod"),
+        ("shop", "d", VaultKind::KeyVault, "test"),
+        ("billing", "a", VaultKind::ClusterKeyVault, "test"),
+        ("billing", "b", VaultKind::ClusterKeyVault, "prod"),
+    ] {
+        let mut object = object(name, name, 1);
+        object.metadata.namespace = Some(namespace.to_owned());
+        object.spec.vault_ref = VaultRef { kind, name: vault.to_owned() };
+        index.observe(None, &Event::Apply(object));
+    }
+    let billing = |name: &str| ("billing".into(), name.into());
+    assert_eq!(index.cluster_users("prod"), [billing("b"), key("a"), key("b")]);
+    assert_eq!(index.users("shop", "prod"), [key("c")]);
+    assert_eq!(index.namespaces_of("prod"), ["billing", "shop"]);
+    assert_eq!(index.vaults_in_use("shop"), ["prod", "test"]);
+    assert!(index.vaults_in_use("billing").is_empty());
+    assert_eq!(index.all_cluster_users(Some("billing")), [billing("b"), billing("a")]);
+    assert_eq!(index.all_cluster_users(None).len(), 4);
+}
+
+#[test]
+fn probes_go_round() {
+    let index = Index::default();
+    for name in ["a", "b", "c"] {
+        let mut object = object(name, name, 1);
+        if name != "b" {
+            object.status = Some(crate::api::VaultSecretSyncStatus {
+                target: Some(TargetStatus::default()),
+                ..Default::default()
+            });
+        }
+        index.observe(None, &Event::Apply(object));
+    }
+    assert_eq!(index.next_probed(None), Some(key("a")));
+    assert_eq!(index.next_probed(Some(&key("a"))), Some(key("c")));
+    assert_eq!(index.next_probed(Some(&key("c"))), Some(key("a")));
+    assert_eq!(index.probed(), 2);
+}
