@@ -1,7 +1,7 @@
 //! Everything but the watch that makes an object or a connection be looked at.
 
 use super::index::Key;
-use crate::api::{KeyVault, VaultSecretSync};
+use crate::api::KeyVault;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use kube::runtime::reflector::ObjectRef;
 
@@ -12,14 +12,16 @@ pub(super) struct Triggers(Vec<Scope>);
 #[derive(Clone, Debug)]
 struct Scope {
     namespace: Option<String>,
-    objects: UnboundedSender<ObjectRef<VaultSecretSync>>,
+    objects: UnboundedSender<Key>,
     vaults: UnboundedSender<ObjectRef<KeyVault>>,
 }
 
 /// The other ends of one scope's queues.
 #[derive(Debug)]
 pub(super) struct Triggered {
-    pub(super) objects: UnboundedReceiver<ObjectRef<VaultSecretSync>>,
+    /// Shared names, of which the controller makes its own as it takes them: all users of a connection may be in here
+    /// at once.
+    pub(super) objects: UnboundedReceiver<Key>,
     pub(super) vaults: UnboundedReceiver<ObjectRef<KeyVault>>,
 }
 
@@ -33,10 +35,10 @@ impl Triggers {
     }
 
     /// Has an object looked at.
-    pub(super) fn object(&self, (namespace, name): &Key) {
-        if let Some(scope) = self.scope(namespace) {
+    pub(super) fn object(&self, key: &Key) {
+        if let Some(scope) = self.scope(&key.0) {
             // A closed queue is a controller that is shutting down.
-            scope.objects.unbounded_send(ObjectRef::new(name).within(namespace)).ok();
+            scope.objects.unbounded_send(key.clone()).ok();
         }
     }
 

@@ -9,7 +9,7 @@ use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _};
 use kube::api::Api;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::{Config, Controller};
-use kube::runtime::reflector::{self, Store, store::Writer};
+use kube::runtime::reflector::{self, ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::{PredicateConfig, WatchStreamExt as _, predicates};
 use kube::{Client, Resource, ResourceExt as _};
@@ -71,11 +71,12 @@ impl Watch {
         // Objects before their connections would be told that there is none.
         let vaults_shown = vault_store.clone();
         let config = Config::default().concurrency(CONCURRENCY);
+        let woken = triggered.objects.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
         let object_controller = async {
             vaults_shown.wait_until_ready().await.ok();
             Controller::for_stream(objects, object_store)
                 .with_config(config.clone())
-                .reconcile_on(triggered.objects)
+                .reconcile_on(woken)
                 .graceful_shutdown_on(shutdown.clone())
                 .run(reconcile::reconcile, reconcile::after_error, Arc::clone(&context))
                 .for_each(|result| {
