@@ -124,11 +124,15 @@ pub(super) async fn reconcile(vault: Arc<KeyVault>, context: Arc<Context>) -> Re
         match connection(&vault) {
             Err(sentence) => Said::failing(Reason::VaultInvalid, sentence),
             Ok(connection) => {
-                // The place of one that goes is taken.
-                if !is_proved(vault.as_ref()) && !may_be_tried(&context, &vault) {
+                if is_proved(vault.as_ref()) {
+                    // Nothing is tried again.
+                } else if may_be_tried(&context, &vault) {
+                    context.plane.prove(&connection, &namespace, detect(vault.spec.detect));
+                } else {
+                    // The place of one that goes is taken.
                     next = Action::requeue(LOOK_AGAIN);
                 }
-                judge(&context, &vault, &connection, &mut found)
+                judge(&context, &connection, &mut found)
             }
         }
     };
@@ -136,11 +140,7 @@ pub(super) async fn reconcile(vault: Arc<KeyVault>, context: Arc<Context>) -> Re
     Ok(next)
 }
 
-fn judge(context: &Context, vault: &KeyVault, connection: &Connection, found: &mut Found) -> Said {
-    let namespace = vault.namespace().unwrap_or_default();
-    if !is_proved(vault) && may_be_tried(context, vault) {
-        context.plane.prove(connection, &namespace, detect(vault.spec.detect));
-    }
+fn judge(context: &Context, connection: &Connection, found: &mut Found) -> Said {
     let Some(health) = context.plane.health(connection) else {
         return Said::unproven(UNTRIED.to_owned());
     };
