@@ -6,9 +6,9 @@ use jiff::Timestamp;
 
 use super::{
     connection::{Connection, Source},
-    detect::Detection,
+    evidence::Evidence,
     failure::Failure,
-    reader::Evidence,
+    plane::detect::Detection,
     value::SecretValue,
 };
 

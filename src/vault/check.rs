@@ -8,17 +8,16 @@ use prometheus::Registry;
 use strum::{IntoStaticStr, VariantArray};
 
 use super::{
-    assertion::Assertions,
     connection::Connection,
-    credentials::Credentials,
+    evidence::Network,
     failure::{Failure, Peer, Scope},
-    jitter::Jitter,
     metrics::VaultMetrics,
-    outcome::{Errand, Outcome},
-    preflight::Permission,
-    reader::{Network, Reader},
-    token_identity::TokenIdentity,
-    transport::Transport,
+    plane::{
+        errand::{Errand, Outcome, Permission},
+        jitter::Jitter,
+    },
+    rest::{reader::Reader, transport::Transport},
+    token::{assertion::Assertions, credentials::Credentials, token_identity::TokenIdentity},
 };
 
 /// What is checked, in order: each takes what comes before it.

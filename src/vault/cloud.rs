@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use rustls::{RootCertStore, pki_types::CertificateDer, pki_types::pem::PemObject as _};
 use thiserror::Error;
 
-use super::url::{InvalidUrl, host_of, is_dns_name};
+use super::host_name::{InvalidUrl, host_of, is_dns_name};
 
 /// A cloud that vaults live in.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -9,7 +9,7 @@ use std::{fmt, net::IpAddr};
 use jiff::Timestamp;
 use strum::{EnumDiscriminants, IntoStaticStr, VariantArray};
 
-use super::{identity::CredentialName, reader::Network};
+use super::{evidence::Network, identity::CredentialName};
 
 /// Whose call is refused, as far as the service names it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

@@ -2,23 +2,30 @@
 //!
 //! Invariant: a vault host that nobody uses any more has no series.
 
-use std::{
-    collections::HashMap,
-    sync::{OnceLock, Weak},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry,
     core::{Collector, Metric, MetricVec, MetricVecBuilder},
 };
 
-use super::{gauges::Gauges, host::Tally, plane::Shared};
+use super::plane::gauges::{Gauges, Measured};
 
 /// From a vault in the same region to the request timeout.
 const REQUEST_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// From one page to the longest list that is followed.
 const SWEEP_BUCKETS: [f64; 10] = [0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0];
+
+/// What happened at a host since it was last taken.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// Sources that a sweep confirmed, each of which would have cost a GET.
+    pub(super) saved: u64,
+    /// Sources that a sweep found changed, gone or back.
+    pub(super) changes: u64,
+    /// How long each sweep took that came to its end.
+    pub(super) sweeps: Vec<Duration>,
+}
 
 /// The plane's metric families.
 #[derive(Clone, Debug)]
@@ -94,10 +101,9 @@ impl VaultMetrics {
         })
     }
 
-    /// The plane whose hosts are measured when they are asked for; the first one stays.
-    pub(super) fn measure(&self, plane: Weak<Shared>) {
-        let hosts: &OnceLock<Weak<Shared>> = &self.gauges.plane;
-        hosts.get_or_init(|| plane);
+    /// How the hosts are measured when someone asks for it; the first one stays.
+    pub(super) fn measure_hosts(&self, hosts: impl Fn() -> Vec<(String, Measured)> + Send + Sync + 'static) {
+        self.gauges.measure_hosts(hosts);
     }
 
     pub(super) fn request(

@@ -13,70 +13,63 @@
 //! One `Host` holds everything that shares a vault's limits: its handles (one per [`Connection`], with
 //! a client, a pool and a token of their own) and the budget. Hosts share nothing, so a slow vault delays only
 //! its own users. This layer knows no Kubernetes.
+//!
+//! Three rooms, and on this floor what all of them speak of (`connection`, `identity`, `names`, `url`, `cloud`,
+//! `value`, `limits`, `metrics`):
+//!
+//! | to learn | open |
+//! |---|---|
+//! | what users ask and are told | `answer` |
+//! | what can go wrong, how it is named and what to do about it | `failure`, `remedy` |
+//! | which requests begin when (pure) | `plane/host`, its parts `plane/{schedule, lanes, budget, gate}` |
+//! | what is known of a source and who waits for it (pure) | `plane/entry` |
+//! | what an answer or a failure means, and for whom (pure) | `plane/outcome` |
+//! | how one LIST tells what changed, and when it is the cheaper way (pure) | `plane/sweep`, `plane/sighting`, `plane/detect` |
+//! | how a connection proves itself before an object needs it | `plane/preflight`; for a person who waits: `check` |
+//! | who drives all that | `plane/poller`; users come in by `plane` |
+//! | what a request looks like, and what its answer means | `rest/client`, `rest/list`, `rest/refusal` |
+//! | what one request takes: client, tenant, token | `rest/reader`, `rest/challenge`, `rest/transport` |
+//! | when a token is got, and kept | `token` |
+//! | how an identity is proved | `token/provider`, from there by kind |
 
 mod answer;
-mod assertion;
-mod budget;
-mod by_user;
-mod challenge;
 mod check;
-mod client;
-mod client_certificate;
 mod cloud;
 mod connection;
-mod credential;
-mod credential_file;
-mod credentials;
-mod detect;
-mod entry;
+mod evidence;
 mod failure;
-mod gate;
-mod gauges;
-mod handle;
-mod host;
+mod host_name;
 mod identity;
-mod jitter;
-mod lanes;
 mod limits;
-mod list;
-mod managed_identity;
 mod metrics;
 mod names;
-mod outcome;
 mod plane;
-mod poller;
-mod preflight;
-mod provider;
-mod reader;
-mod refusal;
 mod remedy;
-mod schedule;
-mod sighting;
-mod sweep;
-#[cfg(test)]
-mod tests;
+mod rest;
 mod token;
-mod token_identity;
-mod token_service;
-mod transport;
 mod url;
 mod value;
 
 pub use answer::{Answer, Attributes, Health, HealthState, Reading, Reply, User, Wake, Want};
-pub use assertion::{Assertion, AssertionError, Assertions};
 pub use check::{Step, StepName, StepResult, check};
 pub use cloud::{AuthorityFault, Cloud, CloudRef, CustomCloud, InvalidCloud};
 pub use connection::{Connection, ServiceVersion, Source, UnknownServiceVersion};
-pub use credentials::{Credentials, IdentityEndpoint, OperatorIdentity};
-pub use detect::{Detect, Detection, Mode, Rate, Terms, Why};
+pub use evidence::{Evidence, Network};
 pub use failure::{CredentialProblem, Failure, IdentityProblem, Peer, Principal};
+pub use host_name::InvalidUrl;
 pub use identity::{CredentialName, Identity, InvalidCredentialName, ManagedIdentityId};
 pub use limits::Limits;
 pub use metrics::VaultMetrics;
 pub use names::{InvalidName, SecretName, SecretVersion};
-pub use plane::Plane;
-pub use reader::{Evidence, Network};
-pub use token_identity::TokenIdentity;
-pub use transport::Transport;
-pub use url::{InvalidUrl, VaultUrl};
+pub use plane::{
+    Plane,
+    detect::{Detect, Detection, Mode, Rate, Terms, Why},
+};
+pub use rest::transport::Transport;
+pub use token::{
+    assertion::{Assertion, AssertionError, Assertions},
+    credentials::{Credentials, IdentityEndpoint, OperatorIdentity},
+    token_identity::TokenIdentity,
+};
+pub use url::VaultUrl;
 pub use value::SecretValue;

@@ -3,8 +3,8 @@
 
 use std::fmt;
 
+use super::evidence::Network;
 use super::failure::{CredentialProblem, Failure, IdentityProblem, Peer, Principal};
-use super::reader::Network;
 
 impl fmt::Display for Failure {
     #[expect(clippy::too_many_lines, reason = "one arm a failure, all of it text")]

@@ -1,0 +1,186 @@
+//! How changes in a vault are found: by one LIST for all, or by a GET for each source; and the cost that decides.
+//!
+//! A LIST costs as many requests as the vault has pages, however little of it is used; GETs cost one request for
+//! each source that is used. Both are counted over one cycle, the smallest interval that anyone asks for.
+
+use std::fmt;
+
+use crate::vault::failure::Failure;
+
+/// What a connection asks for.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Detect {
+    /// Whatever costs fewer requests.
+    #[default]
+    Auto,
+    /// LIST, where it is allowed.
+    List,
+    /// GET.
+    Get,
+}
+
+/// On what terms a vault is asked; they may differ among the connections that share a handle.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Terms {
+    /// How changes are found. Of several, `Get` goes before `List`, and that before `Auto`.
+    pub detect: Detect,
+    /// The most that the vault's host is asked, over all identities; of several the smallest counts.
+    pub rate: Option<Rate>,
+}
+
+/// A limit for a vault's host.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Rate {
+    /// Requests in a second.
+    pub requests_per_second: u32,
+    /// Requests at once after a quiet time.
+    pub burst: u32,
+}
+
+/// How changes are found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// One LIST of the vault for all sources, and a GET for what moved.
+    List,
+    /// A GET for each source.
+    Get,
+}
+
+impl Mode {
+    /// The word of the mode.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::List => "List",
+            Self::Get => "Get",
+        }
+    }
+}
+
+/// Why a mode is in force.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Why {
+    /// The connection asks for it.
+    Asked,
+    /// It costs less.
+    Cheaper,
+    /// The identity may not list.
+    Forbidden,
+    /// The list has more pages, or takes longer, than is waited for.
+    Endless,
+    /// The list cannot be read; the reason is a [`Failure::reason`].
+    Unreadable(&'static str),
+}
+
+impl Why {
+    pub(super) fn unreadable(failure: &Failure) -> Self {
+        Self::Unreadable(failure.reason())
+    }
+}
+
+/// The mode in force, and why. `Display` is a sentence that stays the same as long as both do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Detection {
+    /// The mode.
+    pub mode: Mode,
+    /// Why.
+    pub why: Why,
+}
+
+impl fmt::Display for Detection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.mode, &self.why) {
+            (mode, Why::Asked) => write!(f, "spec.detect is {}.", mode.as_str()),
+            (Mode::List, _) => f.write_str(
+                "Listing the vault once an interval costs fewer requests than reading each secret that is used.",
+            ),
+            (Mode::Get, Why::Cheaper) => f.write_str(
+                "Reading each secret that is used costs fewer requests than listing the vault.",
+            ),
+            (Mode::Get, Why::Forbidden) => f.write_str(
+                "The identity may not list the vault's secrets, so each is read by itself. Give it the role `Key Vault Secrets User`, or the secret permission `list`, without conditions; listing is tried again every hour.",
+            ),
+            (Mode::Get, Why::Endless) => f.write_str(
+                "The list of the vault's secrets is too long or too slow to follow to its end, so each secret is read by itself. Split the vault; listing is tried again every hour.",
+            ),
+            (Mode::Get, Why::Unreadable(reason)) => write!(
+                f,
+                "The list of the vault's secrets cannot be read ({reason}), so each secret is read by itself. Check whether a proxy answers in the vault's place; listing is tried again every hour.",
+            ),
+        }
+    }
+}
+
+/// So many GETs in a cycle are not worth a look at how long the list is.
+const A_FEW: f64 = 4.0;
+/// A mode that was chosen by cost stays while it costs at most this much more.
+const INERTIA: f64 = 1.25;
+
+/// What a cycle costs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cost {
+    /// The pages of the list, at least; `None`: never seen.
+    pub(super) pages: Option<u32>,
+    /// The GETs in one cycle.
+    pub(super) gets: f64,
+}
+
+/// What cost and wishes say.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Choice {
+    List,
+    Get,
+    /// The list's length is to be found out.
+    Explore,
+}
+
+impl Cost {
+    /// Whether a list of so many pages is more than the GETs that it saves, if `listing` is what is done now.
+    pub(super) fn is_too_long(self, pages: u32, listing: bool) -> bool {
+        let bound = if listing { self.gets * INERTIA } else { self.gets };
+        f64::from(pages) >= bound
+    }
+
+    /// What to do, if listing is allowed.
+    pub(super) fn choose(self, detect: Detect, in_force: Option<Mode>) -> Choice {
+        match (detect, self.pages) {
+            (Detect::List, _) => Choice::List,
+            (Detect::Auto, None) if self.gets > A_FEW => Choice::Explore,
+            (Detect::Auto, Some(pages)) if !self.is_too_long(pages, in_force == Some(Mode::List)) => {
+                Choice::List
+            }
+            (Detect::Get | Detect::Auto, _) => Choice::Get,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn auto(pages: Option<u32>, gets: f64, in_force: Option<Mode>) -> Choice {
+        Cost { pages, gets }.choose(Detect::Auto, in_force)
+    }
+
+    #[test]
+    fn the_cheaper_way_is_taken_and_left_only_when_it_is_clearly_dearer() {
+        assert_eq!(auto(None, 1.0, None), Choice::Get);
+        assert_eq!(auto(None, 5.0, None), Choice::Explore);
+        assert_eq!(auto(Some(400), 10_000.0, None), Choice::List);
+        assert_eq!(auto(Some(400), 400.0, Some(Mode::Get)), Choice::Get);
+        assert_eq!(auto(Some(400), 400.0, Some(Mode::List)), Choice::List);
+        assert_eq!(auto(Some(400), 300.0, Some(Mode::List)), Choice::Get);
+    }
+
+    #[test]
+    fn what_is_asked_for_goes_before_cost() {
+        let cost = Cost { pages: Some(1), gets: 1000.0 };
+        assert_eq!(cost.choose(Detect::Get, Some(Mode::List)), Choice::Get);
+        assert_eq!(Cost { pages: Some(400), gets: 1.0 }.choose(Detect::List, None), Choice::List);
+    }
+
+    #[test]
+    fn of_several_wishes_the_most_cautious_counts() {
+        assert_eq!([Detect::List, Detect::Get, Detect::Auto].into_iter().max(), Some(Detect::Get));
+    }
+}

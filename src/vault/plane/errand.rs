@@ -1,0 +1,89 @@
+//! One request of the plane: what it is for, what comes of it, and who is to be woken then.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use super::lanes::HandleId;
+use crate::vault::{
+    answer::{Reading, User},
+    connection::{Connection, Source},
+    failure::Failure,
+    rest::list::{Link, Page},
+};
+
+/// One request that begins now.
+#[derive(Clone, Debug)]
+pub(super) struct Fetch {
+    pub(super) handle: HandleId,
+    pub(super) connection: Connection,
+    pub(super) errand: Errand,
+    pub(super) begun: Instant,
+}
+
+/// What a request is for.
+#[derive(Clone, Debug)]
+pub(in crate::vault) enum Errand {
+    /// A source.
+    Read {
+        source: Source,
+        /// Nothing says that it changed.
+        recheck: bool,
+    },
+    /// A page of the list: the first, or where the link leads.
+    List(Option<Link>),
+    /// The permission to read or to list.
+    Prove(Permission),
+}
+
+impl Fetch {
+    /// The source that is read, if it is one.
+    pub(super) const fn source(&self) -> Option<&Source> {
+        match &self.errand {
+            Errand::Read { source, .. } => Some(source),
+            Errand::List(_) | Errand::Prove(_) => None,
+        }
+    }
+}
+
+/// A permission that is tried.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::vault) enum Permission {
+    /// GET of a secret.
+    Read,
+    /// LIST of the secrets.
+    List,
+}
+
+/// What came of a [`Fetch`].
+#[derive(Debug)]
+pub(in crate::vault) enum Outcome {
+    /// A value.
+    Read(Reading),
+    /// A page of the list.
+    Listed(Page),
+    /// The permission that was tried is there.
+    Permitted,
+    /// Only how to ask was learnt; ask again.
+    Again,
+    /// The vault rejected the token, which is given up.
+    TokenRejected(Failure),
+    /// A failure, of whatever scope.
+    Failed {
+        /// Why.
+        failure: Failure,
+        /// How long the service asks to be left alone.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// Who is to be woken, each once.
+#[derive(Debug, Default)]
+pub(super) struct Wakes {
+    pub(super) users: BTreeSet<User>,
+    /// The whole handle began to fail, or fails for another reason now.
+    pub(super) outage: bool,
+    /// There is something new to say of the connection.
+    pub(super) connection: bool,
+}

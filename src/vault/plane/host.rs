@@ -1,0 +1,383 @@
+//! All that shares the limits of one vault host: its handles, the schedule, the lanes and the budget.
+//!
+//! Pure: the time is an argument and nothing is sent from here. [`Host::step`] says which reads begin now and
+//! when to look again; [`Host::finish`] takes their outcomes. Invariants: no request begins without the budget
+//! and the gate; every source is read within its interval as long as both allow it; no waiter is forgotten.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::{Duration, Instant},
+};
+
+use super::{
+    budget::Budget,
+    detect::{Rate, Terms},
+    entry::{Due, Entry, Ticket, Timing},
+    errand::{Errand, Fetch},
+    gate::Admission,
+    gauges::Measured,
+    handle::Handle,
+    jitter::Jitter,
+    lanes::{HandleId, Lane, Lanes},
+    schedule::Schedule,
+};
+use crate::vault::{
+    answer::{Health, Reply, User, Wake, Want},
+    connection::{Connection, Source},
+    evidence::Evidence,
+    limits::Limits,
+    metrics::Tally,
+};
+
+type Key = (HandleId, Source);
+
+/// What waits in the lanes.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// A source of the handle.
+    Source(Source),
+    /// The next page of the handle's sweep.
+    Page,
+    /// The handle's next trial.
+    Trial,
+}
+
+/// What is to be done now.
+#[derive(Debug, Default)]
+pub(super) struct Step {
+    pub(super) fetches: Vec<Fetch>,
+    pub(super) wakes: Vec<Wake>,
+    /// Handles that ended: their clients and tokens are to be dropped.
+    pub(super) ended: Vec<HandleId>,
+    /// When to look again, unless something happens before.
+    pub(super) until: Option<Instant>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) limits: Limits,
+    pub(super) handles: HashMap<HandleId, Handle>,
+    ids: HashMap<Connection, HandleId>,
+    last_id: HandleId,
+    pub(super) last_ticket: u64,
+    due: Schedule<Key>,
+    pub(super) values: Schedule<Key>,
+    pub(super) sweeps: Schedule<HandleId>,
+    pub(super) idle: Schedule<HandleId>,
+    pub(super) lanes: Lanes<(Place, u64)>,
+    pub(super) budget: Budget,
+    pub(super) jitter: Jitter,
+    pub(super) tally: Tally,
+    since: Instant,
+}
+
+impl Host {
+    pub(super) fn new(limits: Limits, jitter: Jitter, now: Instant) -> Self {
+        let budget = Budget::new(limits.requests_per_second, limits.burst, now);
+        Self {
+            limits,
+            handles: HashMap::new(),
+            ids: HashMap::new(),
+            last_id: 0,
+            last_ticket: 0,
+            due: Schedule::new(),
+            values: Schedule::new(),
+            sweeps: Schedule::new(),
+            idle: Schedule::new(),
+            lanes: Lanes::new(),
+            budget,
+            jitter,
+            tally: Tally::default(),
+            since: now,
+        }
+    }
+
+    /// Whether no handle is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.handles.is_empty()
+    }
+
+    pub(super) fn health(&self, connection: &Connection, now: Instant) -> Option<Health> {
+        self.handles.get(self.ids.get(connection)?).map(|handle| handle.health(now))
+    }
+
+    pub(super) fn ask(
+        &mut self,
+        user: &User,
+        connection: &Connection,
+        terms: Terms,
+        wants: &[Want],
+        now: Instant,
+    ) -> Reply {
+        let id = self.open(connection);
+        let wanted: BTreeSet<Source> = wants.iter().map(|want| want.source.clone()).collect();
+        self.unsubscribe(id, user, |source| !wanted.contains(source));
+        self.idle.remove(&id);
+        let handle = self.handles.entry(id).or_insert_with(|| Handle::new(connection.clone(), now));
+        let mut answers = Vec::with_capacity(wants.len());
+        let mut settling = Vec::with_capacity(wants.len());
+        for want in wants {
+            let pinned = want.source.version.is_some();
+            let entry = handle
+                .entries
+                .entry(want.source.clone())
+                .or_insert_with(|| Box::new(Entry::new(pinned, now)));
+            answers.push(entry.ask(user, want, now));
+            settling.push(entry.is_settling(user));
+        }
+        let new_terms = handle.subscribe(user, terms, wanted.clone());
+        let health = handle.health(now);
+        let unconfirmed_for = handle.unconfirmed_for(user, now);
+        if new_terms {
+            self.limit(now);
+        }
+        let swept = wants.iter().filter(|want| want.source.version.is_none());
+        if let Some(interval) = swept.map(|want| want.interval).min() {
+            self.arm(id, interval, now);
+        }
+        for source in &wanted {
+            self.place(id, source);
+        }
+        Reply { answers, settling, health, unconfirmed_for }
+    }
+
+    /// The smallest limit of all who use the host counts, and never more than the operator's own.
+    fn limit(&mut self, now: Instant) {
+        let own = Rate { requests_per_second: self.limits.requests_per_second, burst: self.limits.burst };
+        let smallest = self.handles.values().flat_map(Handle::rates).fold(own, |one, other| Rate {
+            requests_per_second: one.requests_per_second.min(other.requests_per_second),
+            burst: one.burst.min(other.burst),
+        });
+        self.budget.limit(smallest.requests_per_second, smallest.burst, now);
+    }
+
+    pub(super) fn release(&mut self, user: &User, connection: &Connection) {
+        self.each_entry(user, connection, |entry| entry.release(user));
+    }
+
+    pub(super) fn refresh(&mut self, user: &User, connection: &Connection, now: Instant) {
+        for (id, source) in self.each_entry(user, connection, |entry| entry.refresh(user, now)) {
+            self.place(id, &source);
+        }
+    }
+
+    pub(super) fn forget(&mut self, user: &User, connection: &Connection, now: Instant) {
+        let Some(&id) = self.ids.get(connection) else { return };
+        self.unsubscribe(id, user, |_| true);
+        let Some(handle) = self.handles.get_mut(&id) else { return };
+        let terms_gone = handle.unsubscribe(user);
+        if handle.users.is_empty() {
+            self.idle.set(id, now + self.limits.idle);
+        }
+        if terms_gone {
+            self.limit(now);
+        }
+    }
+
+    /// What the host looks like now.
+    pub(super) fn measure(&mut self, now: Instant) -> Measured {
+        let waiting = self.lanes.waiting();
+        let seconds = |age: Option<Duration>| age.map(|age| age.as_secs_f64());
+        let handles = || self.handles.values();
+        let open = |handle: &&Handle| handle.gate.outage().is_none();
+        Measured {
+            handles: handles().count(),
+            closed: handles().count() - handles().filter(open).count(),
+            retry_in: seconds(
+                handles().filter(|handle| !open(handle)).map(|handle| handle.gate.retry_in(now)).max(),
+            ),
+            interactive: waiting.interactive,
+            periodic: waiting.periodic,
+            sweep_age: seconds(handles().filter_map(|handle| handle.sweeps.age(now)).max()),
+            staleness: seconds(handles().filter_map(|handle| handle.staleness(now)).max()),
+            budget: self.budget.rate(now),
+        }
+    }
+
+    /// Says what begins now and when to look again.
+    pub(super) fn step(&mut self, now: Instant) -> Step {
+        let mut step = Step::default();
+        while let Some((id, source)) = self.values.due(now) {
+            if let Some(entry) = self.entry(id, &source) {
+                entry.drop_value();
+            }
+        }
+        while let Some(id) = self.idle.due(now) {
+            if let Some(until) = self.handles.get(&id).and_then(|handle| handle.is_needed_until(now)) {
+                self.idle.set(id, until + self.limits.idle);
+                continue;
+            }
+            if let Some(handle) = self.handles.remove(&id) {
+                self.ids.remove(&handle.connection);
+                self.sweeps.remove(&id);
+                step.ended.push(id);
+                // What was said of it is not tried again by itself any more: whoever said it has to see to that.
+                if handle.gate.outage().is_some() {
+                    step.wakes.push(Wake::Connection(handle.connection));
+                }
+            }
+        }
+        while let Some(id) = self.sweeps.due(now) {
+            step.wakes.extend(self.turn(id, now));
+        }
+        while let Some((id, source)) = self.due.due(now) {
+            let recheck = self.timed(id, &source).is_some_and(|due| due.recheck);
+            self.enqueue(id, &source, Lane::Periodic, recheck);
+        }
+        self.enqueue_probes(now);
+        let mut budget_at = None;
+        loop {
+            let (handles, in_flight) = (&self.handles, self.limits.in_flight);
+            let may_go = |id| handles.get(&id).is_none_or(|handle| handle.may_go(in_flight, now));
+            if !self.budget.ready(now) {
+                budget_at = self.lanes.has(may_go).then(|| self.budget.ready_at(now));
+                break;
+            }
+            let Some((id, (place, number))) = self.lanes.pop(may_go) else { break };
+            step.fetches.extend(match place {
+                Place::Source(source) => self.begin(id, source, number, now),
+                Place::Page => self.begin_page(id, number, now),
+                Place::Trial => self.begin_trial(id, number, now),
+            });
+        }
+        let gates = self.handles.values().filter_map(|handle| match handle.gate.admission(now) {
+            Admission::ClosedUntil(until) => Some(until),
+            _ => None,
+        });
+        let times = [self.due.next(), self.sweeps.next(), self.values.next(), self.idle.next(), budget_at];
+        step.until = times.into_iter().flatten().chain(gates).min();
+        step
+    }
+
+    /// What the handle's requests have shown.
+    pub(super) fn note(&mut self, id: HandleId, evidence: Evidence) {
+        if let Some(handle) = self.handles.get_mut(&id) {
+            handle.evidence = evidence;
+        }
+    }
+
+    /// The handle of `connection`.
+    pub(super) fn open(&mut self, connection: &Connection) -> HandleId {
+        if let Some(id) = self.ids.get(connection) {
+            return *id;
+        }
+        self.last_id += 1;
+        self.ids.insert(connection.clone(), self.last_id);
+        self.last_id
+    }
+
+    pub(super) fn entry(&mut self, id: HandleId, source: &Source) -> Option<&mut Entry> {
+        self.handles.get_mut(&id)?.entries.get_mut(source).map(Box::as_mut)
+    }
+
+    /// Does `action` with each source of `user` and returns where it did.
+    fn each_entry(
+        &mut self,
+        user: &User,
+        connection: &Connection,
+        mut action: impl FnMut(&mut Entry),
+    ) -> Vec<Key> {
+        let Some(&id) = self.ids.get(connection) else { return Vec::new() };
+        let Some(handle) = self.handles.get_mut(&id) else { return Vec::new() };
+        let sources: Vec<Source> = handle.sources_of(user).cloned().collect();
+        for source in &sources {
+            if let Some(entry) = handle.entries.get_mut(source) {
+                action(entry);
+            }
+        }
+        sources.into_iter().map(|source| (id, source)).collect()
+    }
+
+    /// `user` no longer wants those of its sources that `leaves` names.
+    fn unsubscribe(&mut self, id: HandleId, user: &User, leaves: impl Fn(&Source) -> bool) {
+        let Some(handle) = self.handles.get_mut(&id) else { return };
+        let left: Vec<Source> = handle.sources_of(user).filter(|source| leaves(source)).cloned().collect();
+        for source in left {
+            let Some(entry) = self.entry(id, &source) else { continue };
+            if entry.forget(user) {
+                if let Some(handle) = self.handles.get_mut(&id) {
+                    handle.entries.remove(&source);
+                }
+                let key = (id, source);
+                self.due.remove(&key);
+                self.values.remove(&key);
+            } else {
+                self.place(id, &source);
+            }
+        }
+    }
+
+    /// When the source is to be read if nobody waits.
+    fn timed(&self, id: HandleId, source: &Source) -> Option<Due> {
+        let handle = self.handles.get(&id)?;
+        let timing = Timing {
+            slot: self.jitter.slot(&(id, source)),
+            swept: handle.sweeps.tell(),
+            since: self.since,
+            limits: &self.limits,
+        };
+        handle.entries.get(source)?.due(timing)
+    }
+
+    /// Puts the source where it belongs: in the interactive lane if someone waits, in the other if a sweep found it
+    /// changed, else under its next time.
+    pub(super) fn place(&mut self, id: HandleId, source: &Source) {
+        let Some(entry) = self.entry(id, source) else { return };
+        if entry.in_flight {
+            return;
+        }
+        if entry.is_waited_for() {
+            self.enqueue(id, source, Lane::Interactive, false);
+        } else if entry.watch.demands() {
+            self.enqueue(id, source, Lane::Periodic, false);
+        } else if entry.ticket.is_none()
+            && let Some(due) = self.timed(id, source)
+        {
+            self.due.set((id, source.clone()), due.at);
+        }
+    }
+
+    /// Gives the source a place in `lane`, unless it has one at least as good.
+    pub(super) fn enqueue(&mut self, id: HandleId, source: &Source, lane: Lane, recheck: bool) {
+        let number = self.last_ticket + 1;
+        let Some(entry) = self.entry(id, source) else { return };
+        if entry.in_flight || entry.ticket.is_some_and(|ticket| ticket.lane >= lane) {
+            return;
+        }
+        let Some(namespace) = entry.namespace().cloned() else { return };
+        entry.ticket = Some(Ticket { lane, number, recheck });
+        self.last_ticket = number;
+        self.lanes.push(lane, &namespace, id, (Place::Source(source.clone()), number));
+        self.due.remove(&(id, source.clone()));
+    }
+
+    /// A gate that may be tried again is tried, even if no source is due.
+    fn enqueue_probes(&mut self, now: Instant) {
+        let probes: Vec<Key> = (self.handles.iter())
+            .filter(|(_, handle)| handle.gate.outage().is_some())
+            .filter(|(_, handle)| handle.gate.admission(now) == Admission::Probe)
+            .filter(|(_, handle)| {
+                handle.entries.values().all(|entry| entry.ticket.is_none() && !entry.in_flight)
+            })
+            .filter_map(|(id, handle)| handle.longest_untried().map(|source| (*id, source.clone())))
+            .collect();
+        for (id, source) in probes {
+            self.enqueue(id, &source, Lane::Interactive, false);
+        }
+    }
+
+    /// The request begins, unless its place was given up meanwhile.
+    fn begin(&mut self, id: HandleId, source: Source, number: u64, now: Instant) -> Option<Fetch> {
+        let handle = self.handles.get_mut(&id)?;
+        let entry = handle.entries.get_mut(&source)?;
+        let ticket = entry.ticket.take_if(|ticket| ticket.number == number)?;
+        entry.in_flight = true;
+        entry.tried_at = Some(now);
+        handle.in_flight += 1;
+        handle.gate.enter();
+        self.budget.take(now);
+        let errand = Errand::Read { source, recheck: ticket.recheck };
+        Some(Fetch { handle: id, connection: handle.connection.clone(), errand, begun: now })
+    }
+}

@@ -1,0 +1,226 @@
+//! Who goes next: two lanes by weight, round-robin by namespace within each, then by handle.
+//!
+//! Invariant: while anything that may go waits, something is taken; and no namespace with something that may go
+//! is passed over twice in a row within its lane.
+
+use std::collections::{HashMap, VecDeque, hash_map};
+
+use crate::vault::connection::Namespace;
+
+/// How urgent a read is.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Lane {
+    /// Nobody waits: the source is due again.
+    Periodic,
+    /// A user waits.
+    Interactive,
+}
+
+/// Of five requests four go to those who are waited for, if both lanes are full.
+const INTERACTIVE_OF: u32 = 5;
+
+/// A number that names a handle within its host.
+pub(super) type HandleId = u64;
+
+/// How many wait in each lane, places that were given up included.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Waiting {
+    pub(super) interactive: usize,
+    pub(super) periodic: usize,
+}
+
+/// The two lanes.
+#[derive(Debug)]
+pub(super) struct Lanes<T> {
+    interactive: Ring<T>,
+    periodic: Ring<T>,
+    turn: u32,
+}
+
+/// The namespaces of one lane, next one first, and what each has waiting by handle.
+#[derive(Debug)]
+struct Ring<T> {
+    order: VecDeque<Namespace>,
+    queues: HashMap<Namespace, Queues<T>>,
+}
+
+#[derive(Debug)]
+struct Queues<T> {
+    order: VecDeque<HandleId>,
+    items: HashMap<HandleId, VecDeque<T>>,
+}
+
+impl<T> Lanes<T> {
+    pub(super) fn new() -> Self {
+        Self { interactive: Ring::new(), periodic: Ring::new(), turn: 0 }
+    }
+
+    pub(super) fn push(&mut self, lane: Lane, namespace: &Namespace, handle: HandleId, item: T) {
+        match lane {
+            Lane::Interactive => self.interactive.push(namespace, handle, item),
+            Lane::Periodic => self.periodic.push(namespace, handle, item),
+        }
+    }
+
+    /// Takes the next item whose handle `may_go`.
+    pub(super) fn pop(&mut self, may_go: impl Fn(HandleId) -> bool) -> Option<(HandleId, T)> {
+        let turn = self.turn % INTERACTIVE_OF;
+        let (first, second) = if turn == INTERACTIVE_OF - 1 {
+            (&mut self.periodic, &mut self.interactive)
+        } else {
+            (&mut self.interactive, &mut self.periodic)
+        };
+        let taken = first.pop(&may_go).or_else(|| second.pop(&may_go))?;
+        self.turn = (turn + 1) % INTERACTIVE_OF;
+        Some(taken)
+    }
+
+    pub(super) fn waiting(&self) -> Waiting {
+        Waiting { interactive: self.interactive.len(), periodic: self.periodic.len() }
+    }
+
+    /// Whether anything waits for one of the handles that `may_go`.
+    pub(super) fn has(&self, may_go: impl Fn(HandleId) -> bool) -> bool {
+        self.interactive.has(&may_go) || self.periodic.has(&may_go)
+    }
+}
+
+impl<T> Ring<T> {
+    fn new() -> Self {
+        Self { order: VecDeque::new(), queues: HashMap::new() }
+    }
+
+    fn push(&mut self, namespace: &Namespace, handle: HandleId, item: T) {
+        let queues = match self.queues.entry(namespace.clone()) {
+            hash_map::Entry::Occupied(known) => known.into_mut(),
+            hash_map::Entry::Vacant(new) => {
+                self.order.push_back(namespace.clone());
+                new.insert(Queues { order: VecDeque::new(), items: HashMap::new() })
+            }
+        };
+        match queues.items.entry(handle) {
+            hash_map::Entry::Occupied(known) => known.into_mut().push_back(item),
+            hash_map::Entry::Vacant(new) => {
+                queues.order.push_back(handle);
+                new.insert(VecDeque::from([item]));
+            }
+        }
+    }
+
+    fn pop(&mut self, may_go: &impl Fn(HandleId) -> bool) -> Option<(HandleId, T)> {
+        let (at, taken) = self.order.iter().enumerate().find_map(|(at, namespace)| {
+            self.queues.get_mut(namespace).and_then(|queues| queues.pop(may_go)).map(|taken| (at, taken))
+        })?;
+        let namespace = self.order.remove(at)?;
+        if self.queues.get(&namespace).is_some_and(|queues| queues.order.is_empty()) {
+            self.queues.remove(&namespace);
+        } else {
+            self.order.push_back(namespace);
+        }
+        Some(taken)
+    }
+
+    fn len(&self) -> usize {
+        self.queues.values().flat_map(|queues| queues.items.values()).map(VecDeque::len).sum()
+    }
+
+    fn has(&self, may_go: &impl Fn(HandleId) -> bool) -> bool {
+        self.queues.values().any(|queues| queues.order.iter().any(|handle| may_go(*handle)))
+    }
+}
+
+impl<T> Queues<T> {
+    fn pop(&mut self, may_go: &impl Fn(HandleId) -> bool) -> Option<(HandleId, T)> {
+        let at = self.order.iter().position(|handle| may_go(*handle))?;
+        let handle = self.order.remove(at)?;
+        let items = self.items.get_mut(&handle)?;
+        let item = items.pop_front()?;
+        if items.is_empty() {
+            self.items.remove(&handle);
+        } else {
+            self.order.push_back(handle);
+        }
+        Some((handle, item))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn namespace(index: u8) -> Namespace {
+        format!("team-{index}").into()
+    }
+
+    #[test]
+    fn who_is_waited_for_goes_first_and_what_is_due_still_goes() {
+        let mut lanes = Lanes::new();
+        for _ in 0..20 {
+            lanes.push(Lane::Periodic, &namespace(0), 1, Lane::Periodic);
+            lanes.push(Lane::Interactive, &namespace(0), 1, Lane::Interactive);
+        }
+        let taken: Vec<_> = (0..10).map(|_| lanes.pop(|_| true).unwrap().1).collect();
+        assert_eq!(taken.iter().filter(|lane| **lane == Lane::Interactive).count(), 8);
+        assert_eq!(taken[0], Lane::Interactive);
+    }
+
+    #[test]
+    fn a_namespace_with_a_thousand_reads_does_not_hold_up_one_with_a_single_read() {
+        let mut lanes = Lanes::new();
+        for _ in 0..1000 {
+            lanes.push(Lane::Interactive, &namespace(0), 1, 0);
+        }
+        lanes.push(Lane::Interactive, &namespace(1), 2, 1);
+        let place = (0..=1000).position(|_| lanes.pop(|_| true).unwrap().1 == 1).unwrap();
+        assert!(place <= 1, "{place}");
+    }
+
+    #[test]
+    fn a_closed_handle_is_passed_over_and_keeps_its_place() {
+        let mut lanes = Lanes::new();
+        lanes.push(Lane::Interactive, &namespace(0), 1, "closed");
+        lanes.push(Lane::Interactive, &namespace(0), 2, "open");
+        assert_eq!(lanes.pop(|handle| handle == 2), Some((2, "open")));
+        assert_eq!(lanes.pop(|handle| handle == 2), None);
+        assert!(!lanes.has(|handle| handle == 2));
+        assert_eq!(lanes.pop(|_| true), Some((1, "closed")));
+        assert!(!lanes.has(|_| true));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_and_no_namespace_starves(
+            pushes in prop::collection::vec((any::<bool>(), 0_u8..6, 0_u64..4), 1..300),
+            closed in 0_u64..5,
+        ) {
+            let mut lanes = Lanes::new();
+            for (index, (interactive, team, handle)) in pushes.iter().enumerate() {
+                let lane = if *interactive { Lane::Interactive } else { Lane::Periodic };
+                lanes.push(lane, &namespace(*team), *handle, (index, *interactive, *team));
+            }
+            let mut taken = Vec::new();
+            while let Some((handle, item)) = lanes.pop(|handle| handle != closed) {
+                prop_assert_ne!(handle, closed);
+                taken.push(item);
+            }
+            let may_go = |push: &&(bool, u8, u64)| push.2 != closed;
+            prop_assert_eq!(taken.len(), pushes.iter().filter(may_go).count());
+            // Within a lane, between two turns of one namespace no other has two.
+            for lane in [true, false] {
+                let teams: Vec<u8> = taken.iter().filter(|item| item.1 == lane).map(|item| item.2).collect();
+                for (at, team) in teams.iter().enumerate() {
+                    let Some(next) = teams[at + 1..].iter().position(|other| other == team) else { continue };
+                    let between = &teams[at + 1..at + 1 + next];
+                    let mut seen = std::collections::HashSet::new();
+                    prop_assert!(between.iter().all(|other| seen.insert(*other)), "{:?}", teams);
+                }
+            }
+            while let Some((_, item)) = lanes.pop(|_| true) {
+                taken.push(item);
+            }
+            prop_assert_eq!(taken.len(), pushes.len());
+        }
+    }
+}

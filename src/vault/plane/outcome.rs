@@ -1,0 +1,187 @@
+//! What came of a read, and whom it concerns: one source, one handle, or the budget of the host.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    entry::Entry,
+    errand::{Errand, Fetch, Outcome, Wakes},
+    host::Host,
+    lanes::{HandleId, Lane},
+};
+use crate::vault::{
+    answer::Wake,
+    connection::Source,
+    failure::{Failure, Peer, Scope},
+};
+
+impl Host {
+    /// Takes the outcome of a fetch and returns who is to be woken.
+    pub(super) fn finish(&mut self, fetch: &Fetch, outcome: Outcome, now: Instant) -> Vec<Wake> {
+        let Some(handle) = self.handles.get_mut(&fetch.handle) else { return Vec::new() };
+        handle.in_flight = handle.in_flight.saturating_sub(1);
+        if let Some(entry) = fetch.source().and_then(|source| handle.entries.get_mut(source)) {
+            entry.in_flight = false;
+        }
+        let mut wakes = Wakes::default();
+        let answered = match outcome {
+            Outcome::Again => {
+                handle.gate.undecided(now);
+                false
+            }
+            Outcome::TokenRejected(_) if handle.renewed_at.is_none_or(|at| fetch.begun < at) => {
+                handle.renewed_at.get_or_insert(now);
+                handle.gate.undecided(now);
+                false
+            }
+            Outcome::TokenRejected(failure) => {
+                self.outage(fetch, failure, None, now, &mut wakes);
+                false
+            }
+            Outcome::Read(reading) => {
+                self.confirmed(fetch, true, &mut wakes);
+                if let Some(entry) = fetch.source().and_then(|source| self.entry(fetch.handle, source)) {
+                    wakes.users.extend(entry.read(reading, fetch.begun, now));
+                }
+                true
+            }
+            Outcome::Listed(page) => {
+                self.confirmed(fetch, true, &mut wakes);
+                wakes.connection |= self.page(fetch, page, now, &mut wakes.users).is_some();
+                true
+            }
+            Outcome::Permitted => {
+                if let Errand::Prove(permission) = fetch.errand {
+                    self.permitted(fetch, permission, &mut wakes);
+                }
+                true
+            }
+            Outcome::Failed { failure, retry_after } => {
+                self.failed(fetch, failure, retry_after, now, &mut wakes)
+            }
+        };
+        match &fetch.errand {
+            Errand::Read { source, recheck } => self.put_back(fetch.handle, source, *recheck, answered, now),
+            Errand::List(_) if !answered => self.hold_up_sweep(fetch.handle),
+            Errand::List(_) => {}
+            Errand::Prove(_) => self.end_trial(fetch.handle, &mut wakes),
+        }
+        let of_handle = if wakes.outage {
+            Some(Wake::Outage(fetch.connection.clone()))
+        } else {
+            wakes.connection.then(|| Wake::Connection(fetch.connection.clone()))
+        };
+        of_handle.into_iter().chain(wakes.users.into_iter().map(Wake::User)).collect()
+    }
+
+    /// Where a source goes after a GET: back into the lane unless it was answered.
+    fn put_back(&mut self, id: HandleId, source: &Source, recheck: bool, answered: bool, now: Instant) {
+        self.keep_value(id, source, now);
+        if answered {
+            self.place(id, source);
+        } else if self.entry(id, source).is_some_and(|entry| entry.is_waited_for()) {
+            self.enqueue(id, source, Lane::Interactive, false);
+        } else {
+            self.enqueue(id, source, Lane::Periodic, recheck);
+        }
+    }
+
+    /// Returns whether the failure answers what was asked for.
+    fn failed(
+        &mut self,
+        fetch: &Fetch,
+        failure: Failure,
+        retry_after: Option<Duration>,
+        now: Instant,
+        wakes: &mut Wakes,
+    ) -> bool {
+        if failure == Failure::Throttled(Peer::Vault) {
+            self.budget.throttled(fetch.begun, now);
+        }
+        if let Errand::Prove(permission) = fetch.errand {
+            self.trial_failed(fetch, permission, failure, retry_after, now, wakes);
+            return true;
+        }
+        let scope = failure.scope();
+        let Some(source) = fetch.source() else {
+            if scope == Scope::Handle {
+                self.outage(fetch, failure, retry_after, now, wakes);
+                return false;
+            }
+            self.confirmed(fetch, false, wakes);
+            wakes.connection |= self.no_page(fetch.handle, &failure, now).is_some();
+            return true;
+        };
+        if scope == Scope::Permission
+            && let Some(entry) = self.entry(fetch.handle, source)
+        {
+            entry.refuse(fetch.begun);
+        }
+        let handle = self.handles.get(&fetch.handle);
+        if handle.is_some_and(|handle| handle.is_refused_as_a_whole(&failure, source)) {
+            self.outage(fetch, failure, retry_after, now, wakes);
+            return false;
+        }
+        let proof = matches!(failure, Failure::SecretNotFound | Failure::SecretDisabled);
+        self.confirmed(fetch, proof, wakes);
+        if let Some(entry) = self.entry(fetch.handle, source) {
+            wakes.users.extend(entry.fail(failure, fetch.begun, now));
+        }
+        true
+    }
+
+    /// The vault answered: an outage is over, and if that is `proof` that the identity may read, the handle works.
+    pub(super) fn confirmed(&mut self, fetch: &Fetch, proof: bool, wakes: &mut Wakes) {
+        let Some(handle) = self.handles.get_mut(&fetch.handle) else { return };
+        handle.renewed_at = None;
+        wakes.connection |= handle.gate.answered(fetch.begun);
+        if proof && !handle.proven {
+            handle.proven = true;
+            wakes.connection = true;
+        }
+    }
+
+    /// The whole handle fails: said once, to the connection and to all who wait.
+    pub(super) fn outage(
+        &mut self,
+        fetch: &Fetch,
+        failure: Failure,
+        retry_after: Option<Duration>,
+        now: Instant,
+        wakes: &mut Wakes,
+    ) {
+        let refusal = failure.scope() == Scope::Permission;
+        let Some(handle) = self.handles.get_mut(&fetch.handle) else { return };
+        if matches!(fetch.errand, Errand::Prove(_)) {
+            handle.preflight.give_up();
+        }
+        let gate = &mut handle.gate;
+        let news = gate.failed(failure, retry_after, fetch.begun, now, &self.limits, &mut self.jitter);
+        let mut again = Vec::new();
+        if refusal {
+            for (source, entry) in &mut handle.entries {
+                let users = entry.withdraw_refusal();
+                if !users.is_empty() {
+                    again.push(source.clone());
+                }
+                wakes.users.extend(users.into_iter().filter(|_| news));
+            }
+        }
+        if news {
+            wakes.outage = true;
+            wakes.users.extend(handle.waiters().cloned());
+        }
+        for source in again {
+            self.place(fetch.handle, &source);
+        }
+    }
+
+    /// A value is kept for its time, if at all.
+    fn keep_value(&mut self, id: HandleId, source: &Source, now: Instant) {
+        let key = (id, source.clone());
+        if self.entry(id, source).is_some_and(|entry| Entry::holds_value(entry)) {
+            self.values.set(key, now + self.limits.value_life);
+        } else {
+            self.values.remove(&key);
+        }
+    }
+}

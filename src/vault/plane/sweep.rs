@@ -1,0 +1,386 @@
+//! Sweeps of a handle: which mode is in force, when the vault is listed, page by page, and what a sweep tells.
+//!
+//! Invariants: at most one page of a handle is under way, each is one request in the periodic lane; a sweep is done
+//! once an interval at most, the smallest that anyone asks for; whatever ends a sweep before its end leaves nobody
+//! without a GET within its interval.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    detect::{Choice, Cost, Detect, Detection, Mode, Why},
+    entry::Sighted,
+    errand::{Errand, Fetch},
+    gate::doubled,
+    host::{Host, Place},
+    lanes::{HandleId, Lane},
+    sighting::Sighting,
+};
+use crate::vault::{
+    answer::{User, Wake},
+    connection::Source,
+    failure::{Failure, Scope},
+    rest::list::{Link, Next, Page},
+};
+
+/// A list that cannot be read is tried so often before GETs take over.
+const TRIES: u32 = 3;
+
+/// Once those who are there at the start have asked, the mode is chosen, though the first sweep may be far.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+
+/// What a handle knows of its vault's list.
+#[derive(Debug)]
+pub(super) struct Sweeps {
+    pub(super) detection: Option<Detection>,
+    /// Nothing is listed before then, and why.
+    barred: Option<(Why, Instant)>,
+    /// How many pages the list has, at least.
+    pages: Option<u32>,
+    /// The smallest interval when it was last looked at.
+    pub(super) interval: Duration,
+    /// What was asked for when it was last looked at.
+    pub(super) detect: Detect,
+    pub(super) run: Option<Run>,
+    /// Counts sweeps.
+    number: u64,
+    /// When the last sweep that came to its end began, and ended.
+    last: Option<(Instant, Instant)>,
+    /// Sweeps in a row that could not be read.
+    failures: u32,
+    created: Instant,
+}
+
+/// A sweep under way.
+#[derive(Debug)]
+pub(super) struct Run {
+    begun: Instant,
+    /// The page to ask for; the first if absent.
+    link: Option<Link>,
+    pages: u32,
+    /// The place of the page in the lanes.
+    pub(super) ticket: Option<u64>,
+    /// The vault failed meanwhile: its slowness says nothing of the list's length.
+    held_up: bool,
+}
+
+impl Sweeps {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self {
+            detection: None,
+            barred: None,
+            pages: None,
+            interval: Duration::ZERO,
+            detect: Detect::Auto,
+            run: None,
+            number: 0,
+            last: None,
+            failures: 0,
+            created: now,
+        }
+    }
+
+    /// Whether sources wait for a sweep to tell that they changed, or for the word that none will.
+    pub(super) fn tell(&self) -> bool {
+        self.mode() != Some(Mode::Get)
+    }
+
+    /// Whether anything is known of the list, or is about to be.
+    pub(super) const fn knows_the_list(&self) -> bool {
+        self.pages.is_some() || self.barred.is_some() || self.run.is_some()
+    }
+
+    /// Nothing is listed until then.
+    pub(super) fn bar(&mut self, why: Why, until: Instant) {
+        self.barred = Some((why, until));
+    }
+
+    /// How long ago the last sweep ended, while sweeps are what tells.
+    pub(super) fn age(&self, now: Instant) -> Option<Duration> {
+        let (_, ended) = self.last.filter(|_| self.mode() == Some(Mode::List))?;
+        Some(now.saturating_duration_since(ended))
+    }
+
+    fn mode(&self) -> Option<Mode> {
+        self.detection.as_ref().map(|detection| detection.mode)
+    }
+
+    /// When the next sweep begins, if there is to be one. `slot` is its place within the first interval.
+    fn next(&self, slot: f64) -> Instant {
+        self.last
+            .map_or_else(|| self.created + self.interval.mul_f64(slot), |(begun, _)| begun + self.interval)
+    }
+}
+
+impl Host {
+    /// Someone asked, with this as its smallest interval: the handle's next look is not later than that allows.
+    pub(super) fn arm(&mut self, id: HandleId, interval: Duration, now: Instant) {
+        let slot = self.jitter.slot(&id);
+        let Some(handle) = self.handles.get_mut(&id) else { return };
+        let detect = handle.detect();
+        let sweeps = &mut handle.sweeps;
+        if sweeps.run.is_some() {
+            return;
+        }
+        let planned = self.sweeps.time_of(&id);
+        let asked_anew = sweeps.detect != detect || (sweeps.detection.is_none() && detect == Detect::Get);
+        if planned.is_none() || interval < sweeps.interval {
+            sweeps.interval = interval;
+        }
+        let first_look = (sweeps.created + FIRST_LOOK).max(now);
+        let next = match sweeps.next(slot).max(now) {
+            _ if asked_anew => now,
+            // After it a smaller interval alone is no reason to count costs anew.
+            next if sweeps.detection.is_none() && first_look > now => next.min(first_look),
+            next => next,
+        };
+        if planned.is_none_or(|planned| next < planned) {
+            self.sweeps.set(id, next);
+        }
+    }
+
+    /// The handle's time has come: judges anew what costs less, and begins a sweep if it is time for one.
+    pub(super) fn turn(&mut self, id: HandleId, now: Instant) -> Option<Wake> {
+        let slot = self.jitter.slot(&id);
+        let handle = self.handles.get_mut(&id)?;
+        if handle.sweeps.run.is_some() {
+            return None;
+        }
+        let (interval, gets) = handle.demand()?;
+        if let Some(wait) = handle.refused_for(now) {
+            self.sweeps.set(id, now + wait);
+            return None;
+        }
+        let detect = handle.detect();
+        let sweeps = &mut handle.sweeps;
+        sweeps.interval = interval;
+        sweeps.detect = detect;
+        let choice = Cost { pages: sweeps.pages, gets }.choose(detect, sweeps.mode());
+        let detection = match (choice, &sweeps.barred) {
+            (Choice::Get, _) => Some(Detection { mode: Mode::Get, why: why(detect, Detect::Get) }),
+            (_, Some((why, _))) => Some(Detection { mode: Mode::Get, why: why.clone() }),
+            (Choice::List, None) => Some(Detection { mode: Mode::List, why: why(detect, Detect::List) }),
+            // What was in force stays until the list's length is known; at the start that is the list itself.
+            (Choice::Explore, None) => sweeps
+                .detection
+                .clone()
+                .or_else(|| Some(Detection { mode: Mode::List, why: why(detect, Detect::List) })),
+        };
+        let next = match (choice, &sweeps.barred) {
+            (Choice::Get, _) => None,
+            (_, Some((_, until))) => Some(*until),
+            (_, None) => Some(sweeps.next(slot)),
+        };
+        match next {
+            Some(at) if at <= now => {
+                sweeps.number += 1;
+                sweeps.run = Some(Run { begun: now, link: None, pages: 0, ticket: None, held_up: false });
+                self.enqueue_page(id);
+            }
+            // While sources are read by GET, costs are judged once a cycle.
+            next => {
+                let look = now + interval;
+                let at = next.map_or(look, |next| next.min(look));
+                self.sweeps.set(id, at);
+            }
+        }
+        self.put_in_force(id, detection)
+    }
+
+    fn put_in_force(&mut self, id: HandleId, detection: Option<Detection>) -> Option<Wake> {
+        let handle = self.handles.get_mut(&id)?;
+        if handle.sweeps.detection == detection {
+            return None;
+        }
+        let told = handle.sweeps.tell();
+        handle.sweeps.detection = detection;
+        let wake = Wake::Connection(handle.connection.clone());
+        if told != handle.sweeps.tell() {
+            let sources: Vec<Source> = handle.entries.keys().cloned().collect();
+            for source in sources {
+                self.place(id, &source);
+            }
+        }
+        Some(wake)
+    }
+
+    /// Gives the page that is to be read next a place in the periodic lane.
+    pub(super) fn enqueue_page(&mut self, id: HandleId) {
+        let number = self.last_ticket + 1;
+        let Some(handle) = self.handles.get_mut(&id) else { return };
+        let Some(namespace) = handle.users.keys().next().map(|user| Arc::clone(&user.namespace)) else {
+            // Whoever asks next begins anew.
+            handle.sweeps.run = None;
+            return;
+        };
+        let Some(run) = handle.sweeps.run.as_mut().filter(|run| run.ticket.is_none()) else { return };
+        run.ticket = Some(number);
+        self.last_ticket = number;
+        self.lanes.push(Lane::Periodic, &namespace, id, (Place::Page, number));
+    }
+
+    /// The request for the page begins, unless its place was given up or the identity is refused meanwhile.
+    pub(super) fn begin_page(&mut self, id: HandleId, number: u64, now: Instant) -> Option<Fetch> {
+        let handle = self.handles.get_mut(&id)?;
+        let run = handle.sweeps.run.as_mut()?;
+        run.ticket.take_if(|ticket| *ticket == number)?;
+        let link = run.link.clone();
+        if let Some(wait) = handle.refused_for(now) {
+            handle.sweeps.run = None;
+            self.sweeps.set(id, now + wait);
+            return None;
+        }
+        handle.in_flight += 1;
+        handle.gate.enter();
+        self.budget.take(now);
+        Some(Fetch {
+            handle: id,
+            connection: handle.connection.clone(),
+            errand: Errand::List(link),
+            begun: now,
+        })
+    }
+
+    /// A page came. Returns who is to be woken.
+    pub(super) fn page(
+        &mut self,
+        fetch: &Fetch,
+        page: Page,
+        now: Instant,
+        wakes: &mut BTreeSet<User>,
+    ) -> Option<Wake> {
+        let id = fetch.handle;
+        let handle = self.handles.get_mut(&id)?;
+        let number = handle.sweeps.number;
+        let mut moved = Vec::new();
+        for (name, listed) in page.items {
+            let source = Source { name, version: None };
+            let Some(entry) = handle.entries.get_mut(&source) else { continue };
+            entry.watch.seen_in = number;
+            match entry.sighted(Sighting::Present(listed), fetch.begun, now) {
+                Sighted::Confirmed(users) => {
+                    self.tally.saved += 1;
+                    wakes.extend(users);
+                }
+                Sighted::Moved => moved.push(source),
+                Sighted::Nothing => {}
+            }
+        }
+        self.moved(id, moved);
+        let handle = self.handles.get_mut(&id)?;
+        let demand = handle.demand();
+        let detect = handle.detect();
+        let listing = handle.sweeps.mode() == Some(Mode::List);
+        let run = handle.sweeps.run.as_mut()?;
+        run.pages = run.pages.saturating_add(1);
+        let (pages, begun) = (run.pages, run.begun);
+        match page.next {
+            Next::Link(_) if demand.is_none() => {
+                handle.sweeps.run = None;
+                None
+            }
+            Next::Foreign => self.give_up(id, Why::unreadable(&Failure::UntrustedVaultHost), now),
+            Next::Link(_) if pages >= self.limits.list_pages => self.give_up(id, Why::Endless, now),
+            Next::Link(_) if run.held_up && now > begun + self.limits.list_time => {
+                handle.sweeps.run = None;
+                self.turn(id, now)
+            }
+            Next::Link(_) if now > begun + self.limits.list_time => self.give_up(id, Why::Endless, now),
+            Next::Link(link) => {
+                let gets = demand.map_or(0.0, |(_, gets)| gets);
+                // One page more than was followed.
+                let cost = Cost { pages: None, gets };
+                if detect == Detect::Auto && cost.is_too_long(pages.saturating_add(1), listing) {
+                    handle.sweeps.pages = Some(pages.saturating_add(1));
+                    handle.sweeps.run = None;
+                    return self.turn(id, now);
+                }
+                run.link = Some(link);
+                self.enqueue_page(id);
+                None
+            }
+            Next::End => self.end_sweep(id, now, wakes),
+        }
+    }
+
+    /// The sweep came to its end: what it did not see is asked for.
+    fn end_sweep(&mut self, id: HandleId, now: Instant, wakes: &mut BTreeSet<User>) -> Option<Wake> {
+        let handle = self.handles.get_mut(&id)?;
+        let run = handle.sweeps.run.take()?;
+        let number = handle.sweeps.number;
+        let mut moved = Vec::new();
+        for (source, entry) in &mut handle.entries {
+            // What was first asked for while the sweep was under way may have been passed by.
+            if source.version.is_some() || entry.watch.seen_in == number || entry.first_asked > run.begun {
+                continue;
+            }
+            match entry.sighted(Sighting::Absent, run.begun, now) {
+                Sighted::Confirmed(users) => {
+                    self.tally.saved += 1;
+                    wakes.extend(users);
+                }
+                Sighted::Moved => moved.push(source.clone()),
+                Sighted::Nothing => {}
+            }
+        }
+        let sweeps = &mut handle.sweeps;
+        sweeps.pages = Some(run.pages);
+        sweeps.last = Some((run.begun, now));
+        sweeps.barred = None;
+        sweeps.failures = 0;
+        self.tally.sweeps.push(now.saturating_duration_since(run.begun));
+        self.moved(id, moved);
+        self.turn(id, now)
+    }
+
+    fn moved(&mut self, id: HandleId, sources: Vec<Source>) {
+        for source in sources {
+            self.tally.changes += 1;
+            self.place(id, &source);
+        }
+    }
+
+    /// The page was not answered: it is asked for again.
+    pub(super) fn hold_up_sweep(&mut self, id: HandleId) {
+        if let Some(run) = self.handles.get_mut(&id).and_then(|handle| handle.sweeps.run.as_mut()) {
+            run.held_up = true;
+        }
+        self.enqueue_page(id);
+    }
+
+    /// The vault answers, but not with a page.
+    pub(super) fn no_page(&mut self, id: HandleId, failure: &Failure, now: Instant) -> Option<Wake> {
+        let handle = self.handles.get_mut(&id)?;
+        if failure.scope() == Scope::Permission {
+            return self.give_up(id, Why::Forbidden, now);
+        }
+        let sweeps = &mut handle.sweeps;
+        sweeps.failures += 1;
+        if sweeps.failures >= TRIES {
+            return self.give_up(id, Why::unreadable(failure), now);
+        }
+        sweeps.run = None;
+        self.sweeps.set(id, now + doubled(self.limits.retry, sweeps.failures - 1));
+        None
+    }
+
+    /// Nothing is listed for a while.
+    fn give_up(&mut self, id: HandleId, why: Why, now: Instant) -> Option<Wake> {
+        let until = now + self.limits.list_retry;
+        let sweeps = &mut self.handles.get_mut(&id)?.sweeps;
+        sweeps.run = None;
+        sweeps.failures = 0;
+        sweeps.bar(why, until);
+        self.turn(id, now)
+    }
+}
+
+const fn why(detect: Detect, mode: Detect) -> Why {
+    match (detect, mode) {
+        (Detect::Get, Detect::Get) | (Detect::List, Detect::List) => Why::Asked,
+        _ => Why::Cheaper,
+    }
+}

@@ -1,0 +1,332 @@
+//! Key Vault's REST interface, as much as is used of it: GET of a secret, and of a page of their list; and both
+//! again as a trial of the permission to.
+//!
+//! Names are validated types before they come here, bodies are capped, and the buffers that hold a value are
+//! wiped. Nothing of a body that cannot be parsed is kept but where it went wrong.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use reqwest::{Client, Response, StatusCode, header, header::HeaderMap};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::{
+    list::{self, LARGEST_PAGE, Link, Page},
+    refusal,
+};
+use crate::vault::{
+    answer::{Attributes, Reading},
+    connection::{Connection, Source},
+    failure::{Failure, Peer},
+    metrics::VaultMetrics,
+    names::{SecretName, SecretVersion},
+    plane::errand::Permission,
+    value::SecretValue,
+};
+
+/// A value has at most 25 KiB, of which JSON may make six times as much (`\u0000`), and 15 tags of 1 KiB likewise.
+const LARGEST_BODY: usize = 256 * 1024;
+/// Most values fit, so that most buffers never grow.
+const USUAL_BODY: usize = 8 * 1024;
+
+/// The service's times have whole seconds: a version that changed this shortly before it was read may have changed
+/// again within its second.
+const RESOLUTION: i64 = 3;
+/// As many as the service puts on a page.
+const PAGE: u32 = 25;
+
+/// What the vault answered.
+#[derive(Debug)]
+pub(super) enum Got<T> {
+    /// What was asked for.
+    Answer(T),
+    /// 401, with the vault's challenge.
+    Unauthorized { challenge: Option<String>, failure: Failure },
+    /// Anything else.
+    Failed { failure: Failure, retry_after: Option<Duration> },
+}
+
+impl<T> Got<T> {
+    /// The same with another kind of answer.
+    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Got<U> {
+        match self {
+            Self::Answer(answer) => Got::Answer(change(answer)),
+            Self::Unauthorized { challenge, failure } => Got::Unauthorized { challenge, failure },
+            Self::Failed { failure, retry_after } => Got::Failed { failure, retry_after },
+        }
+    }
+}
+
+impl<T> From<Failure> for Got<T> {
+    fn from(failure: Failure) -> Self {
+        Self::Failed { failure, retry_after: None }
+    }
+}
+
+/// How a vault is asked.
+#[derive(Clone, Copy)]
+pub(super) struct Asking<'a> {
+    pub(super) http: &'a Client,
+    pub(super) connection: &'a Connection,
+    /// `None` only to be challenged.
+    pub(super) token: Option<&'a str>,
+    pub(super) metrics: &'a VaultMetrics,
+    /// Told who answered; behind a proxy that is the proxy.
+    pub(super) reached: &'a (dyn Fn(IpAddr) + Sync),
+}
+
+/// Reads one source; `recheck`: not because anything says that it changed.
+pub(super) async fn get(asking: Asking<'_>, source: &Source, recheck: bool) -> Got<Reading> {
+    let connection = asking.connection;
+    let version = source.version.as_ref().map(|version| format!("/{version}")).unwrap_or_default();
+    let url = format!(
+        "{}/secrets/{}{version}?api-version={}",
+        connection.url, source.name, connection.service_version
+    );
+    let operation = if recheck { "Recheck" } else { "GetSecret" };
+    let parse = |headers: &HeaderMap, body: &[u8]| {
+        let reading = parse(body, &source.name, source.version.as_ref())?;
+        let settling = is_fresh(reading.attributes.updated, refusal::date(headers));
+        Ok(Reading { settling, ..reading })
+    };
+    asking.send(url, operation, LARGEST_BODY, parse).await
+}
+
+/// Reads one page of the list of secrets: the first, or where `link` leads.
+pub(super) async fn list(asking: Asking<'_>, link: Option<&Link>) -> Got<Page> {
+    let vault = &asking.connection.url;
+    let url = link.map_or_else(
+        || format!("{vault}/secrets?api-version={}&maxresults={PAGE}", asking.connection.service_version),
+        |link| link.url(vault),
+    );
+    asking.send(url, "ListSecrets", LARGEST_PAGE, |_, body| list::parse(body, vault)).await
+}
+
+/// Asks for a permission by the least that takes it. A name that nobody gave is asked for, so no value can come; if
+/// one does all the same, it is wiped unread.
+pub(super) async fn prove(asking: Asking<'_>, permission: Permission) -> Got<()> {
+    let (vault, version) = (&asking.connection.url, asking.connection.service_version);
+    let url = match permission {
+        Permission::Read => format!("{vault}/secrets/{}?api-version={version}", unused_name()),
+        Permission::List => format!("{vault}/secrets?api-version={version}&maxresults=1"),
+    };
+    asking.send(url, "Preflight", LARGEST_PAGE, |_, _| Ok(())).await
+}
+
+/// A valid name that no secret has: 128 bits of it are random.
+fn unused_name() -> String {
+    use ring::rand::{SecureRandom as _, SystemRandom};
+    let mut random = [0_u8; 16];
+    // Without randomness the name is still one that nobody gives.
+    let _ = SystemRandom::new().fill(&mut random);
+    format!("vaultsync-preflight-{:032x}", u128::from_ne_bytes(random))
+}
+
+impl Asking<'_> {
+    async fn send<T>(
+        self,
+        url: String,
+        operation: &str,
+        largest: usize,
+        parse: impl FnOnce(&HeaderMap, &[u8]) -> Result<T, Failure>,
+    ) -> Got<T> {
+        let request = self.http.get(url).header(header::ACCEPT, "application/json");
+        let (request, operation) = match self.token {
+            Some(token) => (request.bearer_auth(token), operation),
+            None => (request, "Challenge"),
+        };
+        let vault = self.connection.url.host();
+        let begun = Instant::now();
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => {
+                self.metrics.request(vault, operation, None, "", begun.elapsed());
+                return refusal::of_transport(&error, Peer::Vault).into();
+            }
+        };
+        if let Some(address) = response.remote_addr() {
+            (self.reached)(address.ip());
+        }
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = body(response, largest).await;
+        let inner = body.as_ref().map_or("", |body| refusal::inner_code(status, body));
+        self.metrics.request(vault, operation, Some(status.as_u16()), inner, begun.elapsed());
+        let body = match body {
+            Ok(body) => body,
+            // The status alone says what a 401, 429 or 5xx is.
+            Err(_) if status != StatusCode::OK => Zeroizing::default(),
+            Err(failure) => return failure.into(),
+        };
+        if status == StatusCode::OK {
+            return parse(&headers, &body).map_or_else(Got::from, Got::Answer);
+        }
+        let failure = refusal::of_answer(status, &headers, &body);
+        if status == StatusCode::UNAUTHORIZED && failure != Failure::TokenBindingRequired {
+            let challenge = headers.get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
+            return Got::Unauthorized { challenge: challenge.map(ToOwned::to_owned), failure };
+        }
+        Got::Failed { failure, retry_after: refusal::retry_after(&headers) }
+    }
+}
+
+/// Whether a version changed so shortly before the service answered that a second change could look the same.
+/// Without a date nothing can be told, so it could.
+fn is_fresh(updated: Option<Timestamp>, date: Option<Timestamp>) -> bool {
+    match (updated, date) {
+        (Some(updated), Some(date)) => date.as_second().saturating_sub(updated.as_second()) <= RESOLUTION,
+        _ => true,
+    }
+}
+
+/// The whole body, in one wiped buffer, if it is not too large.
+async fn body(mut response: Response, largest: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut body = Zeroizing::new(Vec::with_capacity(USUAL_BODY));
+    loop {
+        let chunk = response.chunk().await.map_err(|error| refusal::of_transport(&error, Peer::Vault))?;
+        let Some(chunk) = chunk else { return Ok(body) };
+        let length = body.len().saturating_add(chunk.len());
+        if length > largest {
+            return Err(Failure::TooLarge);
+        }
+        if length > body.capacity() {
+            // A vector that grows by itself would leave its old bytes behind.
+            let mut larger = Zeroizing::new(Vec::with_capacity(length.saturating_mul(2).min(largest)));
+            larger.extend_from_slice(&body);
+            body = larger;
+        }
+        body.extend_from_slice(&chunk);
+        if let Ok(mut unshared) = chunk.try_into_mut() {
+            unshared.as_mut().zeroize();
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Bundle {
+    id: String,
+    #[serde(deserialize_with = "wiped")]
+    value: Zeroizing<String>,
+    #[serde(default)]
+    attributes: Times,
+    /// A certificate's secret says so by either of these; old ones have the key's id alone.
+    #[serde(default)]
+    managed: bool,
+    #[serde(default)]
+    kid: Option<IgnoredAny>,
+}
+
+#[derive(Default, Deserialize)]
+struct Times {
+    nbf: Option<i64>,
+    exp: Option<i64>,
+    created: Option<i64>,
+    updated: Option<i64>,
+}
+
+/// Wiped even if what follows in the body is broken.
+pub(in crate::vault) fn wiped<'de, D: Deserializer<'de>>(value: D) -> Result<Zeroizing<String>, D::Error> {
+    String::deserialize(value).map(Zeroizing::new)
+}
+
+/// The secret in a body, if it is the one that was asked for.
+fn parse(body: &[u8], name: &SecretName, version: Option<&SecretVersion>) -> Result<Reading, Failure> {
+    // serde_json's own message may quote the value it dislikes.
+    let bundle: Bundle = serde_json::from_slice(body).map_err(|error| Failure::MalformedResponse {
+        peer: Peer::Vault,
+        at: Some((error.line(), error.column())),
+    })?;
+    let malformed = Failure::MalformedResponse { peer: Peer::Vault, at: None };
+    let mut segments = bundle.id.rsplit('/');
+    let read_version = segments.next().and_then(|segment| SecretVersion::parse(segment).ok());
+    let read_name = segments.next().and_then(|segment| SecretName::parse(segment).ok());
+    let (Some(read_version), Some(read_name)) = (read_version, read_name) else { return Err(malformed) };
+    if read_name != *name || version.is_some_and(|version| *version != read_version) {
+        return Err(malformed);
+    }
+    let time = |seconds: Option<i64>| seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let attributes = Attributes {
+        version: read_version.as_str().to_owned(),
+        created: time(bundle.attributes.created),
+        updated: time(bundle.attributes.updated),
+        expires: time(bundle.attributes.exp),
+        not_before: time(bundle.attributes.nbf),
+        managed: bundle.managed || bundle.kid.is_some(),
+    };
+    Ok(Reading { attributes, value: SecretValue::new(bundle.value), settling: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VERSION: &str = "7f3c0a4b5d6e4f708192a3b4c5d6e7f8";
+
+    fn read(body: &str) -> Result<Reading, Failure> {
+        parse(body.as_bytes(), &SecretName::parse("shop-db").unwrap(), None)
+    }
+
+    #[test]
+    fn a_secret_is_read_with_its_version_and_times() {
+        let id = format!("https://prod.vault.azure.net/secrets/Shop-DB/{VERSION}");
+        let body =
+            format!(r#"{{"value":"a\nb","id":"{id}","attributes":{{"created":7,"updated":8,"exp":9}}}}"#);
+        let reading = read(&body).unwrap();
+        assert_eq!(reading.value.expose(), "a\nb");
+        assert_eq!(reading.attributes.version, VERSION);
+        assert_eq!(reading.attributes.updated, Timestamp::from_second(8).ok());
+        assert_eq!(reading.attributes.not_before, None);
+    }
+
+    #[test]
+    fn a_version_counts_as_settled_more_than_three_seconds_after_it_changed() {
+        let at = |second| Timestamp::from_second(second).ok();
+        assert!(is_fresh(at(100), at(100)) && is_fresh(at(100), at(103)));
+        assert!(!is_fresh(at(100), at(104)));
+        assert!(is_fresh(at(100), at(90)), "a clock that is behind proves nothing");
+        assert!(is_fresh(at(100), None) && is_fresh(None, at(100)));
+    }
+
+    #[test]
+    fn another_secret_or_version_than_asked_for_is_no_answer() {
+        let body = |name: &str, version: &str| {
+            format!(r#"{{"value":"x","id":"https://v/secrets/{name}/{version}"}}"#)
+        };
+        assert!(read(&body("shop-db", VERSION)).is_ok());
+        for id in [body("other", VERSION), body("shop-db", "latest"), body("shop-db", ""), body("", VERSION)]
+        {
+            assert_eq!(read(&id).unwrap_err().reason(), "MalformedResponse", "{id}");
+        }
+        let pinned = SecretVersion::parse(&"a".repeat(32)).unwrap();
+        let name = SecretName::parse("shop-db").unwrap();
+        assert!(parse(body("shop-db", VERSION).as_bytes(), &name, Some(&pinned)).is_err());
+    }
+
+    #[test]
+    fn the_secret_of_a_certificate_is_known_by_either_of_its_signs() {
+        let body =
+            |more: &str| format!(r#"{{"value":"x","id":"https://v/secrets/shop-db/{VERSION}"{more}}}"#);
+        let managed = |more: &str| read(&body(more)).unwrap().attributes.managed;
+        assert!(managed(r#","managed":true"#));
+        assert!(managed(r#","kid":"https://v/keys/shop-db/1""#));
+        assert!(!managed(r#","managed":false,"kid":null"#));
+        assert!(!managed(""));
+    }
+
+    #[test]
+    fn no_piece_of_a_broken_body_is_in_the_failure() {
+        for body in [
+            r#"{"value":{"canary":1},"id":"x"}"#,
+            r#"{"value":"canary"#,
+            r#"{"id":"canary","value":"canary"}"#,
+            r#""canary""#,
+            r#"{"value":"canary","id":"x","attributes":"canary"}"#,
+            r#"{"value":"canary","id":"x","attributes":{"created":"canary"}}"#,
+        ] {
+            let failure = read(body).unwrap_err();
+            assert!(!format!("{failure} {failure:?}").contains("canary"), "{failure:?}");
+        }
+    }
+}

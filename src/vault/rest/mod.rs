@@ -1,0 +1,9 @@
+//! One request to a vault over HTTPS, and what its answer means.
+
+pub(super) mod client;
+pub(super) mod list;
+pub(super) mod reader;
+pub(super) mod refusal;
+pub(super) mod transport;
+
+mod challenge;

@@ -1,0 +1,174 @@
+//! What a handle reads with: its HTTP client, its token and its tenant.
+//!
+//! One [`Reader::send`] is at most one request to the vault, so that the budget counts them all: learning the
+//! tenant, or that a token is rejected, is an outcome of its own.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use reqwest::Client;
+
+use super::{
+    challenge,
+    client::{self, Asking, Got},
+    transport::Transport,
+};
+use crate::vault::{
+    connection::Connection,
+    evidence::{Evidence, Network},
+    failure::Failure,
+    metrics::VaultMetrics,
+    plane::{
+        errand::{Errand, Outcome, Permission},
+        jitter::Jitter,
+    },
+    token::{Tokens, assertion::Assertions, credentials::Credentials, provider::Provider},
+};
+
+/// What a handle reads with.
+#[derive(Debug)]
+pub(in crate::vault) struct Reader {
+    connection: Connection,
+    http: Client,
+    tokens: Arc<Tokens>,
+    /// As set, or as the vault last named it.
+    tenant: Mutex<Option<Arc<str>>>,
+    tenant_is_set: bool,
+    proxied: bool,
+    network: Mutex<Option<Network>>,
+    metrics: VaultMetrics,
+}
+
+impl Reader {
+    /// A client of its own for `connection`; nothing is sent yet.
+    pub(in crate::vault) fn new(
+        connection: Connection,
+        transport: &Transport,
+        assertions: Arc<dyn Assertions>,
+        credentials: Arc<Credentials>,
+        jitter: Jitter,
+        metrics: VaultMetrics,
+    ) -> Result<Self, Failure> {
+        let http = transport.client(connection.url.cloud().ca_bundle())?;
+        let provider = Provider {
+            http: http.clone(),
+            transport: transport.clone(),
+            connection: connection.clone(),
+            assertions,
+            credentials,
+        };
+        let tenant = provider.tenant();
+        let tenant_is_set = tenant.is_some();
+        let tokens = Tokens::new(Box::new(provider), jitter, metrics.clone());
+        let proxied = transport.is_proxied(connection.url.host());
+        let (tenant, network) = (Mutex::new(tenant), Mutex::default());
+        Ok(Self { connection, http, tokens, tenant, tenant_is_set, proxied, network, metrics })
+    }
+
+    /// What the requests so far have shown.
+    pub(in crate::vault) fn evidence(&self) -> Evidence {
+        let network = *self.network.lock().unwrap_or_else(PoisonError::into_inner);
+        Evidence { identity: self.tokens.identity(), network }
+    }
+
+    /// Does one errand, or learns what it takes to do it.
+    pub(in crate::vault) async fn send(&self, errand: &Errand) -> Outcome {
+        let known = self.tenant.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(tenant) = known else { return self.discover(errand).await };
+        let token = match self.tokens.get(&tenant).await {
+            Ok(token) => token,
+            Err(refused) => {
+                return Outcome::Failed { failure: refused.failure, retry_after: refused.retry_after };
+            }
+        };
+        match self.ask(errand, Some(&token)).await {
+            Got::Answer(outcome) => outcome,
+            Got::Unauthorized { challenge, failure } => {
+                self.tokens.reject(&token);
+                if challenge.as_deref().is_some_and(challenge::asks_for_claims) {
+                    return Outcome::TokenRejected(Failure::ClaimsChallenge);
+                }
+                // The vault may have moved to another tenant; what it says now is judged like its first word.
+                let learnt = if self.tenant_is_set { Ok(()) } else { self.learn(challenge.as_deref()) };
+                Outcome::TokenRejected(learnt.err().unwrap_or(failure))
+            }
+            Got::Failed { failure: Failure::PublicAccessDisabled(_), retry_after } => Outcome::Failed {
+                failure: Failure::PublicAccessDisabled(self.evidence().network),
+                retry_after,
+            },
+            Got::Failed { failure, retry_after } => Outcome::Failed { failure, retry_after },
+        }
+    }
+
+    async fn ask(&self, errand: &Errand, token: Option<&str>) -> Got<Outcome> {
+        let reached = |address| {
+            let network = if self.proxied { Network::Proxy } else { Network::of(address) };
+            *self.network.lock().unwrap_or_else(PoisonError::into_inner) = Some(network);
+        };
+        let asking = Asking {
+            http: &self.http,
+            connection: &self.connection,
+            token,
+            metrics: &self.metrics,
+            reached: &reached,
+        };
+        match errand {
+            Errand::Read { source, recheck } => {
+                client::get(asking, source, *recheck).await.map(Outcome::Read)
+            }
+            Errand::List(link) => client::list(asking, link.as_ref()).await.map(Outcome::Listed),
+            Errand::Prove(permission) => {
+                client::prove(asking, *permission).await.map(|()| Outcome::Permitted)
+            }
+        }
+    }
+
+    /// Asks without a token, and returns the tenant that the vault's challenge names; it must name one if none is set.
+    ///
+    /// # Errors
+    /// What stands in the way, or [`Failure::UntrustedVaultHost`] if what answers is no vault.
+    pub(in crate::vault) async fn challenge(&self) -> Result<Option<String>, Failure> {
+        match self.ask(&Errand::Prove(Permission::Read), None).await {
+            Got::Unauthorized { challenge, .. } => {
+                let challenge = challenge.unwrap_or_default();
+                let named = challenge::tenant(&challenge, self.connection.url.cloud());
+                if self.tenant_is_set {
+                    return Ok(named.ok());
+                }
+                self.learn(Some(&challenge))?;
+                named.map(Some)
+            }
+            Got::Answer(_) => Err(Failure::UntrustedVaultHost),
+            Got::Failed { failure, .. } => Err(failure),
+        }
+    }
+
+    /// Gets a token, if the tenant is known.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(in crate::vault) async fn token(&self) -> Result<(), Failure> {
+        let tenant = self.tenant.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let tenant = tenant.ok_or(Failure::UntrustedVaultHost)?;
+        self.tokens.get(&tenant).await.map(|_| ()).map_err(|refused| refused.failure)
+    }
+
+    /// The vault's challenge names the tenant.
+    async fn discover(&self, errand: &Errand) -> Outcome {
+        let failure = match self.ask(errand, None).await {
+            Got::Unauthorized { challenge, .. } => match self.learn(challenge.as_deref()) {
+                Ok(()) => return Outcome::Again,
+                Err(failure) => failure,
+            },
+            // No vault answers someone without a token.
+            Got::Answer(_) => Failure::UntrustedVaultHost,
+            Got::Failed { failure, retry_after } => return Outcome::Failed { failure, retry_after },
+        };
+        Outcome::Failed { failure, retry_after: None }
+    }
+
+    fn learn(&self, challenge: Option<&str>) -> Result<(), Failure> {
+        let tenant = challenge::tenant(challenge.unwrap_or_default(), self.connection.url.cloud())?;
+        *self.tenant.lock().unwrap_or_else(PoisonError::into_inner) = Some(tenant.into());
+        Ok(())
+    }
+}
