@@ -6,8 +6,8 @@ use super::api_server::Reported;
 use super::backoff::backoff;
 use super::connection::{connection, detect};
 use super::error::Error;
+use super::events::Notice;
 use super::place::{may_be_tried, too_many};
-use super::report::{Notice, publish};
 use crate::api::{
     IdentityStatus, KeyVault, KeyVaultStatus, READY, Reason, STALLED, condition, set_condition,
 };
@@ -188,7 +188,7 @@ where
         } else {
             tracing::info!(kind, namespace, name, reason = notice.reason, "{}", notice.note);
         }
-        publish(context, vault, notice).await;
+        context.events.push(vault, notice, context.now());
     }
     Ok(())
 }

@@ -3,7 +3,9 @@
 use super::index::Key;
 use crate::api::Reason;
 use crate::plan::{Outcome, Verdict};
-use prometheus::{Histogram, HistogramOpts, HistogramTimer, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramTimer, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -13,6 +15,8 @@ pub(super) struct ObjectMetrics {
     reconciles: IntCounterVec,
     duration: Histogram,
     not_ready: IntGaugeVec,
+    /// Events that were not published.
+    pub(super) events_dropped: IntCounter,
     /// The reason under which an object is shown as not Ready.
     shown: Mutex<HashMap<Key, Reason>>,
 }
@@ -43,10 +47,15 @@ impl ObjectMetrics {
             ),
             &["object_namespace", "object_name", "reason"],
         )?;
+        let events_dropped = IntCounter::new(
+            "vaultsync_events_dropped_total",
+            "Events that were not published: more waited than the queue holds, or the API server did not take them. Conditions say the same.",
+        )?;
         registry.register(Box::new(reconciles.clone()))?;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(not_ready.clone()))?;
-        Ok(Self { reconciles, duration, not_ready, shown: Mutex::default() })
+        registry.register(Box::new(events_dropped.clone()))?;
+        Ok(Self { reconciles, duration, not_ready, events_dropped, shown: Mutex::default() })
     }
 
     /// Times a round.

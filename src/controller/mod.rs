@@ -15,6 +15,7 @@ mod cluster_vault;
 mod cluster_vaults;
 mod connection;
 mod error;
+mod events;
 mod index;
 mod keyvault;
 mod memory;
@@ -38,6 +39,7 @@ use crate::api::KeyVault;
 use crate::vault::{Credentials, Limits, Plane, Transport, VaultMetrics, Wake};
 use api_server::ApiServer;
 use cluster_vaults::ClusterVaults;
+use events::Events;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, select_all};
 use index::Index;
@@ -94,6 +96,7 @@ struct Context {
     index: Index,
     memories: Memories,
     triggers: Triggers,
+    events: Events,
     vaults: Vec<Store<KeyVault>>,
     cluster_vaults: ClusterVaults,
     namespace_labels: NamespaceLabels,
@@ -190,6 +193,7 @@ pub async fn run(
         index: Index::default(),
         memories: Memories::default(),
         triggers,
+        events: Events::new(metrics.events_dropped.clone()),
         vaults,
         cluster_vaults: ClusterVaults::default(),
         namespace_labels: NamespaceLabels::new(settings.namespace_selectors),
@@ -204,9 +208,10 @@ pub async fn run(
         tasks.push(watch.run(Arc::clone(&context), triggered, readiness.clone(), shutdown.clone()).boxed());
     }
     tasks.push(cluster_vaults::watch_all(Arc::clone(&context), shutdown.clone()).boxed());
-    let graceful = futures::future::join_all(tasks).map(|_| ()).boxed();
+    let rounds = futures::future::join_all(tasks).map(|_| ()).shared();
+    let published = events::publish(Arc::clone(&context), rounds.clone());
     let support = vec![
-        graceful,
+        futures::future::join(rounds, published).map(|_| ()).boxed(),
         wakes::deliver(Arc::clone(&context), wakes).boxed(),
         namespace_labels::watch(Arc::clone(&context)).boxed(),
         pace::probe(context).boxed(),

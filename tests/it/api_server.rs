@@ -164,15 +164,47 @@ async fn an_api_server_that_cannot_be_reached_is_tried_again() {
 }
 
 #[tokio::test]
-async fn an_event_that_cannot_be_published_fails_nothing() {
+async fn an_event_that_cannot_be_published_fails_nothing_and_is_counted() {
     let scene = Scene::new().await;
     scene.faults.always(|call| call.is("create", "events"), Fault::internal());
     apply(&scene).await;
     scene.synced("shop").await;
     change_arrives(&scene).await;
-    assert!(scene.faults.count("create", "events") >= 2);
+    eventually("two events were tried and dropped", || async {
+        let (_, metrics) = scene.http("/metrics").await;
+        let dropped = metrics.lines().find_map(|line| line.strip_prefix("vaultsync_events_dropped_total "));
+        let dropped: u64 = dropped.expect("the metric").parse().expect("a count");
+        if dropped >= 2 { Ok(()) } else { Err(format!("{dropped} dropped")) }
+    })
+    .await;
     assert!(scene.event_reasons("shop").await.is_empty());
     assert_eq!(scene.faults.count("create", "secrets"), 1);
+}
+
+#[tokio::test]
+async fn no_round_waits_for_an_event_and_the_newest_of_a_reason_is_told() {
+    let mut scene = Scene::new().await;
+    let gate = Gate::new();
+    scene.faults.always(|call| call.is("create", "events"), Fault::Hold(gate.clone()));
+    apply(&scene).await;
+    gate.reached().await;
+    scene.synced("shop").await;
+    change_arrives(&scene).await;
+    let text = |text: &str| json!({"spec": {"data": [{"key": "A", "from": {"secret": {"name": text}}}]}});
+    scene.edit("shop", text("first")).await;
+    scene.ready("shop", "False", "SecretNotFound").await;
+    scene.edit("shop", text("a")).await;
+    scene.synced("shop").await;
+    scene.edit("shop", text("second")).await;
+    scene.ready("shop", "False", "SecretNotFound").await;
+    scene.faults.clear();
+    gate.release();
+    scene.told("shop", "SecretNotFound").await;
+    scene.stop().await;
+    let mut notes = scene.event_notes("shop").await;
+    notes.retain(|(reason, _)| reason == "SecretNotFound");
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(notes[0].1.contains("secret second"), "{notes:?}");
 }
 
 #[tokio::test]

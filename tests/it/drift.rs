@@ -38,14 +38,6 @@ async fn probed(scene: &Scene, times: usize) {
     .await;
 }
 
-async fn has_event(scene: &Scene, reason: &str) {
-    eventually(&format!("an event {reason}"), || async {
-        let reasons = scene.event_reasons("shop").await;
-        if reasons.iter().any(|found| found == reason) { Ok(()) } else { Err(format!("{reasons:?}")) }
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_deleted_secret_comes_back() {
     let scene = synced().await;
@@ -69,7 +61,7 @@ async fn an_edited_key_is_brought_back_and_said() {
     let scene = synced().await;
     scene.edit_secret("shop", json!({"data": {"A": EDITED}})).await;
     scene.secret_is("shop", &[("A", "one"), ("B", "two")]).await;
-    has_event(&scene, "SecretRepaired").await;
+    scene.told("shop", "SecretRepaired").await;
     scene.synced("shop").await;
 }
 
@@ -78,7 +70,7 @@ async fn a_removed_key_comes_back() {
     let scene = synced().await;
     scene.edit_secret("shop", json!({"data": {"B": null}})).await;
     scene.secret_is("shop", &[("A", "one"), ("B", "two")]).await;
-    has_event(&scene, "SecretRepaired").await;
+    scene.told("shop", "SecretRepaired").await;
 }
 
 #[tokio::test]
@@ -154,7 +146,7 @@ async fn an_edit_while_the_vault_is_silent_is_said_at_once_and_undone_afterwards
     scene.vault.clear_faults();
     scene.secret_is("shop", &[("A", "one"), ("B", "two")]).await;
     scene.synced("shop").await;
-    has_event(&scene, "SecretRepaired").await;
+    scene.told("shop", "SecretRepaired").await;
 }
 
 #[tokio::test]

@@ -35,6 +35,8 @@ async fn ten_rounds_and_ten_looks_with_nothing_new_move_nothing() {
     scene.sync("shop", data(&secrets)).await;
     scene.synced("shop").await;
     scene.vault_says("default", "True", "Connected").await;
+    scene.told("shop", "SecretCreated").await;
+    scene.told("default", "Connected").await;
     let cluster = scene.namespace.cluster();
     let (before, mark, looks) =
         (versions(&scene).await, cluster.mark(), scene.faults.count("patch", "secrets"));

@@ -24,7 +24,7 @@ use vaultsync::controller::Settings;
 use vaultsync::run::{clock, run};
 use vaultsync::vault::{Limits, Transport};
 
-use super::{Account, Faults, Namespace, until};
+use super::{Account, Faults, Namespace, eventually, until};
 
 /// The client id of the identity that every test reads as, unless it says otherwise.
 pub(crate) const CLIENT: &str = "aaaaaaaa-1111-4222-8333-444444444444";
@@ -403,12 +403,29 @@ impl Scene {
 
     /// The reasons of all events about an object, oldest first.
     pub(crate) async fn event_reasons(&self, name: &str) -> Vec<String> {
+        self.event_notes(name).await.into_iter().map(|(reason, _)| reason).collect()
+    }
+
+    /// Reason and note of every event about an object, in the order of what they tell of.
+    pub(crate) async fn event_notes(&self, name: &str) -> Vec<(String, String)> {
         let mut events = self.api::<Event>().list(&ListParams::default()).await.expect("events").items;
         events.retain(|event| {
             event.regarding.as_ref().is_some_and(|about| about.name.as_deref() == Some(name))
         });
         events.sort_by_key(|event| event.event_time.as_ref().map(|time| time.0));
-        events.into_iter().filter_map(|event| event.reason).collect()
+        events
+            .into_iter()
+            .map(|event| (event.reason.unwrap_or_default(), event.note.unwrap_or_default()))
+            .collect()
+    }
+
+    /// Waits until an event about an object has this reason: events follow what they tell of at a pace of their own.
+    pub(crate) async fn told(&self, name: &str, reason: &str) {
+        eventually(&format!("an event {reason} about {name}"), || async {
+            let reasons = self.event_reasons(name).await;
+            if reasons.iter().any(|found| found == reason) { Ok(()) } else { Err(format!("{reasons:?}")) }
+        })
+        .await;
     }
 
     /// The message of Ready.
