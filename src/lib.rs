@@ -8,6 +8,7 @@
 //!
 //! | module | duty | may know |
 //! |---|---|---|
+//! | [`ObjectKey`] | the name of an object, on every floor | nothing |
 //! | [`api`] | the custom resources and every constant word | types of Kubernetes |
 //! | [`plan`] | what to do, as a pure function | `api`, types of `vault` |
 //! | [`vault`] | what is in Key Vault, at the least load | no Kubernetes |
@@ -17,8 +18,11 @@
 pub mod api;
 pub mod cli;
 pub mod controller;
+mod object_key;
 pub mod plan;
 pub mod run;
 pub mod server;
 pub mod telemetry;
 pub mod vault;
+
+pub use object_key::ObjectKey;

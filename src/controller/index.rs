@@ -4,6 +4,7 @@
 //! created in the same second the one that wrote it already, then the lesser name.
 
 use crate::api::{READY, VaultKind, VaultSecretSync, condition};
+use crate::object_key::ObjectKey;
 use jiff::Timestamp;
 use kube::runtime::watcher::Event;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -11,9 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What Ready says where a Secret of the target's name is in the way: it is looked at, for it may go.
 const REFUSED: [&str; 4] = ["TargetNotOwned", "TargetConflict", "TypeMismatch", "TargetImmutable"];
-
-/// Namespace and name of an object. Shared: whatever is kept for each object is kept under these.
-pub(super) type Key = (Arc<str>, Arc<str>);
 
 /// Names a connection: the namespace of a `KeyVault`, none for a `ClusterKeyVault`, and the name.
 type VaultKey = (Option<Arc<str>>, Arc<str>);
@@ -38,22 +36,22 @@ pub(super) struct Index(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    objects: BTreeMap<Key, Entry>,
+    objects: BTreeMap<ObjectKey, Entry>,
     /// (namespace, target) to the claims on it, the best first.
-    claims: HashMap<Key, Vec<Claim>>,
+    claims: HashMap<ObjectKey, Vec<Claim>>,
     /// The objects that use a connection. Ordered, so that those of one namespace are found at once.
-    users: BTreeMap<VaultKey, BTreeSet<Key>>,
+    users: BTreeMap<VaultKey, BTreeSet<ObjectKey>>,
     /// Per scope, what a relist has shown so far.
-    relists: HashMap<Option<String>, BTreeSet<Key>>,
+    relists: HashMap<Option<String>, BTreeSet<ObjectKey>>,
 }
 
 /// What a watch event means for others.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Change {
     /// Objects that should look again.
-    pub(super) wake: Vec<Key>,
+    pub(super) wake: Vec<ObjectKey>,
     /// Objects that are gone.
-    pub(super) gone: Vec<Key>,
+    pub(super) gone: Vec<ObjectKey>,
 }
 
 impl Index {
@@ -73,8 +71,9 @@ impl Index {
             }
             Event::InitDone => {
                 let shown = inner.relists.remove(&scope).unwrap_or_default();
-                let within = |key: &&Key| scope.as_ref().is_none_or(|namespace| **namespace == *key.0);
-                let gone: Vec<Key> = inner
+                let within =
+                    |key: &&ObjectKey| scope.as_ref().is_none_or(|namespace| **namespace == *key.namespace);
+                let gone: Vec<ObjectKey> = inner
                     .objects
                     .keys()
                     .filter(within)
@@ -93,33 +92,36 @@ impl Index {
 
     /// The object with a better claim to this object's target.
     pub(super) fn rival(&self, object: &VaultSecretSync) -> Option<String> {
-        let (namespace, name) = key_of(object);
-        let target = (namespace, object.target_name().into());
+        let key = key_of(object);
+        let target = ObjectKey { name: object.target_name().into(), ..key.clone() };
         let inner = self.lock();
         let (_, _, best) = inner.claims.get(&target)?.first()?;
-        (*best != name).then(|| best.to_string())
+        (*best != key.name).then(|| best.to_string())
     }
 
     /// The objects that use a `KeyVault` of a namespace.
-    pub(super) fn users(&self, namespace: &str, vault: &str) -> Vec<Key> {
+    pub(super) fn users(&self, namespace: &str, vault: &str) -> Vec<ObjectKey> {
         self.users_of(&(Some(namespace.into()), vault.into()))
     }
 
     /// The objects that use a `ClusterKeyVault`.
-    pub(super) fn cluster_users(&self, vault: &str) -> Vec<Key> {
+    pub(super) fn cluster_users(&self, vault: &str) -> Vec<ObjectKey> {
         self.users_of(&(None, vault.into()))
     }
 
-    fn users_of(&self, vault: &VaultKey) -> Vec<Key> {
+    fn users_of(&self, vault: &VaultKey) -> Vec<ObjectKey> {
         self.lock().users.get(vault).into_iter().flatten().cloned().collect()
     }
 
     /// The objects that use any `ClusterKeyVault`; of one namespace, or of all.
-    pub(super) fn all_cluster_users(&self, namespace: Option<&str>) -> Vec<Key> {
+    pub(super) fn all_cluster_users(&self, namespace: Option<&str>) -> Vec<ObjectKey> {
         let inner = self.lock();
         let shared = inner.users.range((None, "".into())..).take_while(|((own, _), _)| own.is_none());
         let users = shared.flat_map(|(_, users)| users);
-        users.filter(|user| namespace.is_none_or(|namespace| *user.0 == *namespace)).cloned().collect()
+        users
+            .filter(|user| namespace.is_none_or(|namespace| *user.namespace == *namespace))
+            .cloned()
+            .collect()
     }
 
     /// Whether any object uses a `ClusterKeyVault`.
@@ -132,9 +134,9 @@ impl Index {
         let inner = self.lock();
         let users = inner.users.get(&(None, vault.into()));
         let mut namespaces: Vec<String> = Vec::new();
-        for (namespace, _) in users.into_iter().flatten() {
-            if namespaces.last().is_none_or(|last| **last != **namespace) {
-                namespaces.push(namespace.to_string());
+        for user in users.into_iter().flatten() {
+            if namespaces.last().is_none_or(|last| **last != *user.namespace) {
+                namespaces.push(user.namespace.to_string());
             }
         }
         namespaces
@@ -154,21 +156,21 @@ impl Index {
     }
 
     /// The next object with a target to look at after `key`, round and round.
-    pub(super) fn next_probed(&self, key: Option<&Key>) -> Option<Key> {
+    pub(super) fn next_probed(&self, key: Option<&ObjectKey>) -> Option<ObjectKey> {
         use std::ops::Bound::{Excluded, Unbounded};
         let inner = self.lock();
         let after = key.map_or(Unbounded, Excluded);
-        let round = inner.objects.range::<Key, _>((after, Unbounded)).chain(&inner.objects);
+        let round = inner.objects.range::<ObjectKey, _>((after, Unbounded)).chain(&inner.objects);
         round.into_iter().find(|(_, entry)| entry.probed).map(|(key, _)| key.clone())
     }
 
     /// Whether the watch has shown the object and not yet its end.
-    pub(super) fn contains(&self, key: &Key) -> bool {
+    pub(super) fn contains(&self, key: &ObjectKey) -> bool {
         self.lock().objects.contains_key(key)
     }
 
     /// The key of an object, as it is kept here if the watch has shown it: what others keep for it shares the names.
-    pub(super) fn shared_key_of(&self, object: &VaultSecretSync) -> Key {
+    pub(super) fn shared_key_of(&self, object: &VaultSecretSync) -> ObjectKey {
         let key = key_of(object);
         self.lock().objects.get_key_value(&key).map_or(key, |(known, _)| known.clone())
     }
@@ -180,11 +182,11 @@ impl Index {
 }
 
 impl Inner {
-    fn apply(&mut self, key: Key, object: &VaultSecretSync, change: &mut Change) {
+    fn apply(&mut self, key: ObjectKey, object: &VaultSecretSync, change: &mut Change) {
         let key = self.shared(key);
         let target = object.target_name();
         let entry = Entry {
-            target: if *target == *key.1 { Arc::clone(&key.1) } else { target.into() },
+            target: if *target == *key.name { Arc::clone(&key.name) } else { target.into() },
             vault: self.shared_vault(vault_of(&key, object)),
             created: object.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             wrote: wrote_target(object),
@@ -197,46 +199,43 @@ impl Inner {
         let reordered = old.is_some_and(|old| old.wrote != entry.wrote);
         // Names of the same namespace cannot be taken over by an edit: target and vault of the old entry go first.
         self.unlink(&key);
-        let (namespace, name) = &key;
-        let claim = entry.claim(name);
-        let claims = self.claims.entry((namespace.clone(), entry.target.clone())).or_default();
+        let claim = entry.claim(&key.name);
+        let claims = self.claims.entry(entry.target_of(&key)).or_default();
         // Nearly always the only one.
         claims.reserve_exact(1);
         claims.insert(claims.partition_point(|other| *other < claim), claim);
         if reordered && claims.len() > 1 {
-            change.wake.extend(claims.iter().map(|(_, _, name)| (namespace.clone(), name.clone())));
+            change.wake.extend(claims.iter().map(|(_, _, name)| beside(&key, name)));
         }
         self.users.entry(entry.vault.clone()).or_default().insert(key.clone());
         self.objects.insert(key, entry);
     }
 
     /// The same key, sharing its names with what is known: there are many objects to a namespace.
-    fn shared(&self, key: Key) -> Key {
+    fn shared(&self, key: ObjectKey) -> ObjectKey {
         if let Some((known, _)) = self.objects.get_key_value(&key) {
             return known.clone();
         }
-        let (namespace, name) = key;
-        let first_there = self.objects.range((Arc::clone(&namespace), "".into())..).next();
-        let known = first_there.map(|((known, _), _)| known).filter(|known| **known == namespace);
-        (known.map_or(namespace, Arc::clone), name)
+        let first = ObjectKey { name: "".into(), ..key.clone() };
+        let first_there = self.objects.range(first..).next();
+        let known = first_there.map(|(known, _)| &known.namespace).filter(|known| **known == key.namespace);
+        ObjectKey { namespace: known.map_or_else(|| Arc::clone(&key.namespace), Arc::clone), ..key }
     }
 
     fn shared_vault(&self, vault: VaultKey) -> VaultKey {
         self.users.get_key_value(&vault).map_or(vault, |(known, _)| known.clone())
     }
 
-    fn remove(&mut self, key: &Key, change: &mut Change) {
+    fn remove(&mut self, key: &ObjectKey, change: &mut Change) {
         let Some(entry) = self.unlink(key) else { return };
-        let target = (Arc::clone(&key.0), entry.target);
-        let losers = self.claims.get(&target).into_iter().flatten();
-        change.wake.extend(losers.map(|(_, _, name)| (key.0.clone(), name.clone())));
+        let losers = self.claims.get(&entry.target_of(key)).into_iter().flatten();
+        change.wake.extend(losers.map(|(_, _, name)| beside(key, name)));
         change.gone.push(key.clone());
     }
 
-    fn unlink(&mut self, key: &Key) -> Option<Entry> {
+    fn unlink(&mut self, key: &ObjectKey) -> Option<Entry> {
         let entry = self.objects.remove(key)?;
-        let (namespace, name) = key;
-        unlink_claim(&mut self.claims, &(namespace.clone(), entry.target.clone()), &entry.claim(name));
+        unlink_claim(&mut self.claims, &entry.target_of(key), &entry.claim(&key.name));
         if let Some(users) = self.users.get_mut(&entry.vault) {
             users.remove(key);
             if users.is_empty() {
@@ -251,6 +250,16 @@ impl Entry {
     fn claim(&self, name: &Arc<str>) -> Claim {
         (self.created, !self.wrote, Arc::clone(name))
     }
+
+    /// The target's key.
+    fn target_of(&self, key: &ObjectKey) -> ObjectKey {
+        beside(key, &self.target)
+    }
+}
+
+/// The key of another name in the same namespace.
+fn beside(key: &ObjectKey, name: &Arc<str>) -> ObjectKey {
+    ObjectKey { namespace: Arc::clone(&key.namespace), name: Arc::clone(name) }
 }
 
 fn wrote_target(object: &VaultSecretSync) -> bool {
@@ -258,7 +267,7 @@ fn wrote_target(object: &VaultSecretSync) -> bool {
     target.is_some_and(|target| target.name == object.target_name())
 }
 
-fn unlink_claim(claims: &mut HashMap<Key, Vec<Claim>>, target: &Key, claim: &Claim) {
+fn unlink_claim(claims: &mut HashMap<ObjectKey, Vec<Claim>>, target: &ObjectKey, claim: &Claim) {
     if let Some(of_target) = claims.get_mut(target) {
         of_target.retain(|other| other != claim);
         if of_target.is_empty() {
@@ -267,10 +276,10 @@ fn unlink_claim(claims: &mut HashMap<Key, Vec<Claim>>, target: &Key, claim: &Cla
     }
 }
 
-fn vault_of(key: &Key, object: &VaultSecretSync) -> VaultKey {
+fn vault_of(key: &ObjectKey, object: &VaultSecretSync) -> VaultKey {
     let vault = &object.spec.vault_ref;
     let namespace = match vault.kind {
-        VaultKind::KeyVault => Some(Arc::clone(&key.0)),
+        VaultKind::KeyVault => Some(Arc::clone(&key.namespace)),
         VaultKind::ClusterKeyVault => None,
     };
     (namespace, vault.name.as_str().into())
@@ -284,10 +293,10 @@ fn has_target(object: &VaultSecretSync) -> bool {
 }
 
 /// Namespace and name of an object.
-pub(super) fn key_of(object: &VaultSecretSync) -> Key {
+pub(super) fn key_of(object: &VaultSecretSync) -> ObjectKey {
     let metadata = &object.metadata;
     let shared = |name: &Option<String>| Arc::from(name.as_deref().unwrap_or_default());
-    (shared(&metadata.namespace), shared(&metadata.name))
+    ObjectKey { namespace: shared(&metadata.namespace), name: shared(&metadata.name) }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What this process remembers of an object between two rounds; all of it can be lost at any time.
 
-use super::index::Key;
 use crate::api::{VaultSecretSync, fnv1a};
+use crate::object_key::ObjectKey;
 use crate::plan::Verified;
 use crate::vault::Attributes;
 use std::collections::{BTreeSet, HashMap};
@@ -56,15 +56,15 @@ pub(super) struct Memories(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     /// Boxed: a table has room to spare.
-    objects: HashMap<Key, Box<Memory>>,
-    probes: BTreeSet<Key>,
+    objects: HashMap<ObjectKey, Box<Memory>>,
+    probes: BTreeSet<ObjectKey>,
     /// Rounds under way, with the resourceVersion that the watch last showed since they began.
-    rounds: HashMap<Key, Option<String>>,
+    rounds: HashMap<ObjectKey, Option<String>>,
 }
 
 impl Memories {
     /// The memory of an object; a fresh one where it is of another uid.
-    pub(super) fn of(&self, key: &Key, uid: &str) -> Memory {
+    pub(super) fn of(&self, key: &ObjectKey, uid: &str) -> Memory {
         let uid = fnv1a(uid.as_bytes());
         let mut inner = self.lock();
         inner.rounds.insert(key.clone(), None);
@@ -74,7 +74,7 @@ impl Memories {
     }
 
     /// Keeps the memory of an object; its round is over.
-    pub(super) fn keep(&self, key: Key, mut memory: Memory) {
+    pub(super) fn keep(&self, key: ObjectKey, mut memory: Memory) {
         let mut inner = self.lock();
         if let Some(version) = inner.rounds.remove(&key).flatten() {
             memory.caught_up(&version);
@@ -84,7 +84,7 @@ impl Memories {
 
     /// The watch shows an object at this resourceVersion: a whole object that we keep because the watch was behind is
     /// kept no longer.
-    pub(super) fn shown(&self, key: &Key, version: &str) {
+    pub(super) fn shown(&self, key: &ObjectKey, version: &str) {
         let mut inner = self.lock();
         if let Some(round) = inner.rounds.get_mut(key) {
             *round = Some(version.to_owned());
@@ -95,7 +95,7 @@ impl Memories {
     }
 
     /// Counts one more failure; returns how many there were in a row.
-    pub(super) fn count_failure(&self, key: &Key) -> u32 {
+    pub(super) fn count_failure(&self, key: &ObjectKey) -> u32 {
         let mut inner = self.lock();
         let memory = inner.objects.entry(key.clone()).or_default();
         memory.failures = memory.failures.saturating_add(1);
@@ -103,7 +103,7 @@ impl Memories {
     }
 
     /// Drops the memory of an object that is gone.
-    pub(super) fn forget(&self, key: &Key) {
+    pub(super) fn forget(&self, key: &ObjectKey) {
         let mut inner = self.lock();
         inner.objects.remove(key);
         inner.probes.remove(key);
@@ -111,12 +111,12 @@ impl Memories {
     }
 
     /// The next round of this object is to look at its target.
-    pub(super) fn want_probe(&self, key: Key) {
+    pub(super) fn want_probe(&self, key: ObjectKey) {
         self.lock().probes.insert(key);
     }
 
     /// Whether this round is to look at the target; asked once.
-    pub(super) fn take_probe(&self, key: &Key) -> bool {
+    pub(super) fn take_probe(&self, key: &ObjectKey) -> bool {
         self.lock().probes.remove(key)
     }
 
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn what_we_wrote_is_kept_until_the_watch_shows_it_be_that_during_the_round_or_after() {
-        let key: Key = ("shop".into(), "shop".into());
+        let key = ObjectKey::new("shop", "shop");
         let memories = Memories::default();
         let kept = || memories.of(&key, "").written.is_some();
         memories.of(&key, "");

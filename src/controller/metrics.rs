@@ -1,7 +1,7 @@
 //! What the controllers count. Labels are bounded words, but for objects that are not Ready, which are few.
 
-use super::index::Key;
 use crate::api::Reason;
+use crate::object_key::ObjectKey;
 use crate::plan::{Outcome, Verdict};
 use prometheus::{
     Histogram, HistogramOpts, HistogramTimer, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
@@ -18,7 +18,7 @@ pub(super) struct ObjectMetrics {
     /// Events that were not published.
     pub(super) events_dropped: IntCounter,
     /// The reason under which an object is shown as not Ready.
-    shown: Mutex<HashMap<Key, Reason>>,
+    shown: Mutex<HashMap<ObjectKey, Reason>>,
 }
 
 impl ObjectMetrics {
@@ -64,7 +64,7 @@ impl ObjectMetrics {
     }
 
     /// Counts a round that settled.
-    pub(super) fn settled(&self, key: &Key, verdict: &Verdict) {
+    pub(super) fn settled(&self, key: &ObjectKey, verdict: &Verdict) {
         let reason = verdict.reason.map_or("", Reason::as_str);
         self.reconciles.with_label_values(&[verdict.outcome.as_str(), reason]).inc();
         match verdict.outcome {
@@ -81,11 +81,11 @@ impl ObjectMetrics {
     }
 
     /// Drops the series of an object that is gone.
-    pub(super) fn forget(&self, key: &Key) {
+    pub(super) fn forget(&self, key: &ObjectKey) {
         self.show(key, None);
     }
 
-    fn show(&self, key: &Key, reason: Option<Reason>) {
+    fn show(&self, key: &ObjectKey, reason: Option<Reason>) {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         let before = match reason {
             Some(reason) => shown.insert(key.clone(), reason),
@@ -95,10 +95,10 @@ impl ObjectMetrics {
             return;
         }
         if let Some(before) = before {
-            self.not_ready.remove_label_values(&[&key.0, &key.1, before.as_str()]).ok();
+            self.not_ready.remove_label_values(&[&key.namespace, &key.name, before.as_str()]).ok();
         }
         if let Some(reason) = reason {
-            self.not_ready.with_label_values(&[&key.0, &key.1, reason.as_str()]).set(1);
+            self.not_ready.with_label_values(&[&key.namespace, &key.name, reason.as_str()]).set(1);
         }
     }
 }

@@ -9,8 +9,9 @@ use super::memory::{Blocked, Memory, Unfinished};
 use super::place::{Place, Usable, place};
 use super::report;
 use crate::api::{READY, Reason, VaultKind, VaultSecretSync, condition, fnv1a};
+use crate::object_key::ObjectKey;
 use crate::plan::{self, Input, Seen, Step, UsedSource, Vault, Verdict};
-use crate::vault::{Attributes, HealthState, Reply, User, Want};
+use crate::vault::{Attributes, HealthState, Reply, Want};
 use kube::runtime::controller::Action;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -55,7 +56,7 @@ pub(super) async fn reconcile(shown: Arc<VaultSecretSync>, context: Arc<Context>
         // works through a handle that it shares.
         match (verdict.reason, vault.kind) {
             (Some(Reason::TooManyConnections), VaultKind::KeyVault) => {
-                context.triggers.vault(&key.0, &vault.name);
+                context.triggers.vault(&key.namespace, &vault.name);
             }
             (_, VaultKind::ClusterKeyVault) if !context.cluster_vaults.is_ready(&vault.name) => {
                 context.cluster_vaults.report(&vault.name);
@@ -72,20 +73,24 @@ pub(super) fn after_error(object: Arc<VaultSecretSync>, error: &Error, context: 
     let key = key_of(&object);
     report::failed(&context, &key, error);
     let failures = context.memories.count_failure(&key);
-    Action::requeue(backoff(error, failures, &key.1))
+    Action::requeue(backoff(error, failures, &key.name))
 }
 
 async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory) -> Result<Verdict, Error> {
     let key = context.index.shared_key_of(object);
-    let user = User { namespace: Arc::clone(&key.0), name: Arc::clone(&key.1) };
     let sources = plan::sources(&object.spec);
     let place = sources.as_ref().map_or(Place::Unknown, |sources| place(context, object, sources));
     let rival = context.index.rival(object);
-    let ignored = context.ignores(&key.0);
+    let ignored = context.ignores(&key.namespace);
     let idle =
         ignored || rival.is_some() || object.spec.suspend || object.metadata.deletion_timestamp.is_some();
     let manager = plan::manager_of(object);
-    let target = Target { namespace: &key.0, name: object.target_name(), object: &key.1, manager: &manager };
+    let target = Target {
+        namespace: &key.namespace,
+        name: object.target_name(),
+        object: &key.name,
+        manager: &manager,
+    };
     let unfinished = memory.unfinished.take().filter(|left| left.generation == object.metadata.generation);
     let looked = unfinished.as_ref().is_some_and(|left| left.looked);
     let probe = context.memories.take_probe(&key) || looked;
@@ -97,11 +102,11 @@ async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory)
     for _ in 0..MOST_STEPS {
         let asked = match (&place, &sources) {
             (Place::Usable(usable), Ok(sources)) if !idle => {
-                Some(ask(context, &user, object, usable, sources, judged, &demanded))
+                Some(ask(context, &key, object, usable, sources, judged, &demanded))
             }
             _ => {
                 // What is not read any more is not polled any more.
-                context.plane.forget(&user);
+                context.plane.forget(&key);
                 None
             }
         };
@@ -131,12 +136,12 @@ async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory)
         });
         match step {
             Step::Refresh(request) => {
-                context.plane.refresh(&user);
+                context.plane.refresh(&key);
                 memory.refreshed = Some(request);
             }
             Step::Read(more) => demanded.extend(more),
             Step::Recheck { resource_version, sources } => {
-                context.plane.refresh(&user);
+                context.plane.refresh(&key);
                 demanded.extend(sources);
                 rechecked = Some(resource_version);
             }
@@ -147,7 +152,7 @@ async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory)
             }
             Step::Settle(verdict) => {
                 if verdict.is_final() {
-                    context.plane.release(&user);
+                    context.plane.release(&key);
                 }
                 memory.blocked = match &asked {
                     Some((wants, reply)) if verdict.blocked => Some(Box::new(Blocked {
@@ -174,7 +179,7 @@ async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory)
 
 fn ask(
     context: &Context,
-    user: &User,
+    key: &ObjectKey,
     object: &VaultSecretSync,
     usable: &Usable,
     sources: &[UsedSource],
@@ -185,7 +190,7 @@ fn ask(
     let connection = &usable.connection;
     let interval = plan::interval(object, &usable.min_refresh_interval, floor);
     let wants = plan::wants(object, connection.url.as_str(), sources, interval, judged, demanded);
-    let mut reply = context.plane.ask(user, connection, usable.terms, &wants);
+    let mut reply = context.plane.ask(key, connection, usable.terms, &wants);
     // A restart forgets for how long the vault has been silent; the KeyVault's condition does not.
     if matches!(reply.health.state, HealthState::Failing { .. }) {
         // Who needs no confirmation, as of a pinned version that was read, needs none after a restart either.

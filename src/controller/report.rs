@@ -3,9 +3,10 @@
 use super::Context;
 use super::error::Error;
 use super::events::Notice;
-use super::index::{Key, key_of};
+use super::index::key_of;
 use super::memory::Memory;
 use crate::api::{READY, Reason, VaultSecretSync, VaultSecretSyncStatus, condition};
+use crate::object_key::ObjectKey;
 use crate::plan::{Outcome, Verdict};
 use std::sync::Arc;
 
@@ -35,13 +36,13 @@ pub(super) async fn report(
 }
 
 /// A round that the API server failed.
-pub(super) fn failed(context: &Context, key: &Key, error: &Error) {
+pub(super) fn failed(context: &Context, key: &ObjectKey, error: &Error) {
     context.metrics.failed(error.reason());
-    tracing::warn!(namespace = &*key.0, name = &*key.1, reason = error.reason(), "{error}");
+    tracing::warn!(namespace = &*key.namespace, name = &*key.name, reason = error.reason(), "{error}");
 }
 
-fn log(key: &Key, verdict: &Verdict, notice: Option<&Notice>) {
-    let (namespace, name) = (&*key.0, &*key.1);
+fn log(key: &ObjectKey, verdict: &Verdict, notice: Option<&Notice>) {
+    let (namespace, name) = (&*key.namespace, &*key.name);
     let reason = verdict.reason.map_or("", Reason::as_str);
     let outcome = verdict.outcome.as_str();
     match notice {

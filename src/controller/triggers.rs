@@ -1,7 +1,7 @@
 //! Everything but the watch that makes an object or a connection be looked at.
 
-use super::index::Key;
 use crate::api::KeyVault;
+use crate::object_key::ObjectKey;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use kube::runtime::reflector::ObjectRef;
 
@@ -12,7 +12,7 @@ pub(super) struct Triggers(Vec<Scope>);
 #[derive(Clone, Debug)]
 struct Scope {
     namespace: Option<String>,
-    objects: UnboundedSender<Key>,
+    objects: UnboundedSender<ObjectKey>,
     vaults: UnboundedSender<ObjectRef<KeyVault>>,
 }
 
@@ -21,7 +21,7 @@ struct Scope {
 pub(super) struct Triggered {
     /// Shared names, of which the controller makes its own as it takes them: all users of a connection may be in here
     /// at once.
-    pub(super) objects: UnboundedReceiver<Key>,
+    pub(super) objects: UnboundedReceiver<ObjectKey>,
     pub(super) vaults: UnboundedReceiver<ObjectRef<KeyVault>>,
 }
 
@@ -35,8 +35,8 @@ impl Triggers {
     }
 
     /// Has an object looked at.
-    pub(super) fn object(&self, key: &Key) {
-        if let Some(scope) = self.scope(&key.0) {
+    pub(super) fn object(&self, key: &ObjectKey) {
+        if let Some(scope) = self.scope(&key.namespace) {
             // A closed queue is a controller that is shutting down.
             scope.objects.unbounded_send(key.clone()).ok();
         }

@@ -12,9 +12,7 @@ use std::sync::Arc;
 pub(super) async fn deliver(context: Arc<Context>, mut wakes: Wakes) {
     while let Some(wake) = wakes.recv().await {
         match wake {
-            Wake::User(user) => {
-                context.triggers.object(&(user.namespace, user.name));
-            }
+            Wake::User(key) => context.triggers.object(&key),
             Wake::Outage(failing) => wake_connection(&context, &failing, true),
             Wake::Connection(changed) => wake_connection(&context, &changed, false),
         }
@@ -50,7 +48,7 @@ fn wake_connection(context: &Context, changed: &Connection, objects: bool) {
             continue;
         }
         for object in context.index.cluster_users(&name) {
-            if namespaces.binary_search_by(|namespace| (**namespace).cmp(&*object.0)).is_ok() {
+            if namespaces.binary_search_by(|namespace| (**namespace).cmp(&*object.namespace)).is_ok() {
                 context.triggers.object(&object);
             }
         }

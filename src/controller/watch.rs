@@ -71,7 +71,7 @@ impl Watch {
         // Objects before their connections would be told that there is none.
         let vaults_shown = vault_store.clone();
         let config = Config::default().concurrency(CONCURRENCY);
-        let woken = triggered.objects.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
+        let woken = triggered.objects.map(|key| ObjectRef::new(&key.name).within(&key.namespace));
         let object_controller = async {
             vaults_shown.wait_until_ready().await.ok();
             Controller::for_stream(objects, object_store)
@@ -209,8 +209,7 @@ fn observe(context: &Context, scope: Option<&str>, event: &Event<VaultSecretSync
     }
     let change = context.index.observe(scope, event);
     for key in change.gone {
-        let (namespace, name) = key.clone();
-        context.plane.forget(&crate::vault::User { namespace, name });
+        context.plane.forget(&key);
         context.memories.forget(&key);
         context.metrics.forget(&key);
     }

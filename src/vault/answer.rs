@@ -1,8 +1,10 @@
 //! What users ask of the plane and what they get.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+
+use crate::object_key::ObjectKey;
 
 use super::{
     connection::{Connection, Source},
@@ -11,21 +13,6 @@ use super::{
     plane::detect::Detection,
     value::SecretValue,
 };
-
-/// Who asks: an object, by namespace and name.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct User {
-    /// The namespace; requests are shared out fairly among namespaces.
-    pub namespace: Arc<str>,
-    /// The name.
-    pub name: Arc<str>,
-}
-
-impl fmt::Display for User {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
 
 /// What the vault says about a version of a secret. Any inequality is a change, an older time too: after a
 /// fail-over of the region a version may go backwards.
@@ -141,7 +128,7 @@ pub struct Reply {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Wake {
     /// One of the user's answers changed.
-    User(User),
+    User(ObjectKey),
     /// The whole vault or identity began to fail, or fails for another reason now: that is news for all who read through
     /// the connection. Of its end each hears when what it reads is confirmed.
     Outage(Connection),

@@ -50,7 +50,7 @@ mod token;
 mod url;
 mod value;
 
-pub use answer::{Answer, Attributes, Health, HealthState, Reading, Reply, User, Wake, Want};
+pub use answer::{Answer, Attributes, Health, HealthState, Reading, Reply, Wake, Want};
 pub use check::{Step, StepName, StepResult, check};
 pub use cloud::{AuthorityFault, Cloud, CloudRef, CustomCloud, InvalidCloud};
 pub use connection::{Connection, ServiceVersion, Source, UnknownServiceVersion};

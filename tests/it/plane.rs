@@ -14,11 +14,11 @@ use keyvault_emulator::{
 };
 use rcgen::{KeyPair, SigningKey as _};
 use tokio::sync::mpsc::UnboundedReceiver;
+use vaultsync::ObjectKey;
 use vaultsync::run::clock;
 use vaultsync::vault::{
     Answer, Assertion, AssertionError, Assertions, Connection, Credentials, HealthState, Identity, Limits,
-    Plane, Reply, SecretName, ServiceVersion, Source, Terms, Transport, User, VaultMetrics, VaultUrl, Wake,
-    Want,
+    Plane, Reply, SecretName, ServiceVersion, Source, Terms, Transport, VaultMetrics, VaultUrl, Wake, Want,
 };
 
 const ISSUER: &str = "https://cluster.test";
@@ -151,7 +151,7 @@ impl Stage {
     /// Asks as `user` until the reply is the one that is waited for, whenever there is something new.
     pub(crate) async fn until(
         &mut self,
-        user: &User,
+        user: &ObjectKey,
         connection: &Connection,
         want: &Want,
         mut done: impl FnMut(&Reply) -> bool,
@@ -184,7 +184,7 @@ impl Stage {
         }
     }
 
-    pub(crate) async fn value(&mut self, user: &User, connection: &Connection, want: &Want) -> String {
+    pub(crate) async fn value(&mut self, user: &ObjectKey, connection: &Connection, want: &Want) -> String {
         let reply =
             self.until(user, connection, want, |reply| matches!(reply.answers[0], Answer::Read(_))).await;
         let Answer::Read(reading) = &reply.answers[0] else { unreachable!() };
@@ -227,8 +227,8 @@ pub(crate) fn transport(proxy: String, ca: &str) -> Transport {
     Transport::new(Arc::new(make), true)
 }
 
-pub(crate) fn user(name: &str) -> User {
-    User { namespace: "shop".into(), name: name.into() }
+pub(crate) fn user(name: &str) -> ObjectKey {
+    ObjectKey::new("shop", name)
 }
 
 pub(crate) fn connection(vault: &str) -> Connection {

@@ -17,8 +17,8 @@ fn object(name: &str, target: &str, created: i64) -> VaultSecretSync {
     object
 }
 
-fn key(name: &str) -> Key {
-    ("shop".into(), name.into())
+fn key(name: &str) -> ObjectKey {
+    ObjectKey::new("shop", name)
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn names_are_kept_once_for_all_who_keep_something_for_an_object() {
         index.observe(None, &Event::Apply(object(name, name, 1)));
     }
     let [a, again, b] = ["a", "a", "b"].map(|name| index.shared_key_of(&object(name, name, 2)));
-    assert!(Arc::ptr_eq(&a.0, &b.0) && Arc::ptr_eq(&a.1, &again.1));
+    assert!(Arc::ptr_eq(&a.namespace, &b.namespace) && Arc::ptr_eq(&a.name, &again.name));
     assert_eq!((a, b), (key("a"), key("b")));
 }
 
@@ -87,7 +87,7 @@ fn the_users_of_a_shared_connection_are_found_over_all_namespaces() {
         object.spec.vault_ref = VaultRef { kind, name: vault.to_owned() };
         index.observe(None, &Event::Apply(object));
     }
-    let billing = |name: &str| ("billing".into(), name.into());
+    let billing = |name: &str| ObjectKey::new("billing", name);
     assert_eq!(index.cluster_users("prod"), [billing("b"), key("a"), key("b")]);
     assert_eq!(index.users("shop", "prod"), [key("c")]);
     assert_eq!(index.namespaces_of("prod"), ["billing", "shop"]);

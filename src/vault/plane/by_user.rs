@@ -3,11 +3,11 @@
 //! A sorted list and no tree: nearly every source has one user, for whom a tree holds room for eleven, and there may
 //! be tens of thousands of sources.
 
-use crate::vault::answer::User;
+use crate::object_key::ObjectKey;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct ByUser<T>(Vec<(User, T)>);
+pub(super) struct ByUser<T>(Vec<(ObjectKey, T)>);
 
 impl<T> ByUser<T> {
     pub(super) const fn new() -> Self {
@@ -18,18 +18,18 @@ impl<T> ByUser<T> {
         self.0.is_empty()
     }
 
-    pub(super) fn get(&self, user: &User) -> Option<&T> {
+    pub(super) fn get(&self, user: &ObjectKey) -> Option<&T> {
         let at = self.find(user).ok()?;
         self.0.get(at).map(|(_, kept)| kept)
     }
 
-    pub(super) fn get_mut(&mut self, user: &User) -> Option<&mut T> {
+    pub(super) fn get_mut(&mut self, user: &ObjectKey) -> Option<&mut T> {
         let at = self.find(user).ok()?;
         self.0.get_mut(at).map(|(_, kept)| kept)
     }
 
     /// Keeps this for the user, in place of what was kept before.
-    pub(super) fn insert(&mut self, user: User, kept: T) {
+    pub(super) fn insert(&mut self, user: ObjectKey, kept: T) {
         if self.0.is_empty() {
             self.0.reserve_exact(1);
         }
@@ -43,13 +43,13 @@ impl<T> ByUser<T> {
         }
     }
 
-    pub(super) fn remove(&mut self, user: &User) {
+    pub(super) fn remove(&mut self, user: &ObjectKey) {
         if let Ok(at) = self.find(user) {
             self.0.remove(at);
         }
     }
 
-    pub(super) fn users(&self) -> impl Iterator<Item = &User> {
+    pub(super) fn users(&self) -> impl Iterator<Item = &ObjectKey> {
         self.0.iter().map(|(user, _)| user)
     }
 
@@ -61,15 +61,15 @@ impl<T> ByUser<T> {
         self.0.iter_mut().map(|(_, kept)| kept)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&User, &T)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &T)> {
         self.0.iter().map(|(user, kept)| (user, kept))
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&User, &mut T)> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&ObjectKey, &mut T)> {
         self.0.iter_mut().map(|(user, kept)| (&*user, kept))
     }
 
-    fn find(&self, user: &User) -> Result<usize, usize> {
+    fn find(&self, user: &ObjectKey) -> Result<usize, usize> {
         self.0.binary_search_by(|(other, _)| other.cmp(user))
     }
 }
@@ -82,8 +82,8 @@ mod tests {
 
     use super::*;
 
-    fn user(number: u8) -> User {
-        User { namespace: "shop".into(), name: format!("object-{number}").into() }
+    fn user(number: u8) -> ObjectKey {
+        ObjectKey::new("shop", format!("object-{number}"))
     }
 
     proptest! {

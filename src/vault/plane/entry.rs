@@ -15,8 +15,9 @@ use super::{
     lanes::Lane,
     sighting::{Sighting, Watch},
 };
+use crate::object_key::ObjectKey;
 use crate::vault::{
-    answer::{Answer, Attributes, Reading, User, Want},
+    answer::{Answer, Attributes, Reading, Want},
     connection::Namespace,
     failure::{Failure, Scope},
 };
@@ -63,7 +64,7 @@ pub(super) struct Ticket {
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum Sighted {
     /// It is as the last GET said; these users wait to hear that.
-    Confirmed(Vec<User>),
+    Confirmed(Vec<ObjectKey>),
     /// A GET is needed, which was not known before.
     Moved,
     /// Nothing: a GET is on its way or will come by itself.
@@ -118,7 +119,7 @@ impl Entry {
     }
 
     /// Takes over what `user` wants and answers it.
-    pub(super) fn ask(&mut self, user: &User, want: &Want, now: Instant) -> Answer {
+    pub(super) fn ask(&mut self, user: &ObjectKey, want: &Want, now: Instant) -> Answer {
         let known_user = self.subscriptions.get(user).is_some();
         if !known_user {
             self.subscriptions.insert(user.clone(), Subscription::new(want.interval));
@@ -150,7 +151,12 @@ impl Entry {
 
     /// For how long the source is unconfirmed, if that is longer than `user` accepts or `failing`. A pinned version
     /// that was read needs no confirmation.
-    pub(super) fn unconfirmed_for(&mut self, user: &User, failing: bool, now: Instant) -> Option<Duration> {
+    pub(super) fn unconfirmed_for(
+        &mut self,
+        user: &ObjectKey,
+        failing: bool,
+        now: Instant,
+    ) -> Option<Duration> {
         let age = self.staleness(now);
         let subscription = self.subscriptions.get_mut(user)?;
         // Half an interval of grace: a read that is just under way is not late.
@@ -166,7 +172,7 @@ impl Entry {
     }
 
     /// Whether what `user` knows may have been overtaken within its second.
-    pub(super) fn is_settling(&self, user: &User) -> bool {
+    pub(super) fn is_settling(&self, user: &ObjectKey) -> bool {
         match (&self.attributes, self.subscriptions.get(user)) {
             (Some(_), _) => self.settling,
             (None, Some(subscription)) => subscription.settling,
@@ -175,7 +181,7 @@ impl Entry {
     }
 
     /// `user` has used what it was offered, and knows it now.
-    pub(super) fn release(&mut self, user: &User) {
+    pub(super) fn release(&mut self, user: &ObjectKey) {
         if let Some(subscription) = self.subscriptions.get_mut(user)
             && subscription.holds
         {
@@ -186,7 +192,7 @@ impl Entry {
         self.drop_unheld();
     }
 
-    pub(super) fn refresh(&mut self, user: &User, now: Instant) {
+    pub(super) fn refresh(&mut self, user: &ObjectKey, now: Instant) {
         if let Some(subscription) = self.subscriptions.get_mut(user) {
             subscription.fresh_after = Some(now);
             subscription.waiting = true;
@@ -194,7 +200,7 @@ impl Entry {
     }
 
     /// Returns whether nobody is left.
-    pub(super) fn forget(&mut self, user: &User) -> bool {
+    pub(super) fn forget(&mut self, user: &ObjectKey) -> bool {
         self.subscriptions.remove(user);
         self.drop_unheld();
         self.subscriptions.is_empty()
@@ -205,7 +211,7 @@ impl Entry {
         self.subscriptions.values().any(|subscription| subscription.waiting)
     }
 
-    pub(super) fn waiters(&self) -> impl Iterator<Item = &User> {
+    pub(super) fn waiters(&self) -> impl Iterator<Item = &ObjectKey> {
         self.subscriptions.iter().filter(|(_, subscription)| subscription.waiting).map(|(user, _)| user)
     }
 
@@ -262,7 +268,7 @@ impl Entry {
     }
 
     /// A GET that began at `begun` brought a value. Returns who is to be woken.
-    pub(super) fn read(&mut self, reading: Reading, begun: Instant, now: Instant) -> Vec<User> {
+    pub(super) fn read(&mut self, reading: Reading, begun: Instant, now: Instant) -> Vec<ObjectKey> {
         let recovered = self.failure.take().is_some();
         let moved = self.attributes.as_deref() != Some(&reading.attributes);
         let same_later = !moved && self.read_at.is_some_and(|before| begun >= before + SETTLED_AFTER);
@@ -291,7 +297,7 @@ impl Entry {
     }
 
     /// A GET that began at `begun` failed for this source alone. Returns who is to be woken.
-    pub(super) fn fail(&mut self, failure: Failure, begun: Instant, now: Instant) -> Vec<User> {
+    pub(super) fn fail(&mut self, failure: Failure, begun: Instant, now: Instant) -> Vec<ObjectKey> {
         let news = self.failure.as_ref().is_none_or(|before| before.reason() != failure.reason());
         if failure.scope() != Scope::Permission {
             self.refusals = 0;
@@ -316,7 +322,7 @@ impl Entry {
     }
 
     /// The refusal of this source turned out to be one of the whole handle. Returns its users.
-    pub(super) fn withdraw_refusal(&mut self) -> Vec<User> {
+    pub(super) fn withdraw_refusal(&mut self) -> Vec<ObjectKey> {
         if self.refusals == 0 {
             return Vec::new();
         }

@@ -6,8 +6,9 @@ use std::{
 };
 
 use super::lanes::HandleId;
+use crate::object_key::ObjectKey;
 use crate::vault::{
-    answer::{Reading, User},
+    answer::Reading,
     connection::{Connection, Source},
     failure::Failure,
     rest::list::{Link, Page},
@@ -81,7 +82,7 @@ pub(in crate::vault) enum Outcome {
 /// Who is to be woken, each once.
 #[derive(Debug, Default)]
 pub(super) struct Wakes {
-    pub(super) users: BTreeSet<User>,
+    pub(super) users: BTreeSet<ObjectKey>,
     /// The whole handle began to fail, or fails for another reason now.
     pub(super) outage: bool,
     /// There is something new to say of the connection.

@@ -13,8 +13,9 @@ use super::{
     preflight::Preflight,
     sweep::Sweeps,
 };
+use crate::object_key::ObjectKey;
 use crate::vault::{
-    answer::{Health, HealthState, User},
+    answer::{Health, HealthState},
     connection::{Connection, Source},
     evidence::Evidence,
     failure::{Failure, Scope},
@@ -28,7 +29,7 @@ const REFUSALS_OF_ALL: usize = 3;
 #[derive(Debug)]
 pub(super) struct Handle {
     pub(super) connection: Connection,
-    pub(super) users: HashMap<User, (Terms, Box<[Source]>)>,
+    pub(super) users: HashMap<ObjectKey, (Terms, Box<[Source]>)>,
     /// The terms of the users, with how many ask on them.
     terms: BTreeMap<Terms, usize>,
     /// Boxed: a table has room to spare.
@@ -62,7 +63,7 @@ impl Handle {
     }
 
     /// Notes what `user` wants, and on what terms. Returns whether the terms are new or gone.
-    pub(super) fn subscribe(&mut self, user: &User, terms: Terms, sources: BTreeSet<Source>) -> bool {
+    pub(super) fn subscribe(&mut self, user: &ObjectKey, terms: Terms, sources: BTreeSet<Source>) -> bool {
         let before =
             self.users.insert(user.clone(), (terms, sources.into_iter().collect())).map(|(before, _)| before);
         if before == Some(terms) {
@@ -73,7 +74,7 @@ impl Handle {
     }
 
     /// Drops what `user` wanted. Returns whether its terms are gone.
-    pub(super) fn unsubscribe(&mut self, user: &User) -> bool {
+    pub(super) fn unsubscribe(&mut self, user: &ObjectKey) -> bool {
         self.users.remove(user).is_some_and(|(terms, _)| self.drop_terms(terms))
     }
 
@@ -88,7 +89,7 @@ impl Handle {
     }
 
     /// What `user` wants.
-    pub(super) fn sources_of(&self, user: &User) -> impl Iterator<Item = &Source> {
+    pub(super) fn sources_of(&self, user: &ObjectKey) -> impl Iterator<Item = &Source> {
         self.users.get(user).into_iter().flat_map(|(_, sources)| sources)
     }
 
@@ -148,7 +149,7 @@ impl Handle {
     }
 
     /// The longest time that one of the user's sources is unconfirmed.
-    pub(super) fn unconfirmed_for(&mut self, user: &User, now: Instant) -> Option<Duration> {
+    pub(super) fn unconfirmed_for(&mut self, user: &ObjectKey, now: Instant) -> Option<Duration> {
         let failing = self.gate.outage().is_some();
         let (_, sources) = self.users.get(user)?;
         let entries = &mut self.entries;
@@ -175,7 +176,7 @@ impl Handle {
     }
 
     /// Who was told `Pending` for any source.
-    pub(super) fn waiters(&self) -> impl Iterator<Item = &User> {
+    pub(super) fn waiters(&self) -> impl Iterator<Item = &ObjectKey> {
         self.entries.values().flat_map(|entry| entry.waiters())
     }
 

@@ -21,8 +21,9 @@ use super::{
     lanes::{HandleId, Lane, Lanes},
     schedule::Schedule,
 };
+use crate::object_key::ObjectKey;
 use crate::vault::{
-    answer::{Health, Reply, User, Wake, Want},
+    answer::{Health, Reply, Wake, Want},
     connection::{Connection, Source},
     evidence::Evidence,
     limits::Limits,
@@ -104,7 +105,7 @@ impl Host {
 
     pub(super) fn ask(
         &mut self,
-        user: &User,
+        user: &ObjectKey,
         connection: &Connection,
         terms: Terms,
         wants: &[Want],
@@ -152,17 +153,17 @@ impl Host {
         self.budget.limit(smallest.requests_per_second, smallest.burst, now);
     }
 
-    pub(super) fn release(&mut self, user: &User, connection: &Connection) {
+    pub(super) fn release(&mut self, user: &ObjectKey, connection: &Connection) {
         self.each_entry(user, connection, |entry| entry.release(user));
     }
 
-    pub(super) fn refresh(&mut self, user: &User, connection: &Connection, now: Instant) {
+    pub(super) fn refresh(&mut self, user: &ObjectKey, connection: &Connection, now: Instant) {
         for (id, source) in self.each_entry(user, connection, |entry| entry.refresh(user, now)) {
             self.place(id, &source);
         }
     }
 
-    pub(super) fn forget(&mut self, user: &User, connection: &Connection, now: Instant) {
+    pub(super) fn forget(&mut self, user: &ObjectKey, connection: &Connection, now: Instant) {
         let Some(&id) = self.ids.get(connection) else { return };
         self.unsubscribe(id, user, |_| true);
         let Some(handle) = self.handles.get_mut(&id) else { return };
@@ -274,7 +275,7 @@ impl Host {
     /// Does `action` with each source of `user` and returns where it did.
     fn each_entry(
         &mut self,
-        user: &User,
+        user: &ObjectKey,
         connection: &Connection,
         mut action: impl FnMut(&mut Entry),
     ) -> Vec<Key> {
@@ -290,7 +291,7 @@ impl Host {
     }
 
     /// `user` no longer wants those of its sources that `leaves` names.
-    fn unsubscribe(&mut self, id: HandleId, user: &User, leaves: impl Fn(&Source) -> bool) {
+    fn unsubscribe(&mut self, id: HandleId, user: &ObjectKey, leaves: impl Fn(&Source) -> bool) {
         let Some(handle) = self.handles.get_mut(&id) else { return };
         let left: Vec<Source> = handle.sources_of(user).filter(|source| leaves(source)).cloned().collect();
         for source in left {

@@ -36,8 +36,9 @@ use self::{
     jitter::Jitter,
     poller::Running,
 };
+use crate::object_key::ObjectKey;
 use crate::vault::{
-    answer::{Health, Reply, User, Wake, Want},
+    answer::{Health, Reply, Wake, Want},
     connection::Connection,
     failure::Failure,
     limits::Limits,
@@ -66,7 +67,7 @@ struct Index {
     /// By host name.
     hosts: HashMap<String, Arc<Running>>,
     /// Through which connection a user asked last.
-    users: HashMap<User, Arc<Connection>>,
+    users: HashMap<ObjectKey, Arc<Connection>>,
     /// Each once, for all its users.
     connections: HashSet<Arc<Connection>>,
 }
@@ -107,7 +108,7 @@ impl Plane {
     /// Answers at once, and sees to it that what is not known is read. Replaces what `user` wanted before,
     /// through whatever connection and on whatever terms.
     #[must_use]
-    pub fn ask(&self, user: &User, connection: &Connection, terms: Terms, wants: &[Want]) -> Reply {
+    pub fn ask(&self, user: &ObjectKey, connection: &Connection, terms: Terms, wants: &[Want]) -> Reply {
         let now = Instant::now().into_std();
         let mut index = self.0.index();
         let asked = index.shared(connection);
@@ -136,19 +137,19 @@ impl Plane {
     }
 
     /// The object has used its values: what it waited for may be dropped.
-    pub fn release(&self, user: &User) {
+    pub fn release(&self, user: &ObjectKey) {
         self.with_host(user, |host, connection| host.release(user, connection));
     }
 
     /// Each of the user's sources is read once more in the interactive lane, never past the gate; until each is
     /// answered by a GET begun after this call, [`Self::ask`] says `Pending` for it.
-    pub fn refresh(&self, user: &User) {
+    pub fn refresh(&self, user: &ObjectKey) {
         let now = Instant::now().into_std();
         self.with_host(user, |host, connection| host.refresh(user, connection, now));
     }
 
     /// The object is gone, or wants nothing any more.
-    pub fn forget(&self, user: &User) {
+    pub fn forget(&self, user: &ObjectKey) {
         let now = Instant::now().into_std();
         self.with_host(user, |host, connection| host.forget(user, connection, now));
         self.0.index().users.remove(user);
@@ -181,7 +182,7 @@ impl Plane {
         }
     }
 
-    fn with_host(&self, user: &User, action: impl FnOnce(&mut Host, &Connection)) {
+    fn with_host(&self, user: &ObjectKey, action: impl FnOnce(&mut Host, &Connection)) {
         let index = self.0.index();
         let Some(connection) = index.users.get(user) else { return };
         let Some(running) = index.hosts.get(connection.url.host()) else { return };

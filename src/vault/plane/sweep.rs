@@ -19,8 +19,9 @@ use super::{
     lanes::{HandleId, Lane},
     sighting::Sighting,
 };
+use crate::object_key::ObjectKey;
 use crate::vault::{
-    answer::{User, Wake},
+    answer::Wake,
     connection::Source,
     failure::{Failure, Scope},
     rest::list::{Link, Next, Page},
@@ -250,7 +251,7 @@ impl Host {
         fetch: &Fetch,
         page: Page,
         now: Instant,
-        wakes: &mut BTreeSet<User>,
+        wakes: &mut BTreeSet<ObjectKey>,
     ) -> Option<Wake> {
         let id = fetch.handle;
         let handle = self.handles.get_mut(&id)?;
@@ -307,7 +308,7 @@ impl Host {
     }
 
     /// The sweep came to its end: what it did not see is asked for.
-    fn end_sweep(&mut self, id: HandleId, now: Instant, wakes: &mut BTreeSet<User>) -> Option<Wake> {
+    fn end_sweep(&mut self, id: HandleId, now: Instant, wakes: &mut BTreeSet<ObjectKey>) -> Option<Wake> {
         let handle = self.handles.get_mut(&id)?;
         let run = handle.sweeps.run.take()?;
         let number = handle.sweeps.number;

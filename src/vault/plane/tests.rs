@@ -14,9 +14,10 @@ use super::{
     jitter::Jitter,
     sighting::Listed,
 };
+use crate::object_key::ObjectKey;
 use crate::vault::{
     Answer, Attributes, Connection, Detect, Failure, HealthState, Identity, Limits, Peer, Reading, Reply,
-    SecretName, ServiceVersion, Source, Terms, User, VaultUrl, Wake, Want,
+    SecretName, ServiceVersion, Source, Terms, VaultUrl, Wake, Want,
     failure::Principal,
     rest::list::{Link, Next, Page},
 };
@@ -40,8 +41,8 @@ fn connection(client: u8) -> Connection {
     }
 }
 
-fn user(name: &str) -> User {
-    User { namespace: "shop".into(), name: name.into() }
+fn user(name: &str) -> ObjectKey {
+    ObjectKey::new("shop", name)
 }
 
 fn source(name: &str) -> Source {
