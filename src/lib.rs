@@ -9,7 +9,8 @@
 //! | module | duty | may know |
 //! |---|---|---|
 //! | [`ObjectKey`] | the name of an object, on every floor | nothing |
-//! | [`api`] | the custom resources and every constant word | types of Kubernetes |
+//! | [`Reason`] | the words of conditions, events and metrics, which every layer may name | nothing |
+//! | [`api`] | the custom resources and their constant words | types of Kubernetes |
 //! | [`plan`] | what to do, as a pure function | `api`, types of `vault` |
 //! | [`vault`] | what is in Key Vault, at the least load | no Kubernetes |
 //! | [`controller`] | watches, rounds, writes, reports | everything |
@@ -20,9 +21,11 @@ pub mod cli;
 pub mod controller;
 mod object_key;
 pub mod plan;
+mod reason;
 pub mod run;
 pub mod server;
 pub mod telemetry;
 pub mod vault;
 
 pub use object_key::ObjectKey;
+pub use reason::Reason;

@@ -8,11 +8,11 @@ mod conditions;
 mod crds;
 mod grant;
 mod keyvault;
-mod reason;
 mod status;
 mod vault_ref;
 mod vaultsecretsync;
 
+pub use crate::reason::Reason;
 pub use cluster_key_vault::{
     CloudSpec, ClusterIdentity, ClusterKeyVault, ClusterKeyVaultSpec, ManagedIdentity, OperatorIdentitySpec,
     ServicePrincipal,
@@ -24,7 +24,6 @@ pub use grant::{Grant, GrantedNamespaces, NamespaceSelector, SelectorOperator, S
 pub use keyvault::{
     Detect, Identity, IdentityStatus, KeyVault, KeyVaultSpec, KeyVaultStatus, Limits, WorkloadIdentity,
 };
-pub use reason::Reason;
 pub use status::{EntryKind, EntryStatus, TargetStatus, VaultSecretSyncStatus};
 pub use vault_ref::{VaultKind, VaultRef};
 pub use vaultsecretsync::{

@@ -42,7 +42,7 @@ impl Checked {
 
 fn step_as_json(step: &Step) -> serde_json::Value {
     let reason = match step.result {
-        StepResult::Failed(reason) => Some(reason),
+        StepResult::Failed(reason) => Some(reason.as_str()),
         _ => None,
     };
     let message = Some(&step.message).filter(|message| !message.is_empty());

@@ -3,15 +3,12 @@
 //! Two objects and one target are decided here, without an API call: the older object has it; of two that were
 //! created in the same second the one that wrote it already, then the lesser name.
 
-use crate::api::{READY, VaultKind, VaultSecretSync, condition};
+use crate::api::{READY, Reason, VaultKind, VaultSecretSync, condition};
 use crate::object_key::ObjectKey;
 use jiff::Timestamp;
 use kube::runtime::watcher::Event;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// What Ready says where a Secret of the target's name is in the way: it is looked at, for it may go.
-const REFUSED: [&str; 4] = ["TargetNotOwned", "TargetConflict", "TypeMismatch", "TargetImmutable"];
 
 /// Names a connection: the namespace of a `KeyVault`, none for a `ClusterKeyVault`, and the name.
 type VaultKey = (Option<Arc<str>>, Arc<str>);
@@ -287,9 +284,8 @@ fn vault_of(key: &ObjectKey, object: &VaultSecretSync) -> VaultKey {
 
 fn has_target(object: &VaultSecretSync) -> bool {
     let Some(status) = &object.status else { return false };
-    let refused =
-        condition(&status.conditions, READY).is_some_and(|ready| REFUSED.contains(&ready.reason.as_str()));
-    status.target.is_some() || refused
+    let ready = condition(&status.conditions, READY).and_then(|ready| ready.reason.parse().ok());
+    status.target.is_some() || ready.is_some_and(Reason::blocks_target)
 }
 
 /// Namespace and name of an object.

@@ -90,7 +90,7 @@ impl Said {
         let message = format!(
             "{message} It is tried again by itself; the pause between tries grows from {first:?} to {longest:?}."
         );
-        Self::failing(failure.reason().parse().unwrap_or(Reason::ServiceUnavailable), message)
+        Self::failing(failure.reason(), message)
     }
 
     /// Ready=False.

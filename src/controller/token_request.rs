@@ -38,13 +38,12 @@ impl Assertions for TokenRequests {
                 Some(Ok(TokenRequest { status: Some(status), .. })) => status
                     .token
                     .map(|token| Assertion::new(Zeroizing::new(token)))
-                    .ok_or(AssertionError::Other(None)),
+                    .ok_or(AssertionError::NotMade),
                 Some(Err(kube::Error::Api(status))) if status.code == 404 => {
                     Err(AssertionError::ServiceAccountNotFound)
                 }
                 Some(Err(kube::Error::Api(status))) if status.code == 403 => Err(AssertionError::Forbidden),
-                Some(Err(kube::Error::Api(status))) => Err(AssertionError::Other(Some(status.code))),
-                _ => Err(AssertionError::Other(None)),
+                _ => Err(AssertionError::NotMade),
             }
         }
         .boxed()

@@ -200,7 +200,7 @@ impl Problem {
     }
 
     pub(super) fn outage(vault: &VaultRef, failure: &Failure) -> Self {
-        Self::new(super::render::failure_reason(failure.reason()), format!("{vault}: {failure}"))
+        Self::new(failure.reason(), format!("{vault}: {failure}"))
     }
 
     pub(super) fn drifted(vault: &VaultRef, target: &str) -> Self {

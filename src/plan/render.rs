@@ -126,7 +126,7 @@ fn rate<'a>(input: &Input<'_>, index: usize, answer: &'a Answer) -> Rated<'a> {
             Rated::Value(reading)
         }
         Answer::Read(_) => Rated::Refused(Reason::NotAllowed),
-        Answer::Failed(failure) => Rated::Refused(failure_reason(failure.reason())),
+        Answer::Failed(failure) => Rated::Refused(failure.reason()),
         Answer::Unchanged | Answer::Pending => Rated::Silent,
     }
 }
@@ -167,12 +167,6 @@ fn render_data(
     if removed > 0 && removed == items.len() && used.data_from.is_empty() {
         rendered.missing.insert(index);
     }
-}
-
-/// The reason of the API for a word of the fetch plane.
-#[must_use]
-pub(super) fn failure_reason(word: &str) -> Reason {
-    word.parse().unwrap_or(Reason::ServiceUnavailable)
 }
 
 /// The keys that a `dataFrom` source gives; notes in `rendered` where it gives none.

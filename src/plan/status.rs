@@ -27,19 +27,8 @@ const SPELLED_OUT: usize = 4;
 /// it no longer is so.
 pub(super) fn doubts_target(object: &VaultSecretSync) -> bool {
     let conditions = object.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    condition(conditions, READY).and_then(|ready| ready.reason.parse().ok()).is_some_and(|reason| {
-        matches!(
-            reason,
-            Reason::TargetNotOwned
-                | Reason::TargetConflict
-                | Reason::TypeMismatch
-                | Reason::TargetImmutable
-                | Reason::WriteForbidden
-                | Reason::SecretRejected
-                | Reason::NamespaceTerminating
-                | Reason::Drifted
-        )
-    })
+    let ready = condition(conditions, READY).and_then(|ready| ready.reason.parse().ok());
+    ready.is_some_and(Reason::blocks_target)
 }
 
 /// The new status where it says something that the old one does not.

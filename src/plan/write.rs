@@ -71,7 +71,7 @@ fn says_nothing_new(input: &Input<'_>) -> bool {
         && input.demanded.is_empty()
         && used.iter().zip(answers).enumerate().all(|(index, (used, answer))| match answer {
             Answer::Unchanged | Answer::Pending => !is_newly_permitted(input, index, used),
-            Answer::Failed(failure) => judged(used, failure.reason()),
+            Answer::Failed(failure) => judged(used, failure.reason().as_str()),
             Answer::Read(_) => false,
         })
 }

@@ -10,7 +10,7 @@ use strum::{IntoStaticStr, VariantArray};
 use super::{
     connection::Connection,
     evidence::Network,
-    failure::{Failure, Peer, Scope},
+    failure::{Failure, Peer, Refused, Scope},
     metrics::VaultMetrics,
     plane::{
         errand::{Errand, Outcome, Permission},
@@ -19,6 +19,7 @@ use super::{
     rest::{reader::Reader, transport::Transport},
     token::{assertion::Assertions, credentials::Credentials, token_identity::TokenIdentity},
 };
+use crate::reason::Reason;
 
 /// What is checked, in order: each takes what comes before it.
 #[derive(Clone, Copy, Debug, Eq, IntoStaticStr, Ord, PartialEq, PartialOrd, VariantArray)]
@@ -77,8 +78,8 @@ pub enum StepResult {
     Passed,
     /// It could not be shown, and need not matter.
     Unproven,
-    /// It stands in the way; the word is a [`Failure::reason`].
-    Failed(&'static str),
+    /// It stands in the way, for this reason.
+    Failed(Reason),
     /// A step before it stands in the way.
     NotTried,
 }
@@ -188,12 +189,12 @@ async fn tried(reader: &Reader, permission: Permission) -> Result<(), Failure> {
         outcome => outcome,
     };
     match outcome {
-        Outcome::Failed { failure: Failure::SecretNotFound | Failure::SecretDisabled, .. }
+        Outcome::Failed(Refused { failure: Failure::SecretNotFound | Failure::SecretDisabled, .. })
             if permission == Permission::Read =>
         {
             Ok(())
         }
-        Outcome::Failed { failure, .. } | Outcome::TokenRejected(failure) => Err(failure),
+        Outcome::Failed(Refused { failure, .. }) | Outcome::TokenRejected(failure) => Err(failure),
         Outcome::Permitted | Outcome::Read(_) | Outcome::Listed(_) | Outcome::Again => Ok(()),
     }
 }
@@ -273,7 +274,7 @@ mod tests {
         use StepResult::{Failed, NotTried, Passed};
         let results = results(&Failure::RequestRejected, 4);
         assert_eq!(results[..5], [Passed; 5]);
-        assert_eq!(results[5..], [Failed("RequestRejected"), NotTried, NotTried]);
+        assert_eq!(results[5..], [Failed(Reason::RequestRejected), NotTried, NotTried]);
     }
 
     #[test]

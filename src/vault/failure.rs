@@ -4,12 +4,12 @@
 //! fields only (status, codes, ids and addresses that parse as such), never from the service's text, so nothing
 //! that a vault, proxy or API server says can reach a condition or a log.
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, time::Duration};
 
 use jiff::Timestamp;
-use strum::{EnumDiscriminants, IntoStaticStr, VariantArray};
 
 use super::{evidence::Network, identity::CredentialName};
+use crate::reason::Reason;
 
 /// Whose call is refused, as far as the service names it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -95,8 +95,7 @@ pub(super) enum Scope {
 /// Why a source, or all of a handle, cannot be read.
 ///
 /// `Display` is one or a few sentences with the remedy.
-#[derive(Clone, Debug, EnumDiscriminants, Eq, IntoStaticStr, PartialEq)]
-#[strum_discriminants(name(Kind), derive(IntoStaticStr, VariantArray), vis(pub(super)))]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Failure {
     /// 404.
     SecretNotFound,
@@ -224,19 +223,42 @@ pub enum Failure {
 impl Failure {
     /// The bounded word for this failure: the reason of a condition, the label of a metric.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
-        self.into()
-    }
-
-    /// Every word that [`Self::reason`] can be.
-    pub fn reasons() -> impl Iterator<Item = &'static str> {
-        Kind::VARIANTS.iter().map(Into::into)
-    }
-
-    /// Whether the failure is of the whole vault or identity wherever it appears, whatever the source.
-    #[must_use]
-    pub fn concerns_all(&self) -> bool {
-        self.scope() == Scope::Handle
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::SecretNotFound => Reason::SecretNotFound,
+            Self::SecretDisabled => Reason::SecretDisabled,
+            Self::MissingRole(_) => Reason::MissingRole,
+            Self::MissingAccessPolicy(_) => Reason::MissingAccessPolicy,
+            Self::Firewall(_) => Reason::Firewall,
+            Self::PublicAccessDisabled(_) => Reason::PublicAccessDisabled,
+            Self::Forbidden => Reason::Forbidden,
+            Self::WrongTenant { .. } => Reason::WrongTenant,
+            Self::WrongAudience => Reason::WrongAudience,
+            Self::TokenRejected => Reason::TokenRejected,
+            Self::ClaimsChallenge => Reason::ClaimsChallenge,
+            Self::UntrustedVaultHost => Reason::UntrustedVaultHost,
+            Self::FederationMismatch { .. } => Reason::FederationMismatch,
+            Self::InvalidIdentity { .. } => Reason::InvalidIdentity,
+            Self::TokenRefused { .. } => Reason::TokenRefused,
+            Self::Throttled(_) => Reason::Throttled,
+            Self::VaultHostNotFound => Reason::VaultHostNotFound,
+            Self::TlsFailure(_) => Reason::TlsFailure,
+            Self::NetworkUnreachable(_) => Reason::NetworkUnreachable,
+            Self::ServiceUnavailable { .. } => Reason::ServiceUnavailable,
+            Self::InvalidName => Reason::InvalidName,
+            Self::RequestRejected => Reason::RequestRejected,
+            Self::ServiceAccountNotFound => Reason::ServiceAccountNotFound,
+            Self::TokenRequestForbidden => Reason::TokenRequestForbidden,
+            Self::TokenRequestFailed => Reason::TokenRequestFailed,
+            Self::WorkloadIdentityNotInjected { .. } => Reason::WorkloadIdentityNotInjected,
+            Self::ManagedIdentityUnavailable { .. } => Reason::ManagedIdentityUnavailable,
+            Self::CredentialNotFound { .. } => Reason::CredentialNotFound,
+            Self::CredentialInvalid { .. } => Reason::CredentialInvalid,
+            Self::CredentialExpired { .. } => Reason::CredentialExpired,
+            Self::TokenBindingRequired => Reason::TokenBindingRequired,
+            Self::MalformedResponse { .. } => Reason::MalformedResponse,
+            Self::TooLarge => Reason::TooLarge,
+        }
     }
 
     pub(super) const fn scope(&self) -> Scope {
@@ -270,19 +292,17 @@ impl Failure {
 
 impl std::error::Error for Failure {}
 
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
+/// A request that brought nothing.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Refused {
+    /// Why.
+    pub(super) failure: Failure,
+    /// How long the service asks to be left alone.
+    pub(super) retry_after: Option<Duration>,
+}
 
-    use super::*;
-
-    #[test]
-    fn every_reason_is_one_word_and_there_once() {
-        let reasons: Vec<_> = Failure::reasons().collect();
-        assert_eq!(reasons.iter().collect::<BTreeSet<_>>().len(), reasons.len());
-        for reason in &reasons {
-            assert!(reason.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{reason}");
-        }
-        assert!(reasons.contains(&"SecretNotFound") && reasons.contains(&"TooLarge"));
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self { failure, retry_after: None }
     }
 }

@@ -23,22 +23,10 @@ impl SecretValue {
     pub fn expose(&self) -> &str {
         &self.0
     }
-
-    /// The value's bytes. What is copied out of them is no longer wiped.
-    #[must_use]
-    pub fn expose_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
 }
 
 impl fmt::Debug for SecretValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")
-    }
-}
-
-impl From<String> for SecretValue {
-    fn from(value: String) -> Self {
-        Self(Zeroizing::new(value))
     }
 }

@@ -116,7 +116,7 @@ fn the_hunter_finds_a_marker_in_every_disguise() {
 #[test]
 fn no_public_type_prints_a_value() {
     let hunter = Hunter::new();
-    let value = || SecretValue::from(hunter.marker.clone());
+    let value = || SecretValue::new(hunter.marker.clone().into());
     let bytes = || KeyBytes::new(hunter.marker.clone().into_bytes());
     let data = BTreeMap::from([("KEY".to_owned(), bytes())]);
     let attributes = Attributes {

@@ -87,7 +87,7 @@ async fn with_node() -> Stage {
 }
 
 fn fails_by(reason: &str) -> impl FnMut(&Reply) -> bool {
-    move |reply| matches!(&reply.health.state, HealthState::Failing { failure, .. } if failure.reason() == reason)
+    move |reply| matches!(&reply.health.state, HealthState::Failing { failure, .. } if failure.reason().as_str() == reason)
 }
 
 /// What the connection says when it fails by this reason.
@@ -581,7 +581,7 @@ async fn a_network_that_leads_nowhere_is_named_for_what_it_is() {
         loop {
             let reply = plane.ask(&user("shop"), &connection("prod"), Terms::default(), &[want("db")]);
             if let HealthState::Failing { failure, .. } = reply.health.state {
-                assert_eq!(failure.reason(), reason);
+                assert_eq!(failure.reason().as_str(), reason);
                 break;
             }
             wakes.recv().await.unwrap();

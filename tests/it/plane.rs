@@ -206,7 +206,7 @@ impl Stage {
         })
         .await;
         self.plane.forget(&user);
-        reason.unwrap()
+        reason.unwrap().as_str()
     }
 
     /// All that was seen, with the metrics and the plane itself.

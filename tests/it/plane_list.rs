@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use keyvault_emulator::{Fault, FaultId, Operation, Permission, Vault};
+use vaultsync::Reason;
 use vaultsync::vault::{Answer, Attributes, Detect, Detection, Mode, Terms, Wake, Want, Why};
 
 use crate::plane::{CANARY, CLIENT, Stage, connection, user, want};
@@ -103,7 +104,7 @@ impl Watched {
     async fn says(&mut self, index: usize, reason: Option<&str>) {
         loop {
             let said = match &self.ask().answers[index] {
-                Answer::Failed(failure) => Some(failure.reason()),
+                Answer::Failed(failure) => Some(failure.reason().as_str()),
                 Answer::Pending => Some("Pending"),
                 Answer::Read(_) | Answer::Unchanged => None,
             };
@@ -180,7 +181,7 @@ async fn empty_pages_are_not_the_end_and_nothing_vanishes_by_them() {
 async fn a_link_to_another_host_is_not_followed_and_the_values_still_come() {
     let mut watched = Watched::new().await;
     watched.vault.set_foreign_links(Some("https://evil.test"));
-    watched.detection(Mode::Get, Why::Unreadable("UntrustedVaultHost")).await;
+    watched.detection(Mode::Get, Why::Unreadable(Reason::UntrustedVaultHost)).await;
     watched.follows(3).await;
     assert_eq!(watched.stage.emulator.refused(), Vec::<String>::new(), "nothing was sent there");
     watched.vault.set_foreign_links(None);
@@ -246,7 +247,7 @@ async fn an_identity_that_may_not_list_reads_each_secret_until_it_may() {
 async fn a_list_of_garbage_or_without_measure_is_left_alone_until_it_is_one() {
     let mut watched = Watched::new().await;
     for (fault, reason) in
-        [(Fault::garbage(), "MalformedResponse"), (Fault::oversized(2_000_000), "TooLarge")]
+        [(Fault::garbage(), Reason::MalformedResponse), (Fault::oversized(2_000_000), Reason::TooLarge)]
     {
         let id = watched.fault_on_list(fault);
         watched.detection(Mode::Get, Why::Unreadable(reason)).await;

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::vault::failure::Failure;
+use crate::{reason::Reason, vault::failure::Failure};
 
 /// What a connection asks for.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -68,8 +68,8 @@ pub enum Why {
     Forbidden,
     /// The list has more pages, or takes longer, than is waited for.
     Endless,
-    /// The list cannot be read; the reason is a [`Failure::reason`].
-    Unreadable(&'static str),
+    /// The list cannot be read, for this reason.
+    Unreadable(Reason),
 }
 
 impl Why {

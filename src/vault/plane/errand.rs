@@ -1,16 +1,13 @@
 //! One request of the plane: what it is for, what comes of it, and who is to be woken then.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, time::Instant};
 
 use super::lanes::HandleId;
 use crate::object_key::ObjectKey;
 use crate::vault::{
     answer::Reading,
     connection::{Connection, Source},
-    failure::Failure,
+    failure::{Failure, Refused},
     rest::list::{Link, Page},
 };
 
@@ -71,12 +68,7 @@ pub(in crate::vault) enum Outcome {
     /// The vault rejected the token, which is given up.
     TokenRejected(Failure),
     /// A failure, of whatever scope.
-    Failed {
-        /// Why.
-        failure: Failure,
-        /// How long the service asks to be left alone.
-        retry_after: Option<Duration>,
-    },
+    Failed(Refused),
 }
 
 /// Who is to be woken, each once.

@@ -9,7 +9,10 @@ use std::{
 };
 
 use super::jitter::Jitter;
-use crate::vault::{failure::Failure, limits::Limits};
+use crate::vault::{
+    failure::{Failure, Refused},
+    limits::Limits,
+};
 
 /// The state of one handle's gate.
 #[derive(Debug)]
@@ -102,13 +105,13 @@ impl Gate {
     /// A request that began at `begun` failed for the whole handle. Returns whether that is news.
     pub(super) fn failed(
         &mut self,
-        failure: Failure,
-        retry_after: Option<Duration>,
+        refused: Refused,
         begun: Instant,
         now: Instant,
         limits: &Limits,
         jitter: &mut Jitter,
     ) -> bool {
+        let Refused { failure, retry_after } = refused;
         let asked = retry_after.map(|wait| now + wait.min(limits.retry_after));
         if self.is_old_news(begun) {
             if let (State::Closed { until }, Some(asked)) = (&mut self.state, asked) {
@@ -165,7 +168,7 @@ mod tests {
         begun: Instant,
         now: Instant,
     ) -> bool {
-        gate.failed(failure, retry_after, begun, now, &Limits::default(), &mut Jitter::seeded(1))
+        gate.failed(Refused { failure, retry_after }, begun, now, &Limits::default(), &mut Jitter::seeded(1))
     }
 
     fn unavailable() -> Failure {

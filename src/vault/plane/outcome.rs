@@ -1,6 +1,6 @@
 //! What came of a read, and whom it concerns: one source, one handle, or the budget of the host.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{
     entry::Entry,
@@ -11,7 +11,7 @@ use super::{
 use crate::vault::{
     answer::Wake,
     connection::Source,
-    failure::{Failure, Peer, Scope},
+    failure::{Failure, Peer, Refused, Scope},
 };
 
 impl Host {
@@ -34,7 +34,7 @@ impl Host {
                 false
             }
             Outcome::TokenRejected(failure) => {
-                self.outage(fetch, failure, None, now, &mut wakes);
+                self.outage(fetch, failure.into(), now, &mut wakes);
                 false
             }
             Outcome::Read(reading) => {
@@ -55,9 +55,7 @@ impl Host {
                 }
                 true
             }
-            Outcome::Failed { failure, retry_after } => {
-                self.failed(fetch, failure, retry_after, now, &mut wakes)
-            }
+            Outcome::Failed(refused) => self.failed(fetch, refused, now, &mut wakes),
         };
         match &fetch.errand {
             Errand::Read { source, recheck } => self.put_back(fetch.handle, source, *recheck, answered, now),
@@ -86,29 +84,23 @@ impl Host {
     }
 
     /// Returns whether the failure answers what was asked for.
-    fn failed(
-        &mut self,
-        fetch: &Fetch,
-        failure: Failure,
-        retry_after: Option<Duration>,
-        now: Instant,
-        wakes: &mut Wakes,
-    ) -> bool {
-        if failure == Failure::Throttled(Peer::Vault) {
+    fn failed(&mut self, fetch: &Fetch, refused: Refused, now: Instant, wakes: &mut Wakes) -> bool {
+        let failure = &refused.failure;
+        if *failure == Failure::Throttled(Peer::Vault) {
             self.budget.throttled(fetch.begun, now);
         }
         if let Errand::Prove(permission) = fetch.errand {
-            self.trial_failed(fetch, permission, failure, retry_after, now, wakes);
+            self.trial_failed(fetch, permission, refused, now, wakes);
             return true;
         }
         let scope = failure.scope();
         let Some(source) = fetch.source() else {
             if scope == Scope::Handle {
-                self.outage(fetch, failure, retry_after, now, wakes);
+                self.outage(fetch, refused, now, wakes);
                 return false;
             }
             self.confirmed(fetch, false, wakes);
-            wakes.connection |= self.no_page(fetch.handle, &failure, now).is_some();
+            wakes.connection |= self.no_page(fetch.handle, failure, now).is_some();
             return true;
         };
         if scope == Scope::Permission
@@ -117,14 +109,14 @@ impl Host {
             entry.refuse(fetch.begun);
         }
         let handle = self.handles.get(&fetch.handle);
-        if handle.is_some_and(|handle| handle.is_refused_as_a_whole(&failure, source)) {
-            self.outage(fetch, failure, retry_after, now, wakes);
+        if handle.is_some_and(|handle| handle.is_refused_as_a_whole(failure, source)) {
+            self.outage(fetch, refused, now, wakes);
             return false;
         }
         let proof = matches!(failure, Failure::SecretNotFound | Failure::SecretDisabled);
         self.confirmed(fetch, proof, wakes);
         if let Some(entry) = self.entry(fetch.handle, source) {
-            wakes.users.extend(entry.fail(failure, fetch.begun, now));
+            wakes.users.extend(entry.fail(refused.failure, fetch.begun, now));
         }
         true
     }
@@ -141,21 +133,14 @@ impl Host {
     }
 
     /// The whole handle fails: said once, to the connection and to all who wait.
-    pub(super) fn outage(
-        &mut self,
-        fetch: &Fetch,
-        failure: Failure,
-        retry_after: Option<Duration>,
-        now: Instant,
-        wakes: &mut Wakes,
-    ) {
-        let refusal = failure.scope() == Scope::Permission;
+    pub(super) fn outage(&mut self, fetch: &Fetch, refused: Refused, now: Instant, wakes: &mut Wakes) {
+        let refusal = refused.failure.scope() == Scope::Permission;
         let Some(handle) = self.handles.get_mut(&fetch.handle) else { return };
         if matches!(fetch.errand, Errand::Prove(_)) {
             handle.preflight.give_up();
         }
         let gate = &mut handle.gate;
-        let news = gate.failed(failure, retry_after, fetch.begun, now, &self.limits, &mut self.jitter);
+        let news = gate.failed(refused, fetch.begun, now, &self.limits, &mut self.jitter);
         let mut again = Vec::new();
         if refusal {
             for (source, entry) in &mut handle.entries {

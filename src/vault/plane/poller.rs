@@ -112,7 +112,7 @@ impl Poller {
         let task = self.reads.spawn(async move {
             match reader {
                 Ok(reader) => reader.send(&errand).await,
-                Err(failure) => Outcome::Failed { failure, retry_after: None },
+                Err(failure) => Outcome::Failed(failure.into()),
             }
         });
         self.fetches.insert(task.id(), fetch);
@@ -122,7 +122,7 @@ impl Poller {
         // A read that panicked must not be waited for for ever.
         let (id, outcome) = read.unwrap_or_else(|error| {
             let failure = Failure::ServiceUnavailable { peer: Peer::Vault, status: None };
-            (error.id(), Outcome::Failed { failure, retry_after: None })
+            (error.id(), Outcome::Failed(failure.into()))
         });
         let Some(fetch) = self.fetches.remove(&id) else { return };
         let (wakes, tally) = {

@@ -4,7 +4,7 @@
 //! and a LIST of one. Invariants: what objects' own reads have shown is not tried; while objects find the identity
 //! refused, nothing is tried; a trial that fails is not repeated unless someone asks again; no value is read.
 
-use std::{sync::Arc, time::Duration, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use super::{
     detect::{Detect, Why},
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::vault::{
     connection::{Connection, Namespace},
-    failure::{Failure, Scope},
+    failure::{Failure, Refused, Scope},
 };
 
 /// What a handle knows of its trials.
@@ -129,11 +129,11 @@ impl Host {
         &mut self,
         fetch: &Fetch,
         permission: Permission,
-        failure: Failure,
-        retry_after: Option<Duration>,
+        refused: Refused,
         now: Instant,
         wakes: &mut Wakes,
     ) {
+        let Refused { failure, .. } = &refused;
         match (permission, failure.scope()) {
             // The answer that was hoped for; what is disabled could be read.
             (Permission::Read, Scope::Source)
@@ -144,7 +144,7 @@ impl Host {
             (Permission::Read, Scope::Permission) => {
                 self.confirmed(fetch, false, wakes);
                 if let Some(handle) = self.handles.get_mut(&fetch.handle) {
-                    handle.preflight.refused = Some(Arc::new(failure));
+                    handle.preflight.refused = Some(Arc::new(refused.failure));
                 }
             }
             (Permission::List, Scope::Permission | Scope::Source) => {
@@ -159,7 +159,7 @@ impl Host {
             }
             // No vault answers so to a GET that is in order, whatever the name.
             (Permission::Read, Scope::Source) | (_, Scope::Handle) => {
-                self.outage(fetch, failure, retry_after, now, wakes);
+                self.outage(fetch, refused, now, wakes);
             }
         }
     }

@@ -18,8 +18,6 @@ pub(in crate::vault) struct Listed {
     pub(in crate::vault) updated: Option<Timestamp>,
     pub(in crate::vault) expires: Option<Timestamp>,
     pub(in crate::vault) not_before: Option<Timestamp>,
-    /// It backs a certificate.
-    pub(in crate::vault) managed: bool,
 }
 
 impl Listed {
@@ -140,14 +138,7 @@ mod tests {
     }
 
     fn listed() -> Listed {
-        Listed {
-            enabled: true,
-            created: time(1),
-            updated: time(2),
-            expires: None,
-            not_before: None,
-            managed: false,
-        }
+        Listed { enabled: true, created: time(1), updated: time(2), expires: None, not_before: None }
     }
 
     #[test]

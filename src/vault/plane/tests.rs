@@ -15,10 +15,11 @@ use super::{
     sighting::Listed,
 };
 use crate::object_key::ObjectKey;
+use crate::reason::Reason;
 use crate::vault::{
     Answer, Attributes, Connection, Detect, Failure, HealthState, Identity, Limits, Peer, Reading, Reply,
-    SecretName, ServiceVersion, Source, Terms, VaultUrl, Wake, Want,
-    failure::Principal,
+    SecretName, SecretValue, ServiceVersion, Source, Terms, VaultUrl, Wake, Want,
+    failure::{Principal, Refused},
     rest::list::{Link, Next, Page},
 };
 
@@ -137,8 +138,9 @@ impl World {
     }
 
     fn answer(&self, fetch: &Fetch) -> Outcome {
-        let failed =
-            |failure: &Failure, retry_after| Outcome::Failed { failure: failure.clone(), retry_after };
+        let failed = |failure: &Failure, retry_after| {
+            Outcome::Failed(Refused { failure: failure.clone(), retry_after })
+        };
         if let Some((failure, retry_after)) = &self.down {
             return failed(failure, *retry_after);
         }
@@ -159,7 +161,7 @@ impl World {
         };
         match self.vault.get(source.name.as_str()) {
             Some(Said::Version(version)) => {
-                let value = format!("value-{version}").into();
+                let value = SecretValue::new(format!("value-{version}").into());
                 let settling = self.settling;
                 Outcome::Read(Reading { attributes: attributes(*version), value, settling })
             }
@@ -180,7 +182,7 @@ impl World {
                 Said::Fails(_) => (true, 0),
             };
             let Attributes { created, updated, expires, not_before, .. } = attributes(version);
-            Listed { enabled, created, updated, expires, not_before, managed: false }
+            Listed { enabled, created, updated, expires, not_before }
         };
         let mut rest = self.vault.iter().filter(|(name, _)| **name > after).peekable();
         let items: Vec<_> = rest
@@ -438,7 +440,7 @@ fn who_waits_when_an_outage_begins_is_told_and_served_when_it_ends() {
     let HealthState::Failing { failure, retry_in, .. } = reply.health.state else {
         panic!("{:?}", reply.health)
     };
-    assert_eq!((failure.reason(), retry_in), ("Throttled", 17 * SECOND));
+    assert_eq!((failure.reason(), retry_in), (Reason::Throttled, 17 * SECOND));
     world.down = None;
     world.pass(16 * SECOND);
     assert_eq!(world.woken(), []);
@@ -456,7 +458,7 @@ fn one_forbidden_secret_is_its_own_failure_and_all_forbidden_is_the_identitys() 
     let _ = world.ask("one", &wants);
     world.settle();
     let reply = world.ask("one", &wants);
-    assert!(matches!(&reply.answers[0], Answer::Failed(failure) if failure.reason() == "MissingRole"));
+    assert!(matches!(&reply.answers[0], Answer::Failed(failure) if failure.reason() == Reason::MissingRole));
     assert!(is_read(&reply.answers[1], 1));
     assert!(matches!(reply.health.state, HealthState::Working));
 
@@ -472,7 +474,7 @@ fn one_forbidden_secret_is_its_own_failure_and_all_forbidden_is_the_identitys() 
     let reply = world.ask("one", &wants);
     assert!(reply.answers.iter().all(|answer| matches!(answer, Answer::Pending)), "{:?}", reply.answers);
     assert!(
-        matches!(&reply.health.state, HealthState::Failing { failure, .. } if failure.reason() == "MissingRole")
+        matches!(&reply.health.state, HealthState::Failing { failure, .. } if failure.reason() == Reason::MissingRole)
     );
     assert!(reply.unconfirmed_for.unwrap() > 50 * MINUTE, "a refusal of all confirms nothing");
     for name in names {
@@ -541,11 +543,7 @@ fn a_hanging_handle_leaves_the_others_of_its_host_alone() {
     let wants: Vec<Want> = (0..50).map(|index| want(&format!("s{index}"), None)).collect();
     let _ = world.host.ask(&user("slow"), &connection(1), world.terms, &wants, world.now);
     let probe = world.host.step(world.now).fetches.remove(0);
-    world.host.finish(
-        &probe,
-        Outcome::Failed { failure: Failure::SecretNotFound, retry_after: None },
-        world.now,
-    );
+    world.host.finish(&probe, Outcome::Failed(Failure::SecretNotFound.into()), world.now);
     assert_eq!(world.host.step(world.now).fetches.len(), 8, "so many are under way and never come back");
     let _ = world.ask("quick", &[want("db", None)]);
     world.settle();
@@ -654,7 +652,7 @@ fn no_value_is_in_the_debug_of_anything() {
     assert_eq!(reading.value.expose(), "value-1");
     let outcome = Outcome::Read(Reading {
         attributes: attributes(1),
-        value: "value-1".to_owned().into(),
+        value: SecretValue::new("value-1".to_owned().into()),
         settling: false,
     });
     let text = format!("{:?} {reply:?} {reading:?} {outcome:?} {:?}", world.host, world.wakes);

@@ -5,22 +5,22 @@
 //! wiped. Nothing of a body that cannot be parsed is kept but where it went wrong.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
-use reqwest::{Client, Response, StatusCode, header, header::HeaderMap};
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer};
-use zeroize::{Zeroize as _, Zeroizing};
+use reqwest::{Client, StatusCode, header, header::HeaderMap};
+use serde::{Deserialize, de::IgnoredAny};
+use zeroize::Zeroizing;
 
 use super::{
+    body::{self, Times},
     list::{self, LARGEST_PAGE, Link, Page},
-    refusal,
+    refusal::{self, ServiceError},
 };
 use crate::vault::{
     answer::{Attributes, Reading},
     connection::{Connection, Source},
-    failure::{Failure, Peer},
+    failure::{Failure, Peer, Refused},
     metrics::VaultMetrics,
     names::{SecretName, SecretVersion},
     plane::errand::Permission,
@@ -29,8 +29,6 @@ use crate::vault::{
 
 /// A value has at most 25 KiB, of which JSON may make six times as much (`\u0000`), and 15 tags of 1 KiB likewise.
 const LARGEST_BODY: usize = 256 * 1024;
-/// Most values fit, so that most buffers never grow.
-const USUAL_BODY: usize = 8 * 1024;
 
 /// The service's times have whole seconds: a version that changed this shortly before it was read may have changed
 /// again within its second.
@@ -38,31 +36,18 @@ const RESOLUTION: i64 = 3;
 /// As many as the service puts on a page.
 const PAGE: u32 = 25;
 
-/// What the vault answered.
+/// Why the vault gave no answer that was asked for.
 #[derive(Debug)]
-pub(super) enum Got<T> {
-    /// What was asked for.
-    Answer(T),
+pub(super) enum Stop {
     /// 401, with the vault's challenge.
     Unauthorized { challenge: Option<String>, failure: Failure },
     /// Anything else.
-    Failed { failure: Failure, retry_after: Option<Duration> },
+    Failed(Refused),
 }
 
-impl<T> Got<T> {
-    /// The same with another kind of answer.
-    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Got<U> {
-        match self {
-            Self::Answer(answer) => Got::Answer(change(answer)),
-            Self::Unauthorized { challenge, failure } => Got::Unauthorized { challenge, failure },
-            Self::Failed { failure, retry_after } => Got::Failed { failure, retry_after },
-        }
-    }
-}
-
-impl<T> From<Failure> for Got<T> {
+impl From<Failure> for Stop {
     fn from(failure: Failure) -> Self {
-        Self::Failed { failure, retry_after: None }
+        Self::Failed(failure.into())
     }
 }
 
@@ -79,7 +64,7 @@ pub(super) struct Asking<'a> {
 }
 
 /// Reads one source; `recheck`: not because anything says that it changed.
-pub(super) async fn get(asking: Asking<'_>, source: &Source, recheck: bool) -> Got<Reading> {
+pub(super) async fn get(asking: Asking<'_>, source: &Source, recheck: bool) -> Result<Reading, Stop> {
     let connection = asking.connection;
     let version = source.version.as_ref().map(|version| format!("/{version}")).unwrap_or_default();
     let url = format!(
@@ -96,7 +81,7 @@ pub(super) async fn get(asking: Asking<'_>, source: &Source, recheck: bool) -> G
 }
 
 /// Reads one page of the list of secrets: the first, or where `link` leads.
-pub(super) async fn list(asking: Asking<'_>, link: Option<&Link>) -> Got<Page> {
+pub(super) async fn list(asking: Asking<'_>, link: Option<&Link>) -> Result<Page, Stop> {
     let vault = &asking.connection.url;
     let url = link.map_or_else(
         || format!("{vault}/secrets?api-version={}&maxresults={PAGE}", asking.connection.service_version),
@@ -107,7 +92,7 @@ pub(super) async fn list(asking: Asking<'_>, link: Option<&Link>) -> Got<Page> {
 
 /// Asks for a permission by the least that takes it. A name that nobody gave is asked for, so no value can come; if
 /// one does all the same, it is wiped unread.
-pub(super) async fn prove(asking: Asking<'_>, permission: Permission) -> Got<()> {
+pub(super) async fn prove(asking: Asking<'_>, permission: Permission) -> Result<(), Stop> {
     let (vault, version) = (&asking.connection.url, asking.connection.service_version);
     let url = match permission {
         Permission::Read => format!("{vault}/secrets/{}?api-version={version}", unused_name()),
@@ -132,7 +117,7 @@ impl Asking<'_> {
         operation: &str,
         largest: usize,
         parse: impl FnOnce(&HeaderMap, &[u8]) -> Result<T, Failure>,
-    ) -> Got<T> {
+    ) -> Result<T, Stop> {
         let request = self.http.get(url).header(header::ACCEPT, "application/json");
         let (request, operation) = match self.token {
             Some(token) => (request.bearer_auth(token), operation),
@@ -144,31 +129,28 @@ impl Asking<'_> {
             Ok(response) => response,
             Err(error) => {
                 self.metrics.request(vault, operation, None, "", begun.elapsed());
-                return refusal::of_transport(&error, Peer::Vault).into();
+                return Err(refusal::of_transport(&error, Peer::Vault).into());
             }
         };
         if let Some(address) = response.remote_addr() {
             (self.reached)(address.ip());
         }
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = body(response, largest).await;
-        let inner = body.as_ref().map_or("", |body| refusal::inner_code(status, body));
+        let body = body::read(response, Peer::Vault, largest).await;
+        // The status alone says what a 401, 429 or 5xx is, whatever becomes of its body.
+        let refusal = body.as_ref().ok().filter(|_| status != StatusCode::OK);
+        let said = refusal.and_then(|body| ServiceError::parse(body));
+        let inner = said.as_ref().map_or("", ServiceError::label);
         self.metrics.request(vault, operation, Some(status.as_u16()), inner, begun.elapsed());
-        let body = match body {
-            Ok(body) => body,
-            // The status alone says what a 401, 429 or 5xx is.
-            Err(_) if status != StatusCode::OK => Zeroizing::default(),
-            Err(failure) => return failure.into(),
-        };
         if status == StatusCode::OK {
-            return parse(&headers, &body).map_or_else(Got::from, Got::Answer);
+            return Ok(parse(&headers, &body?)?);
         }
-        let failure = refusal::of_answer(status, &headers, &body);
+        let failure = refusal::of_answer(status, &headers, said.as_ref());
         if status == StatusCode::UNAUTHORIZED && failure != Failure::TokenBindingRequired {
             let challenge = headers.get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
-            return Got::Unauthorized { challenge: challenge.map(ToOwned::to_owned), failure };
+            return Err(Stop::Unauthorized { challenge: challenge.map(ToOwned::to_owned), failure });
         }
-        Got::Failed { failure, retry_after: refusal::retry_after(&headers) }
+        Err(Stop::Failed(Refused { failure, retry_after: refusal::retry_after(&headers) }))
     }
 }
 
@@ -181,33 +163,10 @@ fn is_fresh(updated: Option<Timestamp>, date: Option<Timestamp>) -> bool {
     }
 }
 
-/// The whole body, in one wiped buffer, if it is not too large.
-async fn body(mut response: Response, largest: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let mut body = Zeroizing::new(Vec::with_capacity(USUAL_BODY));
-    loop {
-        let chunk = response.chunk().await.map_err(|error| refusal::of_transport(&error, Peer::Vault))?;
-        let Some(chunk) = chunk else { return Ok(body) };
-        let length = body.len().saturating_add(chunk.len());
-        if length > largest {
-            return Err(Failure::TooLarge);
-        }
-        if length > body.capacity() {
-            // A vector that grows by itself would leave its old bytes behind.
-            let mut larger = Zeroizing::new(Vec::with_capacity(length.saturating_mul(2).min(largest)));
-            larger.extend_from_slice(&body);
-            body = larger;
-        }
-        body.extend_from_slice(&chunk);
-        if let Ok(mut unshared) = chunk.try_into_mut() {
-            unshared.as_mut().zeroize();
-        }
-    }
-}
-
 #[derive(Deserialize)]
 struct Bundle {
     id: String,
-    #[serde(deserialize_with = "wiped")]
+    #[serde(deserialize_with = "body::wiped")]
     value: Zeroizing<String>,
     #[serde(default)]
     attributes: Times,
@@ -216,19 +175,6 @@ struct Bundle {
     managed: bool,
     #[serde(default)]
     kid: Option<IgnoredAny>,
-}
-
-#[derive(Default, Deserialize)]
-struct Times {
-    nbf: Option<i64>,
-    exp: Option<i64>,
-    created: Option<i64>,
-    updated: Option<i64>,
-}
-
-/// Wiped even if what follows in the body is broken.
-pub(in crate::vault) fn wiped<'de, D: Deserializer<'de>>(value: D) -> Result<Zeroizing<String>, D::Error> {
-    String::deserialize(value).map(Zeroizing::new)
 }
 
 /// The secret in a body, if it is the one that was asked for.
@@ -246,13 +192,13 @@ fn parse(body: &[u8], name: &SecretName, version: Option<&SecretVersion>) -> Res
     if read_name != *name || version.is_some_and(|version| *version != read_version) {
         return Err(malformed);
     }
-    let time = |seconds: Option<i64>| seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let times = bundle.attributes;
     let attributes = Attributes {
         version: read_version.as_str().to_owned(),
-        created: time(bundle.attributes.created),
-        updated: time(bundle.attributes.updated),
-        expires: time(bundle.attributes.exp),
-        not_before: time(bundle.attributes.nbf),
+        created: times.created(),
+        updated: times.updated(),
+        expires: times.expires(),
+        not_before: times.not_before(),
         managed: bundle.managed || bundle.kid.is_some(),
     };
     Ok(Reading { attributes, value: SecretValue::new(bundle.value), settling: false })
@@ -261,6 +207,7 @@ fn parse(body: &[u8], name: &SecretName, version: Option<&SecretVersion>) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reason::Reason;
 
     const VERSION: &str = "7f3c0a4b5d6e4f708192a3b4c5d6e7f8";
 
@@ -297,7 +244,7 @@ mod tests {
         assert!(read(&body("shop-db", VERSION)).is_ok());
         for id in [body("other", VERSION), body("shop-db", "latest"), body("shop-db", ""), body("", VERSION)]
         {
-            assert_eq!(read(&id).unwrap_err().reason(), "MalformedResponse", "{id}");
+            assert_eq!(read(&id).unwrap_err().reason(), Reason::MalformedResponse, "{id}");
         }
         let pinned = SecretVersion::parse(&"a".repeat(32)).unwrap();
         let name = SecretName::parse("shop-db").unwrap();

@@ -3,9 +3,9 @@
 //! Invariant: a link leads to the list of secrets on the vault's own origin, or it is none; whoever answers cannot
 //! send our token elsewhere. A page may be empty and still have a next one.
 
-use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::body::Times;
 use crate::vault::{
     failure::{Failure, Peer},
     names::SecretName,
@@ -69,7 +69,7 @@ impl Next {
 }
 
 #[derive(Deserialize)]
-struct Body {
+struct ListBody {
     value: Vec<Item>,
     #[serde(rename = "nextLink")]
     next_link: Option<String>,
@@ -78,23 +78,19 @@ struct Body {
 #[derive(Deserialize)]
 struct Item {
     id: String,
-    attributes: Attributes,
-    #[serde(default)]
-    managed: Option<bool>,
+    attributes: ItemAttributes,
 }
 
 #[derive(Deserialize)]
-struct Attributes {
+struct ItemAttributes {
     enabled: bool,
-    nbf: Option<i64>,
-    exp: Option<i64>,
-    created: Option<i64>,
-    updated: Option<i64>,
+    #[serde(flatten)]
+    times: Times,
 }
 
 /// The page in a body of `vault`.
 pub(super) fn parse(body: &[u8], vault: &VaultUrl) -> Result<Page, Failure> {
-    let parsed: Body = serde_json::from_slice(body).map_err(|error| Failure::MalformedResponse {
+    let parsed: ListBody = serde_json::from_slice(body).map_err(|error| Failure::MalformedResponse {
         peer: Peer::Vault,
         at: Some((error.line(), error.column())),
     })?;
@@ -106,14 +102,13 @@ pub(super) fn parse(body: &[u8], vault: &VaultUrl) -> Result<Page, Failure> {
 fn item(item: &Item) -> Option<(SecretName, Listed)> {
     let mut segments = item.id.trim_end_matches('/').rsplit('/');
     let name = SecretName::parse(segments.next()?).ok().filter(|_| segments.next() == Some("secrets"))?;
-    let time = |seconds: Option<i64>| seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let ItemAttributes { enabled, times } = &item.attributes;
     let listed = Listed {
-        enabled: item.attributes.enabled,
-        created: time(item.attributes.created),
-        updated: time(item.attributes.updated),
-        expires: time(item.attributes.exp),
-        not_before: time(item.attributes.nbf),
-        managed: item.managed.unwrap_or_default(),
+        enabled: *enabled,
+        created: times.created(),
+        updated: times.updated(),
+        expires: times.expires(),
+        not_before: times.not_before(),
     };
     Some((name, listed))
 }
@@ -123,6 +118,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use jiff::Timestamp;
 
     fn vault() -> VaultUrl {
         VaultUrl::parse("https://prod.vault.azure.net").unwrap()
@@ -138,7 +134,7 @@ mod tests {
         let page = parse(body.as_bytes(), &vault()).unwrap();
         assert_eq!((page.items[0].0.folded().as_str(), &page.next), ("shop-db", &Next::End));
         assert_eq!(page.items[0].1.updated, Timestamp::from_second(2).ok());
-        assert!(page.items[0].1.managed && page.items[0].1.enabled);
+        assert!(page.items[0].1.enabled);
         let empty = br#"{"value":[],"nextLink":"https://prod.vault.azure.net:443/secrets?$skiptoken=x"}"#;
         let Next::Link(link) = parse(empty, &vault()).unwrap().next else { panic!() };
         assert_eq!(link.url(&vault()), "https://prod.vault.azure.net/secrets?$skiptoken=x");
@@ -184,7 +180,11 @@ mod tests {
             r#"{"value":[{"id":"https://prod.vault.azure.net/keys/a","attributes":{"enabled":true}}]}"#,
             r#"{"value":[{"id":"https://prod.vault.azure.net/secrets/a"}]}"#,
         ] {
-            assert_eq!(parse(body.as_bytes(), &vault()).unwrap_err().reason(), "MalformedResponse", "{body}");
+            assert_eq!(
+                parse(body.as_bytes(), &vault()).unwrap_err().reason().as_str(),
+                "MalformedResponse",
+                "{body}"
+            );
         }
     }
 

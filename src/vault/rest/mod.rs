@@ -1,5 +1,6 @@
 //! One request to a vault over HTTPS, and what its answer means.
 
+pub(super) mod body;
 pub(super) mod client;
 pub(super) mod list;
 pub(super) mod reader;

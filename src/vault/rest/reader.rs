@@ -9,13 +9,13 @@ use reqwest::Client;
 
 use super::{
     challenge,
-    client::{self, Asking, Got},
+    client::{self, Asking, Stop},
     transport::Transport,
 };
 use crate::vault::{
     connection::Connection,
     evidence::{Evidence, Network},
-    failure::Failure,
+    failure::{Failure, Refused},
     metrics::VaultMetrics,
     plane::{
         errand::{Errand, Outcome, Permission},
@@ -72,34 +72,34 @@ impl Reader {
 
     /// Does one errand, or learns what it takes to do it.
     pub(in crate::vault) async fn send(&self, errand: &Errand) -> Outcome {
+        self.try_to_send(errand).await.unwrap_or_else(Outcome::Failed)
+    }
+
+    async fn try_to_send(&self, errand: &Errand) -> Result<Outcome, Refused> {
         let known = self.tenant.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(tenant) = known else { return self.discover(errand).await };
-        let token = match self.tokens.get(&tenant).await {
-            Ok(token) => token,
-            Err(refused) => {
-                return Outcome::Failed { failure: refused.failure, retry_after: refused.retry_after };
-            }
-        };
+        let token = self.tokens.get(&tenant).await?;
         match self.ask(errand, Some(&token)).await {
-            Got::Answer(outcome) => outcome,
-            Got::Unauthorized { challenge, failure } => {
+            Ok(outcome) => Ok(outcome),
+            Err(Stop::Unauthorized { challenge, failure }) => {
                 self.tokens.reject(&token);
                 if challenge.as_deref().is_some_and(challenge::asks_for_claims) {
-                    return Outcome::TokenRejected(Failure::ClaimsChallenge);
+                    return Ok(Outcome::TokenRejected(Failure::ClaimsChallenge));
                 }
                 // The vault may have moved to another tenant; what it says now is judged like its first word.
                 let learnt = if self.tenant_is_set { Ok(()) } else { self.learn(challenge.as_deref()) };
-                Outcome::TokenRejected(learnt.err().unwrap_or(failure))
+                Ok(Outcome::TokenRejected(learnt.err().unwrap_or(failure)))
             }
-            Got::Failed { failure: Failure::PublicAccessDisabled(_), retry_after } => Outcome::Failed {
-                failure: Failure::PublicAccessDisabled(self.evidence().network),
-                retry_after,
-            },
-            Got::Failed { failure, retry_after } => Outcome::Failed { failure, retry_after },
+            Err(Stop::Failed(refused)) => Err(match refused.failure {
+                Failure::PublicAccessDisabled(_) => {
+                    Refused { failure: Failure::PublicAccessDisabled(self.evidence().network), ..refused }
+                }
+                _ => refused,
+            }),
         }
     }
 
-    async fn ask(&self, errand: &Errand, token: Option<&str>) -> Got<Outcome> {
+    async fn ask(&self, errand: &Errand, token: Option<&str>) -> Result<Outcome, Stop> {
         let reached = |address| {
             let network = if self.proxied { Network::Proxy } else { Network::of(address) };
             *self.network.lock().unwrap_or_else(PoisonError::into_inner) = Some(network);
@@ -111,15 +111,14 @@ impl Reader {
             metrics: &self.metrics,
             reached: &reached,
         };
-        match errand {
-            Errand::Read { source, recheck } => {
-                client::get(asking, source, *recheck).await.map(Outcome::Read)
-            }
-            Errand::List(link) => client::list(asking, link.as_ref()).await.map(Outcome::Listed),
+        Ok(match errand {
+            Errand::Read { source, recheck } => Outcome::Read(client::get(asking, source, *recheck).await?),
+            Errand::List(link) => Outcome::Listed(client::list(asking, link.as_ref()).await?),
             Errand::Prove(permission) => {
-                client::prove(asking, *permission).await.map(|()| Outcome::Permitted)
+                client::prove(asking, *permission).await?;
+                Outcome::Permitted
             }
-        }
+        })
     }
 
     /// Asks without a token, and returns the tenant that the vault's challenge names; it must name one if none is set.
@@ -128,7 +127,7 @@ impl Reader {
     /// What stands in the way, or [`Failure::UntrustedVaultHost`] if what answers is no vault.
     pub(in crate::vault) async fn challenge(&self) -> Result<Option<String>, Failure> {
         match self.ask(&Errand::Prove(Permission::Read), None).await {
-            Got::Unauthorized { challenge, .. } => {
+            Err(Stop::Unauthorized { challenge, .. }) => {
                 let challenge = challenge.unwrap_or_default();
                 let named = challenge::tenant(&challenge, self.connection.url.cloud());
                 if self.tenant_is_set {
@@ -137,8 +136,8 @@ impl Reader {
                 self.learn(Some(&challenge))?;
                 named.map(Some)
             }
-            Got::Answer(_) => Err(Failure::UntrustedVaultHost),
-            Got::Failed { failure, .. } => Err(failure),
+            Ok(_) => Err(Failure::UntrustedVaultHost),
+            Err(Stop::Failed(refused)) => Err(refused.failure),
         }
     }
 
@@ -153,17 +152,16 @@ impl Reader {
     }
 
     /// The vault's challenge names the tenant.
-    async fn discover(&self, errand: &Errand) -> Outcome {
-        let failure = match self.ask(errand, None).await {
-            Got::Unauthorized { challenge, .. } => match self.learn(challenge.as_deref()) {
-                Ok(()) => return Outcome::Again,
-                Err(failure) => failure,
-            },
+    async fn discover(&self, errand: &Errand) -> Result<Outcome, Refused> {
+        match self.ask(errand, None).await {
+            Err(Stop::Unauthorized { challenge, .. }) => {
+                self.learn(challenge.as_deref())?;
+                Ok(Outcome::Again)
+            }
             // No vault answers someone without a token.
-            Got::Answer(_) => Failure::UntrustedVaultHost,
-            Got::Failed { failure, retry_after } => return Outcome::Failed { failure, retry_after },
-        };
-        Outcome::Failed { failure, retry_after: None }
+            Ok(_) => Err(Failure::UntrustedVaultHost.into()),
+            Err(Stop::Failed(refused)) => Err(refused),
+        }
     }
 
     fn learn(&self, challenge: Option<&str>) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 //!
 //! The service's message is searched for codes, ids and addresses; nothing else of it is kept.
 
-use std::{error::Error, net::IpAddr, time::Duration};
+use std::{borrow::Cow, error::Error, net::IpAddr, time::Duration};
 
 use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
 use reqwest::{StatusCode, header::HeaderMap};
@@ -11,51 +11,81 @@ use serde::Deserialize;
 use crate::vault::failure::{Failure, Peer, Principal};
 
 #[derive(Deserialize)]
-struct Body<'a> {
+struct ErrorBody<'a> {
     #[serde(borrow)]
-    error: Detail<'a>,
+    error: ServiceError<'a>,
+}
+
+/// What the service says is wrong. Its message goes no further than this module.
+#[derive(Default, Deserialize)]
+pub(super) struct ServiceError<'a> {
+    #[serde(borrow, default)]
+    code: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    message: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    innererror: Option<InnerError<'a>>,
 }
 
 #[derive(Default, Deserialize)]
-struct Detail<'a> {
+struct InnerError<'a> {
     #[serde(borrow, default)]
-    code: Option<std::borrow::Cow<'a, str>>,
-    #[serde(borrow, default)]
-    message: Option<std::borrow::Cow<'a, str>>,
-    #[serde(borrow, default)]
-    innererror: Option<Inner<'a>>,
+    code: Option<Cow<'a, str>>,
 }
 
-#[derive(Default, Deserialize)]
-struct Inner<'a> {
-    #[serde(borrow, default)]
-    code: Option<std::borrow::Cow<'a, str>>,
+/// Codes that say more than the status; anything else is no label.
+const LABELS: [&str; 10] = [
+    "AccessDenied",
+    "ForbiddenByConnection",
+    "ForbiddenByFirewall",
+    "ForbiddenByPolicy",
+    "ForbiddenByRbac",
+    "KeyOperationForbidden",
+    "MissingClientCertificate",
+    "SecretDisabled",
+    "SecretNotFound",
+    "VaultRequestTypeLimitReached",
+];
+
+impl<'a> ServiceError<'a> {
+    /// What a body says, if it is an error of Key Vault.
+    pub(super) fn parse(body: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(body).map(|ErrorBody { error }| error).ok()
+    }
+
+    /// Its inner code, or its code, if that is a known one; else nothing.
+    pub(super) fn label(&self) -> &'static str {
+        let code = self.inner().or(self.code.as_deref()).unwrap_or_default();
+        LABELS.into_iter().find(|known| *known == code).unwrap_or_default()
+    }
+
+    fn inner(&self) -> Option<&str> {
+        self.innererror.as_ref()?.code.as_deref()
+    }
 }
 
-/// What an answer other than 200 means.
-pub(super) fn of_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
-    let parsed = serde_json::from_slice(body).map(|Body { error }| error).ok();
-    let from_vault = parsed.is_some();
-    let error = parsed.unwrap_or_default();
-    let (code, message) = (error.code.unwrap_or_default(), error.message.unwrap_or_default());
-    let inner = error.innererror.and_then(|inner| inner.code).unwrap_or_default();
+/// What an answer other than 200 means, with what its body says.
+pub(super) fn of_answer(status: StatusCode, headers: &HeaderMap, said: Option<&ServiceError<'_>>) -> Failure {
+    let code = said.and_then(|error| error.code.as_deref()).unwrap_or_default();
+    let message = said.and_then(|error| error.message.as_deref()).unwrap_or_default();
+    let inner = said.and_then(ServiceError::inner).unwrap_or_default();
     if code == "MissingClientCertificate" || inner == "MissingClientCertificate" {
         return Failure::TokenBindingRequired;
     }
     match status.as_u16() {
         400 if code == "BadParameter" => Failure::InvalidName,
         401 if message.contains("AKV10032") => Failure::WrongTenant {
-            vault: guid_after(&message, "Expected one of https://sts.windows.net/"),
-            token: guid_after(&message, "found https://sts.windows.net/"),
+            vault: guid_after(message, "Expected one of https://sts.windows.net/"),
+            token: guid_after(message, "found https://sts.windows.net/"),
         },
         401 if message.contains("AKV10022") => Failure::WrongAudience,
         401 => Failure::TokenRejected,
-        403 if from_vault => forbidden(&inner, &message, headers),
+        403 if said.is_some() => forbidden(inner, message, headers),
         // A proxy's own 404 must never count as an absent secret.
         404 if code == "SecretNotFound" => Failure::SecretNotFound,
         429 => Failure::Throttled(Peer::Vault),
         408 | 500..=599 => Failure::ServiceUnavailable { peer: Peer::Vault, status: Some(status.as_u16()) },
-        400..=499 if from_vault && status != StatusCode::NOT_FOUND => Failure::RequestRejected,
+        400..=499 if said.is_some() && status != StatusCode::NOT_FOUND => Failure::RequestRejected,
         _ => Failure::MalformedResponse { peer: Peer::Vault, at: None },
     }
 }
@@ -142,31 +172,6 @@ pub(super) fn date(headers: &HeaderMap) -> Option<Timestamp> {
     DateTimeParser::new().parse_timestamp(text).ok()
 }
 
-/// Codes that say more than the status; anything else is no label.
-const INNER_CODES: [&str; 10] = [
-    "AccessDenied",
-    "ForbiddenByConnection",
-    "ForbiddenByFirewall",
-    "ForbiddenByPolicy",
-    "ForbiddenByRbac",
-    "KeyOperationForbidden",
-    "MissingClientCertificate",
-    "SecretDisabled",
-    "SecretNotFound",
-    "VaultRequestTypeLimitReached",
-];
-
-/// The inner code of an answer other than 200 (or its code), if it is a known one; else nothing.
-pub(super) fn inner_code(status: StatusCode, body: &[u8]) -> &'static str {
-    if status == StatusCode::OK {
-        return "";
-    }
-    let Some(error) = serde_json::from_slice::<Body<'_>>(body).ok().map(|body| body.error) else { return "" };
-    let inner = error.innererror.and_then(|inner| inner.code);
-    let code = inner.or(error.code).unwrap_or_default();
-    INNER_CODES.into_iter().find(|known| *known == code).unwrap_or_default()
-}
-
 /// What it means that a request brought no answer.
 pub(in crate::vault) fn of_transport(error: &reqwest::Error, peer: Peer) -> Failure {
     if is_tls(error) {
@@ -208,7 +213,11 @@ mod tests {
         let body = format!(r#"{{"error":{{"code":"{code}","message":"{message}","innererror":{inner}}}}}"#);
         let mut headers = HeaderMap::new();
         headers.insert("x-ms-keyvault-network-info", "conn_type=Ipv4;addr=203.0.113.7;".parse().unwrap());
-        of_answer(StatusCode::from_u16(status).unwrap(), &headers, body.as_bytes())
+        of_answer(
+            StatusCode::from_u16(status).unwrap(),
+            &headers,
+            ServiceError::parse(body.as_bytes()).as_ref(),
+        )
     }
 
     #[test]
@@ -234,7 +243,11 @@ mod tests {
             (503, "ServiceUnavailable", "", "", "ServiceUnavailable"),
             (302, "", "", "", "MalformedResponse"),
         ] {
-            assert_eq!(answer(status, code, inner, message).reason(), reason, "{status} {code} {inner}");
+            assert_eq!(
+                answer(status, code, inner, message).reason().as_str(),
+                reason,
+                "{status} {code} {inner}"
+            );
         }
     }
 
@@ -248,8 +261,9 @@ mod tests {
         ] {
             for status in [400_u16, 403, 404] {
                 let status = StatusCode::from_u16(status).unwrap();
-                let failure = of_answer(status, &HeaderMap::new(), page.as_bytes());
-                assert_eq!(failure.reason(), "MalformedResponse", "{status} {page}");
+                let said = ServiceError::parse(page.as_bytes());
+                let failure = of_answer(status, &HeaderMap::new(), said.as_ref());
+                assert_eq!(failure.reason().as_str(), "MalformedResponse", "{status} {page}");
             }
         }
     }
@@ -270,14 +284,12 @@ mod tests {
 
     #[test]
     fn the_label_of_a_refusal_is_a_known_word_or_nothing() {
-        let code =
-            |status: u16, body: &str| inner_code(StatusCode::from_u16(status).unwrap(), body.as_bytes());
+        let label = |body: &str| ServiceError::parse(body.as_bytes()).map_or("", |error| error.label());
         let body = r#"{"error":{"code":"Forbidden","innererror":{"code":"ForbiddenByRbac"}}}"#;
-        assert_eq!(code(403, body), "ForbiddenByRbac");
-        assert_eq!(code(404, r#"{"error":{"code":"SecretNotFound"}}"#), "SecretNotFound");
-        assert_eq!(code(403, r#"{"error":{"code":"Forbidden","innererror":{"code":"canary"}}}"#), "");
-        assert_eq!(code(502, "<html>ForbiddenByRbac</html>"), "");
-        assert_eq!(code(200, body), "");
+        assert_eq!(label(body), "ForbiddenByRbac");
+        assert_eq!(label(r#"{"error":{"code":"SecretNotFound"}}"#), "SecretNotFound");
+        assert_eq!(label(r#"{"error":{"code":"Forbidden","innererror":{"code":"canary"}}}"#), "");
+        assert_eq!(label("<html>ForbiddenByRbac</html>"), "");
     }
 
     #[test]

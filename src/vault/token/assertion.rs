@@ -26,9 +26,9 @@ pub enum AssertionError {
     /// The operator may not make tokens for it.
     #[error("the operator may not make a token for the ServiceAccount")]
     Forbidden,
-    /// The API server refused otherwise, with this HTTP status if it answered at all.
+    /// The API server refused otherwise, or did not answer.
     #[error("the API server made no token for the ServiceAccount")]
-    Other(Option<u16>),
+    NotMade,
 }
 
 /// A signed assertion: wiped when dropped, never printed.

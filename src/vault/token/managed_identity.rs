@@ -6,15 +6,15 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::{Client, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{Refused, Token, assertion::Claims, credentials::Credentials};
+use super::{Token, assertion::Claims, credentials::Credentials};
 use crate::vault::{
-    failure::{Failure, IdentityProblem, Peer},
+    failure::{Failure, IdentityProblem, Peer, Refused},
     identity::ManagedIdentityId,
-    rest::refusal,
+    rest::{body, refusal},
 };
 
 const IMDS: &str = "http://169.254.169.254/metadata/identity/oauth2/token";
@@ -37,10 +37,10 @@ pub(super) async fn token(
         Err(error) => return Err(refusal::of_transport(&error, Peer::ManagedIdentity).into()),
     };
     let (status, retry_after) = (response.status(), refusal::retry_after(response.headers()));
-    let body = body(response).await;
+    let body = body::read(response, Peer::ManagedIdentity, LARGEST_BODY).await;
     if status == StatusCode::OK {
-        let malformed = || Failure::MalformedResponse { peer: Peer::ManagedIdentity, at: None };
-        return parse(&body.ok_or_else(malformed)?, credentials).ok_or_else(|| malformed().into());
+        let malformed = Failure::MalformedResponse { peer: Peer::ManagedIdentity, at: None };
+        return parse(&body?, credentials).ok_or_else(|| malformed.into());
     }
     let failure = refused(status, &body.unwrap_or_default(), id);
     Err(Refused { failure, retry_after })
@@ -75,8 +75,8 @@ fn request(
 }
 
 #[derive(Deserialize)]
-struct Answer {
-    #[serde(deserialize_with = "crate::vault::rest::client::wiped")]
+struct IssuedToken {
+    #[serde(deserialize_with = "body::wiped")]
     access_token: Zeroizing<String>,
     expires_in: Option<Seconds>,
     expires_on: Option<Seconds>,
@@ -100,7 +100,7 @@ impl Seconds {
 }
 
 fn parse(body: &[u8], credentials: &Credentials) -> Option<Token> {
-    let answer: Answer = serde_json::from_slice(body).ok()?;
+    let answer: IssuedToken = serde_json::from_slice(body).ok()?;
     let left = answer.expires_in.as_ref().and_then(Seconds::get);
     let left = left.or_else(|| {
         let end = answer.expires_on.as_ref().and_then(Seconds::get)?;
@@ -131,18 +131,6 @@ fn refused(status: StatusCode, body: &[u8], id: Option<&ManagedIdentityId>) -> F
         }
         other => Failure::ManagedIdentityUnavailable { status: Some(other) },
     }
-}
-
-/// The whole body, if it is not too large.
-async fn body(mut response: Response) -> Option<Zeroizing<Vec<u8>>> {
-    let mut body = Zeroizing::new(Vec::with_capacity(LARGEST_BODY));
-    while let Some(chunk) = response.chunk().await.ok()? {
-        if body.len().saturating_add(chunk.len()) > LARGEST_BODY {
-            return None;
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Some(body)
 }
 
 #[cfg(test)]
@@ -221,7 +209,7 @@ mod tests {
             (500, b"", None, "ServiceUnavailable"),
         ] {
             let failure = refused(StatusCode::from_u16(status).unwrap(), body, id);
-            assert_eq!(failure.reason(), expected, "{status}");
+            assert_eq!(failure.reason().as_str(), expected, "{status}");
         }
         let text = refused(StatusCode::BAD_REQUEST, several, None).to_string();
         assert!(text.contains("several managed identities"), "{text}");

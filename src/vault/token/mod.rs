@@ -9,10 +9,9 @@ pub(super) mod provider;
 pub(super) mod token_identity;
 
 mod client_certificate;
-mod credential;
 mod credential_file;
+mod exchange;
 mod managed_identity;
-mod token_service;
 
 use std::{
     fmt,
@@ -25,7 +24,7 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use self::{assertion::Claims, token_identity::TokenIdentity};
-use crate::vault::{failure::Failure, metrics::VaultMetrics, plane::jitter::Jitter};
+use crate::vault::{failure::Refused, metrics::VaultMetrics, plane::jitter::Jitter};
 
 /// A token is not sent when it could expire on its way.
 const MARGIN: Duration = Duration::from_secs(30);
@@ -43,19 +42,6 @@ pub(super) struct Token {
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[redacted], good for {:?}", self.lifetime)
-    }
-}
-
-/// Why there is no token.
-#[derive(Clone, Debug)]
-pub(super) struct Refused {
-    pub(super) failure: Failure,
-    pub(super) retry_after: Option<Duration>,
-}
-
-impl From<Failure> for Refused {
-    fn from(failure: Failure) -> Self {
-        Self { failure, retry_after: None }
     }
 }
 
@@ -151,7 +137,8 @@ impl Tokens {
 
     async fn fetch(&self, tenant: &str) -> Result<Bearer, Refused> {
         let result = self.provider.token(tenant).await;
-        self.metrics.token(result.as_ref().err().map_or("Success", |refused| refused.failure.reason()));
+        self.metrics
+            .token(result.as_ref().err().map_or("Success", |refused| refused.failure.reason().as_str()));
         let now = Instant::now();
         let mut slot = self.slot();
         match result {
@@ -191,6 +178,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+    use crate::vault::failure::Failure;
 
     const HOUR: Duration = Duration::from_secs(3600);
 

@@ -9,17 +9,17 @@ use futures::future::BoxFuture;
 use zeroize::Zeroizing;
 
 use super::{
-    Refused, Token, TokenProvider,
+    Token, TokenProvider,
     assertion::{Assertion, AssertionError, Assertions},
-    credential::{self, Application, Proof},
     credential_file::{self, Material},
     credentials::Credentials,
+    exchange::{self, Application, Proof},
     managed_identity,
 };
 use crate::vault::{
     cloud::CloudRef,
     connection::Connection,
-    failure::{CredentialProblem, Failure, IdentityProblem},
+    failure::{CredentialProblem, Failure, IdentityProblem, Refused},
     identity::{CredentialName, Identity},
     rest::transport::Transport,
 };
@@ -62,7 +62,7 @@ impl Provider {
             Ok(Ok(assertion)) => Ok(assertion),
             Ok(Err(AssertionError::ServiceAccountNotFound)) => Err(Failure::ServiceAccountNotFound.into()),
             Ok(Err(AssertionError::Forbidden)) => Err(Failure::TokenRequestForbidden.into()),
-            Ok(Err(AssertionError::Other(_))) | Err(_) => Err(Failure::TokenRequestFailed.into()),
+            Ok(Err(AssertionError::NotMade)) | Err(_) => Err(Failure::TokenRequestFailed.into()),
         }
     }
 
@@ -75,7 +75,7 @@ impl Provider {
     ) -> Result<Token, Refused> {
         let scope = self.cloud().scope();
         let application = Application { authority_host, scope: &scope, tenant, client_id };
-        Box::pin(credential::exchange(&self.http, &application, proof)).await
+        Box::pin(exchange::exchange(&self.http, &application, proof)).await
     }
 
     async fn operator(&self, tenant: &str) -> Result<Token, Refused> {

@@ -270,7 +270,7 @@ fn a_list_that_cannot_be_read_is_tried_again_soon_and_then_left_alone() {
     assert_eq!(world.lists.len(), 3);
     assert_eq!(
         world.detection(),
-        Some(Detection { mode: Mode::Get, why: Why::Unreadable("MalformedResponse") })
+        Some(Detection { mode: Mode::Get, why: Why::Unreadable(Reason::MalformedResponse) })
     );
     world.pass(2 * MINUTE);
     assert!(world.gets.len() >= 100, "every source within its interval all the same: {}", world.gets.len());
@@ -303,7 +303,7 @@ fn an_identity_that_may_list_but_not_read_is_refused_and_stays_so() {
     let health = world.host.health(&connection(0), world.now).unwrap();
     assert!(
         matches!(&health.state, HealthState::Failing { failure, lasting, .. }
-            if failure.reason() == "MissingRole" && *lasting > HOUR / 2),
+            if failure.reason() == Reason::MissingRole && *lasting > HOUR / 2),
         "{health:?}"
     );
     for name in names(10) {

@@ -1,4 +1,4 @@
-//! The bounded words that conditions, entries, events and metrics use.
+//! The bounded words that conditions, entries, events and metrics use. Every layer may name them; they name none.
 
 use std::fmt;
 use strum::{EnumIter, EnumString, IntoStaticStr};
@@ -134,23 +134,26 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         self.into()
     }
+
+    /// Whether the target itself is in the way, or not as it should be: only a look can tell that it no longer is so.
+    #[must_use]
+    pub const fn blocks_target(self) -> bool {
+        matches!(
+            self,
+            Self::TargetNotOwned
+                | Self::TargetConflict
+                | Self::TypeMismatch
+                | Self::TargetImmutable
+                | Self::WriteForbidden
+                | Self::SecretRejected
+                | Self::NamespaceTerminating
+                | Self::Drifted
+        )
+    }
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Reason;
-    use crate::vault::Failure;
-
-    #[test]
-    fn every_failure_of_the_fetch_plane_has_its_reason() {
-        for word in Failure::reasons() {
-            assert!(word.parse::<Reason>().is_ok(), "{word}");
-        }
     }
 }
