@@ -94,10 +94,10 @@ impl Memories {
         }
     }
 
-    /// Counts one more failure; returns how many there were in a row.
+    /// Counts one more failure; returns how many there were in a row. Of an object that is gone nothing is kept.
     pub(super) fn count_failure(&self, key: &ObjectKey) -> u32 {
         let mut inner = self.lock();
-        let memory = inner.objects.entry(key.clone()).or_default();
+        let Some(memory) = inner.objects.get_mut(key) else { return 1 };
         memory.failures = memory.failures.saturating_add(1);
         memory.failures
     }
@@ -156,6 +156,19 @@ mod tests {
         let spec: VaultSecretSyncSpec = serde_json::from_value(json!({"data": []})).unwrap();
         let ours = Arc::new(VaultSecretSync::new("shop", spec));
         Memory { uid: fnv1a(b""), written: Some(Box::new((replaced.to_owned(), ours))), ..Memory::default() }
+    }
+
+    #[test]
+    fn failures_are_counted_for_an_object_that_is_there() {
+        let key = ObjectKey::new("shop", "shop");
+        let memories = Memories::default();
+        let memory = memories.of(&key, "");
+        memories.keep(key.clone(), memory);
+        assert_eq!([memories.count_failure(&key), memories.count_failure(&key)], [1, 2]);
+        memories.forget(&key);
+        assert_eq!([memories.count_failure(&key), memories.count_failure(&key)], [1, 1]);
+        let inner = memories.lock();
+        assert!(inner.objects.is_empty() && inner.rounds.is_empty() && inner.probes.is_empty());
     }
 
     #[test]

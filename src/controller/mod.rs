@@ -36,6 +36,7 @@ pub use checked::Checked;
 pub use error::Error;
 
 use crate::api::KeyVault;
+use crate::object_key::ObjectKey;
 use crate::vault::{Credentials, Limits, Plane, Transport, VaultMetrics, Wake};
 use api_server::ApiServer;
 use cluster_vaults::ClusterVaults;
@@ -113,6 +114,21 @@ impl Context {
     /// Whether the operator leaves a namespace alone: the system's and its own.
     fn ignores(&self, namespace: &str) -> bool {
         namespace == "kube-system" || self.settings.own_namespace.as_deref() == Some(namespace)
+    }
+
+    /// Lets go of all that is kept for an object: what it reads, what is remembered of it, its series.
+    fn forget(&self, key: &ObjectKey) {
+        self.plane.forget(key);
+        self.memories.forget(key);
+        self.metrics.forget(key);
+    }
+
+    /// The same, if the object is gone. Whoever kept something for it without the watch calls this afterwards: the
+    /// object may have gone meanwhile.
+    fn forget_if_gone(&self, key: &ObjectKey) {
+        if !self.index.contains(key) {
+            self.forget(key);
+        }
     }
 
     fn now(&self) -> Timestamp {

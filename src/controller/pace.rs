@@ -14,6 +14,7 @@ pub(super) async fn probe(context: Arc<Context>) {
         tokio::time::sleep(wait).await;
         if let Some(key) = context.index.next_probed(last.as_ref()) {
             context.memories.want_probe(key.clone());
+            context.forget_if_gone(&key);
             context.triggers.object(&key);
             last = Some(key);
         }

@@ -42,12 +42,9 @@ pub(super) async fn reconcile(shown: Arc<VaultSecretSync>, context: Arc<Context>
         // What was judged was not said: it has to be judged again.
         memory.blocked = None;
     }
+    context.memories.keep(key.clone(), memory);
     // A round may outlive its object.
-    if context.index.contains(&key) {
-        context.memories.keep(key.clone(), memory);
-    } else {
-        context.memories.forget(&key);
-    }
+    context.forget_if_gone(&key);
     timer.observe_duration();
     let verdict = result?;
     if verdict.status.is_some() {

@@ -209,9 +209,7 @@ fn observe(context: &Context, scope: Option<&str>, event: &Event<VaultSecretSync
     }
     let change = context.index.observe(scope, event);
     for key in change.gone {
-        context.plane.forget(&key);
-        context.memories.forget(&key);
-        context.metrics.forget(&key);
+        context.forget(&key);
     }
     for key in change.wake {
         context.triggers.object(&key);

@@ -1,12 +1,14 @@
 //! What is left when an object, its Secret or its namespace goes.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use vaultsync::api::VaultSecretSync;
 
 use crate::support::scene::{Scene, data, version};
-use crate::support::{eventually, until};
+use crate::support::{Call, Fault, Gate, eventually, until};
 
 const HOLD: &str = "tests.vaultsync.dev/hold";
 
@@ -46,6 +48,41 @@ async fn the_secret_of_a_deleted_object_goes_and_stays_away() {
     looked(&scene, 3).await;
     assert_eq!(scene.secret("shop").await, None);
     assert_eq!(scene.faults.count("create", "secrets"), 2);
+}
+
+#[tokio::test]
+async fn an_object_that_goes_in_the_middle_of_its_round_leaves_nothing_behind() {
+    let mut scene = Scene::without_operator().await;
+    scene.settings.limits.idle = Duration::from_millis(200);
+    scene.vault.set("a", "one");
+    scene.start().await;
+    // One round is about to create its Secret, the other to say that it cannot.
+    let (creation, report) = (Gate::new(), Gate::new());
+    scene.faults.next(1, |call| call.is("create", "secrets"), Fault::Hold(creation.clone()));
+    let writes =
+        |call: &Call| call.is("patch", "vaultsecretsyncs/status") && call.name.as_deref() == Some("broken");
+    scene.faults.next(1, writes, Fault::Hold(report.clone()));
+    scene.sync("shop", data(&[("A", "a")])).await;
+    scene.sync("broken", data(&[("A", "missing")])).await;
+    creation.reached().await;
+    report.reached().await;
+    for name in ["shop", "broken"] {
+        scene.delete::<VaultSecretSync>(name).await;
+    }
+    // The watch shows all in order: when it has shown the later one, it has shown that the others went.
+    scene.sync("later", data(&[("A", "a")])).await;
+    scene.synced("later").await;
+    creation.release();
+    report.release();
+    scene.delete::<VaultSecretSync>("later").await;
+    eventually("nothing is read for them any more", || async {
+        let (_, metrics) = scene.http("/metrics").await;
+        let kept = metrics.lines().find(|line| {
+            line.starts_with("vaultsync_object_not_ready") || line.starts_with("vaultsync_vault_connections")
+        });
+        kept.map_or(Ok(()), |line| Err(line.to_owned()))
+    })
+    .await;
 }
 
 #[tokio::test]
