@@ -59,7 +59,8 @@ pub struct EntryStatus {
     /// When the vault says that this version was created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<Time>,
-    /// When the vault says that this version was last changed.
+    /// When the vault says that this version was last changed. Left out of a version that was written so shortly
+    /// after it came that another may have followed: it is read once more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated: Option<Time>,
     /// From when on the vault calls it valid; informational there, delivered here all the same.
@@ -71,8 +72,7 @@ pub struct EntryStatus {
     /// Until when the vault calls it valid; informational there, delivered here all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Time>,
-    /// `Synced`, `Settling` (changed moments before it was read, so read once more), `Expired` or `NotYetValid` (all
-    /// delivered), `Missing` (removed as asked), or the reason why its keys
+    /// `Synced`, `Expired` or `NotYetValid` (all delivered), `Missing` (removed as asked), or the reason why its keys
     /// keep their last value.
     #[schemars(length(max = 64))]
     pub state: String,

@@ -187,7 +187,8 @@ fn ask(
     let connection = &usable.connection;
     let interval = plan::interval(object, &usable.min_refresh_interval, floor);
     let wants = plan::wants(object, connection.url.as_str(), sources, interval, judged, demanded);
-    let mut reply = context.plane.ask(key, connection, usable.terms, &wants);
+    let together = object.status.as_ref().is_some_and(|status| status.target.is_some());
+    let mut reply = context.plane.ask(key, connection, usable.terms, &wants, together);
     // A restart forgets for how long the vault has been silent; the KeyVault's condition does not.
     if matches!(reply.health.state, HealthState::Failing { .. }) {
         // Who needs no confirmation, as of a pinned version that was read, needs none after a restart either.

@@ -28,7 +28,6 @@ pub(super) fn reading(version: &str, value: &str) -> Reading {
             managed: false,
         },
         value: SecretValue::new(Zeroizing::new(value.to_owned())),
-        settling: false,
     }
 }
 
@@ -57,7 +56,6 @@ pub(super) fn object_source(secret: &str) -> DataFrom {
 pub(super) struct Scene {
     pub(super) object: VaultSecretSync,
     pub(super) answers: Vec<Answer>,
-    pub(super) settling: Vec<bool>,
     pub(super) state: HealthState,
     pub(super) unconfirmed_for: Option<Duration>,
     pub(super) demanded: BTreeSet<usize>,
@@ -91,7 +89,6 @@ impl Scene {
         Self {
             object,
             answers: Vec::new(),
-            settling: Vec::new(),
             state: HealthState::Working,
             unconfirmed_for: None,
             demanded: BTreeSet::new(),
@@ -116,7 +113,6 @@ impl Scene {
     pub(super) fn step(&self) -> Step {
         let reply = Reply {
             answers: self.answers.clone(),
-            settling: self.settling.clone(),
             health: Health {
                 state: self.state.clone(),
                 users: 1,

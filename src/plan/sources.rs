@@ -5,10 +5,6 @@ use crate::vault::{Answer, Attributes, SecretName, SecretVersion, Source, Want};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// An entry whose version changed so shortly before it was read that it may have changed again within its second: a
-/// restart reads it once more.
-pub(super) const SETTLING: &str = "Settling";
-
 /// One source, with the places of the spec that use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsedSource {
@@ -109,12 +105,10 @@ pub fn wants(
                 source: used.source.clone(),
                 interval,
                 known: match judged {
+                    _ if demanded.contains(&index) => None,
                     Some(judged) => judged.get(index).cloned().flatten(),
                     None => entry.and_then(attributes),
                 },
-                // What was judged was read by this process, whose plane knows how it was read.
-                settling: judged.is_none() && entry.is_some_and(|entry| entry.state == SETTLING),
-                value: demanded.contains(&index),
             }
         })
         .collect()

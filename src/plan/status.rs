@@ -1,10 +1,10 @@
 //! The status that follows from a round, and whether it says anything new.
 
 use super::render::Rendered;
-use super::sources::{SETTLING, UsedSource, entry};
+use super::sources::{UsedSource, entry};
 use super::target::{Observed, Seen, manager_of};
 use super::write::is_known_refused;
-use super::{Input, Problem, answers, pending_request, remembered, reply, vault_url};
+use super::{Input, Problem, answers, pending_request, remembered, vault_url};
 use crate::api::{
     EntryKind, EntryStatus, FORMAT, READY, Reason, STALLED, TargetStatus, VaultSecretSync,
     VaultSecretSyncStatus, condition, set_condition,
@@ -119,21 +119,7 @@ fn after_answers(
         new.last_handled_sync = Some(request.to_owned());
     }
     set_conditions(input, &mut new, &problems);
-    if input.object.status.as_ref() != Some(&new) {
-        settle(input, &mut new);
-    }
     new
-}
-
-/// An entry that was confirmed since it was written is no longer settling. That alone is no news: it is said with the
-/// next status that is written anyway.
-fn settle(input: &Input<'_>, new: &mut VaultSecretSyncStatus) {
-    let settling = reply(input).map_or(&[][..], |reply| &reply.settling);
-    for (entry, settling) in new.entries.iter_mut().zip(settling) {
-        if entry.state == SETTLING && !settling {
-            SYNCED.clone_into(&mut entry.state);
-        }
-    }
 }
 
 fn begin(input: &Input<'_>) -> VaultSecretSyncStatus {
@@ -229,16 +215,7 @@ fn entry_after(
         };
         (after, Some(problem))
     } else {
-        let fresh = match answer {
-            Answer::Read(reading) => reading.settling,
-            Answer::Unchanged | Answer::Pending => after.state == SETTLING,
-            Answer::Failed(_) => false,
-        };
-        let state = match validity(&after, input.now) {
-            SYNCED if fresh => SETTLING,
-            state => state,
-        };
-        state.clone_into(&mut after.state);
+        validity(&after, input.now).clone_into(&mut after.state);
         (after, None)
     }
 }

@@ -1,9 +1,9 @@
 //! What a user gets, decided without a cluster: each row of the behaviour tables.
 
-use super::fixtures::{Scene, URL, failed, key, object_source, read, reading, second, secret};
+use super::fixtures::{Scene, failed, key, object_source, read, second, secret};
 use super::*;
 use crate::api::{Deletion, EntryStatus, OnMissing, SYNC_REQUESTED_ANNOTATION};
-use crate::vault::{Answer, Failure, HealthState, Reading};
+use crate::vault::{Answer, Failure, HealthState};
 use std::sync::Arc;
 
 fn synced() -> Scene {
@@ -564,33 +564,4 @@ fn an_object_that_only_reads_a_certificates_secret_is_created_once_it_is_granted
     assert!(scene.settle().blocked);
     scene.permit = Permit::FULL;
     assert_eq!(scene.step(), Step::Read([0].into()));
-}
-
-#[test]
-fn a_value_read_within_its_second_says_so_until_status_is_written_anyway() {
-    let mut scene = Scene::new(vec![key("A", "a"), key("B", "b")], Vec::new());
-    let fresh = Reading { settling: true, ..reading("1", "one") };
-    scene.answers = vec![Answer::Read(Arc::new(fresh)), read("1", "two")];
-    scene.create();
-    let states = |scene: &Scene| -> Vec<String> {
-        let status = scene.object.status.as_ref().unwrap();
-        status.entries.iter().map(|entry| entry.state.clone()).collect()
-    };
-    assert_eq!(states(&scene), ["Settling", "Synced"]);
-    assert_eq!(scene.ready().0, "True");
-    let sources = scene.sources();
-    let wants = wants(&scene.object, URL, &sources, Duration::from_secs(60), None, &BTreeSet::new());
-    assert_eq!(wants.iter().map(|want| want.settling).collect::<Vec<_>>(), [true, false]);
-    assert!(wants[0].known.is_some());
-    // Confirmed or not, that alone writes nothing.
-    for settling in [true, false] {
-        scene.settling = vec![settling, false];
-        assert_eq!(scene.verdict().status, None);
-    }
-    // Something else is to be said: while the value may have changed again, its state stays.
-    scene.answers = vec![Answer::Unchanged, failed(Failure::SecretNotFound)];
-    for (settling, state) in [(true, "Settling"), (false, "Synced")] {
-        scene.settling = vec![settling, false];
-        assert_eq!(scene.verdict().status.unwrap().entries[0].state, state);
-    }
 }

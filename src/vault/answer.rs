@@ -15,7 +15,9 @@ use super::{
 };
 
 /// What the vault says about a version of a secret. Any inequality is a change, an older time too: after a
-/// fail-over of the region a version may go backwards.
+/// fail-over of the region a version may go backwards. A version that had to be used so shortly after it came that
+/// another may have followed is handed out without `updated`: nothing in the vault agrees with that, so it is read
+/// again, by another process too.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Attributes {
     /// The version.
@@ -39,9 +41,6 @@ pub struct Reading {
     pub attributes: Attributes,
     /// The value.
     pub value: SecretValue,
-    /// The version changed so shortly before it was read that it may have changed again within its second; it is
-    /// read once more.
-    pub settling: bool,
 }
 
 /// One source that a user wants, and what it has of it already.
@@ -51,12 +50,8 @@ pub struct Want {
     pub source: Source,
     /// How stale it may be.
     pub interval: Duration,
-    /// What the user has written; `None`: nothing.
+    /// What the user has written; `None`: nothing, or its value is needed whatever was written.
     pub known: Option<Attributes>,
-    /// What is known was [settling](Reading::settling), and nobody said since that it no longer is.
-    pub settling: bool,
-    /// The value is needed even if the vault's is the known one.
-    pub value: bool,
 }
 
 /// What is to be said about one [`Want`] now.
@@ -114,8 +109,6 @@ pub enum HealthState {
 pub struct Reply {
     /// One answer a want, in the order of the wants.
     pub answers: Vec<Answer>,
-    /// Whether what the user has, or is given now, is [settling](Reading::settling), in the order of the wants.
-    pub settling: Vec<bool>,
     /// How the handle fares.
     pub health: Health,
     /// The longest time since one of these sources was last confirmed by the service (a value, or a failure of

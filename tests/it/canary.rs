@@ -127,7 +127,7 @@ fn no_public_type_prints_a_value() {
         not_before: None,
         managed: false,
     };
-    let reading = Arc::new(Reading { attributes: attributes.clone(), value: value(), settling: false });
+    let reading = Arc::new(Reading { attributes: attributes.clone(), value: value() });
     let new = NewSecret {
         type_: SecretType::Opaque,
         labels: BTreeMap::new(),
@@ -146,7 +146,6 @@ fn no_public_type_prints_a_value() {
         drop_owners: Vec::new(),
     };
     let reply = Reply {
-        settling: vec![false],
         answers: vec![Answer::Read(Arc::clone(&reading))],
         health: Health {
             state: HealthState::Working,
@@ -158,11 +157,9 @@ fn no_public_type_prints_a_value() {
         unconfirmed_for: None,
     };
     let want = Want {
-        settling: false,
         source: Source { name: SecretName::parse("db").unwrap(), version: None },
         interval: std::time::Duration::from_secs(10),
         known: Some(attributes),
-        value: true,
     };
     let written = Seen::Written(Written { after: Observed::default(), created: true, moved: true });
     let assertion = Assertion::new(zeroize::Zeroizing::new(format!("eyJhbGciOi{}", hunter.marker)));

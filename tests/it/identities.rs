@@ -579,7 +579,7 @@ async fn a_network_that_leads_nowhere_is_named_for_what_it_is() {
         let (limits, cluster) = (Limits::default(), Arc::new(Cluster::new()));
         let (plane, mut wakes) = Plane::new(limits, transport, cluster, Credentials::new(clock), metrics);
         loop {
-            let reply = plane.ask(&user("shop"), &connection("prod"), Terms::default(), &[want("db")]);
+            let reply = plane.ask(&user("shop"), &connection("prod"), Terms::default(), &[want("db")], false);
             if let HealthState::Failing { failure, .. } = reply.health.state {
                 assert_eq!(failure.reason().as_str(), reason);
                 break;

@@ -9,12 +9,11 @@ use vaultsync::api::{STALLED, VaultSecretSync, condition};
 
 use crate::support::scene::CLIENT;
 
-/// What status says of a source; that a value was read within its second is not what these tests are about.
+/// What status says of a source.
 fn state(object: &VaultSecretSync, source: &str) -> String {
     let entries = &object.status.as_ref().expect("a status").entries;
     let entry = entries.iter().find(|entry| entry.name == source);
-    let state = &entry.unwrap_or_else(|| panic!("no entry {source} in {entries:?}")).state;
-    if state == "Settling" { "Synced".to_owned() } else { state.clone() }
+    entry.unwrap_or_else(|| panic!("no entry {source} in {entries:?}")).state.clone()
 }
 
 /// Ready's message names each of these.

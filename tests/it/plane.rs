@@ -157,7 +157,7 @@ impl Stage {
         mut done: impl FnMut(&Reply) -> bool,
     ) -> Reply {
         loop {
-            let reply = self.plane.ask(user, connection, Terms::default(), std::slice::from_ref(want));
+            let reply = self.plane.ask(user, connection, Terms::default(), std::slice::from_ref(want), false);
             write!(self.seen, "{reply:?}").unwrap();
             for answer in &reply.answers {
                 if let Answer::Failed(failure) = answer {
@@ -246,7 +246,7 @@ pub(crate) fn connection(vault: &str) -> Connection {
 
 pub(crate) fn want(name: &str) -> Want {
     let source = Source { name: SecretName::parse(name).unwrap(), version: None };
-    Want { source, interval: Duration::from_millis(100), known: None, settling: false, value: false }
+    Want { source, interval: Duration::from_millis(100), known: None }
 }
 
 #[tokio::test]
@@ -260,6 +260,7 @@ async fn a_value_arrives_with_one_token_and_one_get_for_all_who_want_it() {
             &connection("prod"),
             Terms::default(),
             std::slice::from_ref(&slow),
+            false,
         );
     }
     for index in 0..100 {
@@ -283,12 +284,12 @@ async fn a_change_in_the_vault_wakes_its_user_and_nothing_else_does() {
     let vault = stage.vault("prod");
     let (user, connection) = (user("shop"), connection("prod"));
     stage.value(&user, &connection, &want("db")).await;
-    let reply = stage.plane.ask(&user, &connection, Terms::default(), &[want("db")]);
+    let reply = stage.plane.ask(&user, &connection, Terms::default(), &[want("db")], false);
     let Answer::Read(first) = &reply.answers[0] else { panic!("{reply:?}") };
     let known = Want { known: Some(first.attributes.clone()), ..want("db") };
     stage.plane.release(&user);
     assert!(matches!(
-        stage.plane.ask(&user, &connection, Terms::default(), std::slice::from_ref(&known)).answers[0],
+        stage.plane.ask(&user, &connection, Terms::default(), std::slice::from_ref(&known), false).answers[0],
         Answer::Unchanged
     ));
     while stage.wakes.try_recv().is_ok() {}
@@ -301,7 +302,7 @@ async fn a_change_in_the_vault_wakes_its_user_and_nothing_else_does() {
     stage.nobody_was_woken();
     let version = vault.set("db", &format!("{CANARY}-second"));
     assert_eq!(stage.wakes.recv().await, Some(Wake::User(user.clone())));
-    let reply = stage.plane.ask(&user, &connection, Terms::default(), &[known]);
+    let reply = stage.plane.ask(&user, &connection, Terms::default(), &[known], false);
     let Answer::Read(second) = &reply.answers[0] else { panic!("{reply:?}") };
     assert_eq!(
         (second.value.expose(), &second.attributes.version),
@@ -431,11 +432,11 @@ async fn a_vault_that_hangs_holds_up_only_its_own_users() {
     let hangs = stage.vault("hangs");
     stage.vault("works");
     let _ = hangs.fault(Fault::stall());
-    let _ = stage.plane.ask(&user("waits"), &connection("hangs"), Terms::default(), &[want("db")]);
+    let _ = stage.plane.ask(&user("waits"), &connection("hangs"), Terms::default(), &[want("db")], false);
     hangs.requests_until(|requests| requests.iter().any(|request| request.client_id.is_some())).await;
     let value = stage.value(&user("reads"), &connection("works"), &want("db")).await;
     assert_eq!(value, format!("{CANARY}-works"));
-    let reply = stage.plane.ask(&user("waits"), &connection("hangs"), Terms::default(), &[want("db")]);
+    let reply = stage.plane.ask(&user("waits"), &connection("hangs"), Terms::default(), &[want("db")], false);
     assert!(matches!(reply.answers[0], Answer::Pending), "{reply:?}");
 }
 

@@ -44,7 +44,7 @@ impl Watched {
     }
 
     fn ask(&self) -> vaultsync::vault::Reply {
-        self.stage.plane.ask(&user("shop"), &connection("prod"), LIST, &self.known)
+        self.stage.plane.ask(&user("shop"), &connection("prod"), LIST, &self.known, false)
     }
 
     /// Takes what is there until nothing is pending, and notes it as written.

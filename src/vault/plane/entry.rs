@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
+
 use super::{
     by_user::ByUser,
     lanes::Lane,
@@ -31,16 +33,18 @@ const RECENT: Duration = Duration::from_secs(5);
 /// A value that is the same this much later was not changed twice within one second.
 const SETTLED_AFTER: Duration = Duration::from_secs(4);
 
+/// The service's times have whole seconds: a version that changed this shortly before it was read may have changed
+/// again within its second.
+const RESOLUTION: i64 = 3;
+
 /// What one user wants of the source.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "five facts that do not depend on one another")]
 struct Subscription {
     interval: Duration,
     /// Mostly what the entry has, and then the same.
     known: Option<Arc<Attributes>>,
-    /// What is known was read so shortly after it changed that it may have changed again.
-    settling: bool,
-    value: bool,
+    /// What the user was handed out last and has not released.
+    given: Option<Arc<Attributes>>,
     /// Was told `Pending` and is owed a wake.
     waiting: bool,
     /// Was offered the value and has not released it.
@@ -128,8 +132,6 @@ impl Entry {
         let Some(subscription) = self.subscriptions.get_mut(user) else { return Answer::Pending };
         subscription.interval = want.interval;
         subscription.known = known;
-        subscription.settling = want.settling;
-        subscription.value = want.value;
         let old = self.confirmed.is_none_or(|at| now > at + RECENT);
         let answer = if subscription.fresh_after.is_some() {
             Answer::Pending
@@ -145,6 +147,7 @@ impl Entry {
         };
         subscription.waiting = matches!(answer, Answer::Pending);
         subscription.holds = matches!(answer, Answer::Read(_));
+        subscription.given = self.attributes.clone().filter(|_| subscription.holds);
         self.drop_unheld();
         answer
     }
@@ -171,23 +174,13 @@ impl Entry {
         (!constant).then(|| now.saturating_duration_since(self.confirmed.unwrap_or(self.first_asked)))
     }
 
-    /// Whether what `user` knows may have been overtaken within its second.
-    pub(super) fn is_settling(&self, user: &ObjectKey) -> bool {
-        match (&self.attributes, self.subscriptions.get(user)) {
-            (Some(_), _) => self.settling,
-            (None, Some(subscription)) => subscription.settling,
-            (None, None) => false,
-        }
-    }
-
-    /// `user` has used what it was offered, and knows it now.
+    /// `user` has used what it was given, and knows it now; of anything newer it was told, and holds it.
     pub(super) fn release(&mut self, user: &ObjectKey) {
         if let Some(subscription) = self.subscriptions.get_mut(user)
-            && subscription.holds
+            && let Some(given) = subscription.given.take()
         {
-            subscription.holds = false;
-            subscription.value = false;
-            subscription.known.clone_from(&self.attributes);
+            subscription.holds &= self.attributes.as_ref() != Some(&given);
+            subscription.known = Some(given);
         }
         self.drop_unheld();
     }
@@ -244,9 +237,6 @@ impl Entry {
         if !self.watch.accepts(&sighting) {
             self.watch.agreed();
         }
-        if self.may_be_overtaken() {
-            return Sighted::Nothing;
-        }
         self.confirmed = self.confirmed.max(Some(seen));
         self.swept_at = Some(seen);
         let mut wakes = Vec::new();
@@ -268,11 +258,22 @@ impl Entry {
     }
 
     /// A GET that began at `begun` brought a value. Returns who is to be woken.
-    pub(super) fn read(&mut self, reading: Reading, begun: Instant, now: Instant) -> Vec<ObjectKey> {
+    pub(super) fn read(
+        &mut self,
+        mut reading: Reading,
+        date: Option<Timestamp>,
+        begun: Instant,
+        now: Instant,
+    ) -> Vec<ObjectKey> {
         let recovered = self.failure.take().is_some();
+        let same = |known: &Arc<Attributes>| known.version == reading.attributes.version;
+        let same_later = self.attributes.as_ref().is_some_and(same)
+            && self.read_at.is_some_and(|before| begun >= before + SETTLED_AFTER);
+        self.settling = is_fresh(reading.attributes.updated, date) && !same_later;
+        if self.settling && !self.is_known_as(&reading.attributes) {
+            reading.attributes.updated = None;
+        }
         let moved = self.attributes.as_deref() != Some(&reading.attributes);
-        let same_later = !moved && self.read_at.is_some_and(|before| begun >= before + SETTLED_AFTER);
-        self.settling = reading.settling && !same_later;
         self.watch.read(begun, moved);
         self.refusals = 0;
         let mut wakes = Vec::new();
@@ -290,7 +291,7 @@ impl Entry {
         if moved {
             self.attributes = Some(Arc::new(reading.attributes.clone()));
         }
-        self.reading = Some(Arc::new(Reading { settling: self.settling, ..reading }));
+        self.reading = Some(Arc::new(reading));
         self.confirm(begun, now);
         self.drop_unheld();
         wakes
@@ -341,6 +342,11 @@ impl Entry {
         }
     }
 
+    /// Whether a user knows just this.
+    fn is_known_as(&self, read: &Attributes) -> bool {
+        self.subscriptions.values().any(|subscription| subscription.known.as_deref() == Some(read))
+    }
+
     fn shared(&self, known: &Attributes) -> Arc<Attributes> {
         let same = self.attributes.as_ref().filter(|read| ***read == *known);
         same.map_or_else(|| Arc::new(known.clone()), Arc::clone)
@@ -358,13 +364,21 @@ impl Entry {
     }
 }
 
+/// Whether a version changed so shortly before the service answered that a second change could look the same.
+/// Without a date nothing can be told, so it could.
+fn is_fresh(updated: Option<Timestamp>, date: Option<Timestamp>) -> bool {
+    match (updated, date) {
+        (Some(updated), Some(date)) => date.as_second().saturating_sub(updated.as_second()) <= RESOLUTION,
+        _ => true,
+    }
+}
+
 impl Subscription {
     const fn new(interval: Duration) -> Self {
         Self {
             interval,
             known: None,
-            settling: false,
-            value: false,
+            given: None,
             waiting: false,
             holds: false,
             fresh_after: None,
@@ -374,7 +388,7 @@ impl Subscription {
 
     /// Whether the user cannot go on with what it knows, if the vault has `seen`.
     fn needs(&self, seen: Option<&Attributes>) -> bool {
-        self.value || self.known.is_none() || seen.is_some_and(|seen| self.known.as_deref() != Some(seen))
+        self.known.is_none() || seen.is_some_and(|seen| self.known.as_deref() != Some(seen))
     }
 
     /// Whether a GET begun at `begun` is late enough for this user.

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
+use jiff::Timestamp;
+
 use super::lanes::HandleId;
 use crate::object_key::ObjectKey;
 use crate::vault::{
@@ -57,8 +59,8 @@ pub(in crate::vault) enum Permission {
 /// What came of a [`Fetch`].
 #[derive(Debug)]
 pub(in crate::vault) enum Outcome {
-    /// A value.
-    Read(Reading),
+    /// A value, and when the service says that it answered.
+    Read(Reading, Option<Timestamp>),
     /// A page of the list.
     Listed(Page),
     /// The permission that was tried is there.

@@ -109,6 +109,7 @@ impl Host {
         connection: &Connection,
         terms: Terms,
         wants: &[Want],
+        _together: bool,
         now: Instant,
     ) -> Reply {
         let id = self.open(connection);
@@ -117,7 +118,6 @@ impl Host {
         self.idle.remove(&id);
         let handle = self.handles.entry(id).or_insert_with(|| Handle::new(connection.clone(), now));
         let mut answers = Vec::with_capacity(wants.len());
-        let mut settling = Vec::with_capacity(wants.len());
         for want in wants {
             let pinned = want.source.version.is_some();
             let entry = handle
@@ -125,7 +125,6 @@ impl Host {
                 .entry(want.source.clone())
                 .or_insert_with(|| Box::new(Entry::new(pinned, now)));
             answers.push(entry.ask(user, want, now));
-            settling.push(entry.is_settling(user));
         }
         let new_terms = handle.subscribe(user, terms, wanted.clone());
         let health = handle.health(now);
@@ -140,7 +139,7 @@ impl Host {
         for source in &wanted {
             self.place(id, source);
         }
-        Reply { answers, settling, health, unconfirmed_for }
+        Reply { answers, health, unconfirmed_for }
     }
 
     /// The smallest limit of all who use the host counts, and never more than the operator's own.

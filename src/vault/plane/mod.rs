@@ -106,9 +106,17 @@ impl Plane {
     }
 
     /// Answers at once, and sees to it that what is not known is read. Replaces what `user` wanted before,
-    /// through whatever connection and on whatever terms.
+    /// through whatever connection and on whatever terms. `together`: the user has what is known in a Secret and may
+    /// write to it, so what is new is to arrive together.
     #[must_use]
-    pub fn ask(&self, user: &ObjectKey, connection: &Connection, terms: Terms, wants: &[Want]) -> Reply {
+    pub fn ask(
+        &self,
+        user: &ObjectKey,
+        connection: &Connection,
+        terms: Terms,
+        wants: &[Want],
+        together: bool,
+    ) -> Reply {
         let now = Instant::now().into_std();
         let mut index = self.0.index();
         let asked = index.shared(connection);
@@ -120,7 +128,7 @@ impl Plane {
             running.ring();
         }
         let running = self.host(&mut index, connection, now);
-        let reply = running.host().ask(user, connection, terms, wants, now);
+        let reply = running.host().ask(user, connection, terms, wants, together, now);
         running.ring();
         reply
     }
@@ -136,7 +144,7 @@ impl Plane {
         running.ring();
     }
 
-    /// The object has used its values: what it waited for may be dropped.
+    /// The object has used the values that the last [`Self::ask`] gave it: it knows these now, and they may be dropped.
     pub fn release(&self, user: &ObjectKey) {
         self.with_host(user, |host, connection| host.release(user, connection));
     }

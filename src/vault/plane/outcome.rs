@@ -37,10 +37,10 @@ impl Host {
                 self.outage(fetch, failure.into(), now, &mut wakes);
                 false
             }
-            Outcome::Read(reading) => {
+            Outcome::Read(reading, date) => {
                 self.confirmed(fetch, true, &mut wakes);
                 if let Some(entry) = fetch.source().and_then(|source| self.entry(fetch.handle, source)) {
-                    wakes.users.extend(entry.read(reading, fetch.begun, now));
+                    wakes.users.extend(entry.read(reading, date, fetch.begun, now));
                 }
                 true
             }

@@ -62,13 +62,7 @@ fn attributes(version: u32) -> Attributes {
 }
 
 fn want(name: &str, known: Option<u32>) -> Want {
-    Want {
-        source: source(name),
-        interval: MINUTE,
-        known: known.map(attributes),
-        settling: false,
-        value: false,
-    }
+    Want { source: source(name), interval: MINUTE, known: known.map(attributes) }
 }
 
 /// What the vault says of one secret.
@@ -134,7 +128,7 @@ impl World {
     }
 
     fn ask(&mut self, name: &str, wants: &[Want]) -> Reply {
-        self.host.ask(&user(name), &connection(0), self.terms, wants, self.now)
+        self.host.ask(&user(name), &connection(0), self.terms, wants, false, self.now)
     }
 
     fn answer(&self, fetch: &Fetch) -> Outcome {
@@ -162,8 +156,9 @@ impl World {
         match self.vault.get(source.name.as_str()) {
             Some(Said::Version(version)) => {
                 let value = SecretValue::new(format!("value-{version}").into());
-                let settling = self.settling;
-                Outcome::Read(Reading { attributes: attributes(*version), value, settling })
+                let read = attributes(*version);
+                let date = read.updated.filter(|_| !self.settling).map(|updated| updated + MINUTE);
+                Outcome::Read(Reading { attributes: read, value }, date)
             }
             Some(Said::Fails(failure)) => failed(failure, None),
             None => failed(&Failure::SecretNotFound, None),
@@ -541,7 +536,7 @@ fn a_hanging_handle_leaves_the_others_of_its_host_alone() {
     let mut world = World::new();
     world.say("db", Said::Version(1));
     let wants: Vec<Want> = (0..50).map(|index| want(&format!("s{index}"), None)).collect();
-    let _ = world.host.ask(&user("slow"), &connection(1), world.terms, &wants, world.now);
+    let _ = world.host.ask(&user("slow"), &connection(1), world.terms, &wants, false, world.now);
     let probe = world.host.step(world.now).fetches.remove(0);
     world.host.finish(&probe, Outcome::Failed(Failure::SecretNotFound.into()), world.now);
     assert_eq!(world.host.step(world.now).fetches.len(), 8, "so many are under way and never come back");
@@ -587,7 +582,7 @@ fn a_value_that_nobody_lacks_is_not_kept() {
     let _ = world.ask("a", &[want("db", Some(1))]);
     world.pass(MINUTE);
     assert_eq!(world.gets.len(), 1);
-    let repair = Want { value: true, ..want("db", Some(1)) };
+    let repair = want("db", None);
     assert!(matches!(world.ask("a", std::slice::from_ref(&repair)).answers[0], Answer::Pending));
     world.settle();
     assert!(is_read(&world.ask("a", &[repair]).answers[0], 1));
@@ -600,7 +595,7 @@ fn who_was_woken_and_has_not_come_yet_is_not_woken_again_for_the_same_value() {
     let _ = world.ask("slow", &[want("db", None)]);
     world.settle();
     world.woken();
-    let _ = world.ask("new", &[Want { value: true, ..want("db", Some(1)) }]);
+    let _ = world.ask("new", &[want("db", None)]);
     world.host.refresh(&user("new"), &connection(0), world.now);
     world.settle();
     assert_eq!(world.gets.len(), 2);
@@ -650,12 +645,9 @@ fn no_value_is_in_the_debug_of_anything() {
     assert!(is_read(&reply.answers[0], 1));
     let Answer::Read(reading) = &reply.answers[0] else { panic!("{reply:?}") };
     assert_eq!(reading.value.expose(), "value-1");
-    let outcome = Outcome::Read(Reading {
-        attributes: attributes(1),
-        value: SecretValue::new("value-1".to_owned().into()),
-        settling: false,
-    });
-    let text = format!("{:?} {reply:?} {reading:?} {outcome:?} {:?}", world.host, world.wakes);
+    let reading = Reading { attributes: attributes(1), value: SecretValue::new("value-1".to_owned().into()) };
+    let outcome = Outcome::Read(reading, None);
+    let text = format!("{:?} {reply:?} {outcome:?} {:?}", world.host, world.wakes);
     assert!(!text.contains("value-1"), "{text}");
 }
 

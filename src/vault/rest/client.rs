@@ -30,9 +30,6 @@ use crate::vault::{
 /// A value has at most 25 KiB, of which JSON may make six times as much (`\u0000`), and 15 tags of 1 KiB likewise.
 const LARGEST_BODY: usize = 256 * 1024;
 
-/// The service's times have whole seconds: a version that changed this shortly before it was read may have changed
-/// again within its second.
-const RESOLUTION: i64 = 3;
 /// As many as the service puts on a page.
 const PAGE: u32 = 25;
 
@@ -63,8 +60,12 @@ pub(super) struct Asking<'a> {
     pub(super) reached: &'a (dyn Fn(IpAddr) + Sync),
 }
 
-/// Reads one source; `recheck`: not because anything says that it changed.
-pub(super) async fn get(asking: Asking<'_>, source: &Source, recheck: bool) -> Result<Reading, Stop> {
+/// Reads one source, and when the service says that it answered; `recheck`: not because anything says that it changed.
+pub(super) async fn get(
+    asking: Asking<'_>,
+    source: &Source,
+    recheck: bool,
+) -> Result<(Reading, Option<Timestamp>), Stop> {
     let connection = asking.connection;
     let version = source.version.as_ref().map(|version| format!("/{version}")).unwrap_or_default();
     let url = format!(
@@ -74,8 +75,7 @@ pub(super) async fn get(asking: Asking<'_>, source: &Source, recheck: bool) -> R
     let operation = if recheck { "Recheck" } else { "GetSecret" };
     let parse = |headers: &HeaderMap, body: &[u8]| {
         let reading = parse(body, &source.name, source.version.as_ref())?;
-        let settling = is_fresh(reading.attributes.updated, refusal::date(headers));
-        Ok(Reading { settling, ..reading })
+        Ok((reading, refusal::date(headers)))
     };
     asking.send(url, operation, LARGEST_BODY, parse).await
 }
@@ -154,15 +154,6 @@ impl Asking<'_> {
     }
 }
 
-/// Whether a version changed so shortly before the service answered that a second change could look the same.
-/// Without a date nothing can be told, so it could.
-fn is_fresh(updated: Option<Timestamp>, date: Option<Timestamp>) -> bool {
-    match (updated, date) {
-        (Some(updated), Some(date)) => date.as_second().saturating_sub(updated.as_second()) <= RESOLUTION,
-        _ => true,
-    }
-}
-
 #[derive(Deserialize)]
 struct Bundle {
     id: String,
@@ -201,7 +192,7 @@ fn parse(body: &[u8], name: &SecretName, version: Option<&SecretVersion>) -> Res
         not_before: times.not_before(),
         managed: bundle.managed || bundle.kid.is_some(),
     };
-    Ok(Reading { attributes, value: SecretValue::new(bundle.value), settling: false })
+    Ok(Reading { attributes, value: SecretValue::new(bundle.value) })
 }
 
 #[cfg(test)]
@@ -225,15 +216,6 @@ mod tests {
         assert_eq!(reading.attributes.version, VERSION);
         assert_eq!(reading.attributes.updated, Timestamp::from_second(8).ok());
         assert_eq!(reading.attributes.not_before, None);
-    }
-
-    #[test]
-    fn a_version_counts_as_settled_more_than_three_seconds_after_it_changed() {
-        let at = |second| Timestamp::from_second(second).ok();
-        assert!(is_fresh(at(100), at(100)) && is_fresh(at(100), at(103)));
-        assert!(!is_fresh(at(100), at(104)));
-        assert!(is_fresh(at(100), at(90)), "a clock that is behind proves nothing");
-        assert!(is_fresh(at(100), None) && is_fresh(None, at(100)));
     }
 
     #[test]

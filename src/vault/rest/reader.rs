@@ -112,7 +112,10 @@ impl Reader {
             reached: &reached,
         };
         Ok(match errand {
-            Errand::Read { source, recheck } => Outcome::Read(client::get(asking, source, *recheck).await?),
+            Errand::Read { source, recheck } => {
+                let (reading, date) = client::get(asking, source, *recheck).await?;
+                Outcome::Read(reading, date)
+            }
             Errand::List(link) => Outcome::Listed(client::list(asking, link.as_ref()).await?),
             Errand::Prove(permission) => {
                 client::prove(asking, *permission).await?;

@@ -58,7 +58,7 @@ impl Entry {
     fn needs_no_timer(&self, swept: bool) -> bool {
         match &self.failure {
             None if self.pinned => self.is_known(),
-            None => swept && self.is_known() && !self.may_be_overtaken(),
+            None => swept && self.is_known() && !self.settling,
             Some(failure) => {
                 swept
                     && !self.pinned
@@ -71,13 +71,6 @@ impl Entry {
     pub(super) fn is_known(&self) -> bool {
         self.attributes.is_some()
             || self.subscriptions.values().all(|subscription| subscription.known.is_some())
-    }
-
-    pub(super) fn may_be_overtaken(&self) -> bool {
-        match self.attributes {
-            Some(_) => self.settling,
-            None => self.subscriptions.values().any(|subscription| subscription.settling),
-        }
     }
 
     /// The source's own time of day, after it was last read.

@@ -165,22 +165,23 @@ fn a_value_read_within_its_second_is_read_once_more_and_a_restart_does_so_too() 
     assert!(matches!(reply.answers[0], Answer::Pending));
     world.settle();
     let reply = world.ask("a", &[want("db", None)]);
-    assert_eq!(reply.settling, [true]);
+    let Answer::Read(given) = &reply.answers[0] else { panic!("{reply:?}") };
+    assert_eq!((given.attributes.version.clone(), given.attributes.updated), (attributes(1).version, None));
     world.host.release(&user("a"), &connection(0));
-    let _ = world.ask("a", &[want("db", Some(1))]);
+    let unsettled = Want { known: Some(given.attributes.clone()), ..want("db", None) };
+    assert!(matches!(world.ask("a", std::slice::from_ref(&unsettled)).answers[0], Answer::Unchanged));
     world.settling = false;
+    world.woken();
     world.pass(10 * MINUTE);
     assert_eq!(world.gets.len(), 2);
-    assert_eq!(world.ask("a", &[want("db", Some(1))]).settling, [false]);
+    assert_eq!(world.woken(), [Wake::User(user("a"))], "to note it as settled");
 
     let mut world = World::listing(Detect::List);
     world.say("db", Said::Version(1));
-    let settling = Want { settling: true, ..want("db", Some(1)) };
-    let reply = world.ask("a", std::slice::from_ref(&settling));
-    assert_eq!(reply.settling, [true]);
+    assert!(matches!(world.ask("a", std::slice::from_ref(&unsettled)).answers[0], Answer::Unchanged));
     world.pass(10 * MINUTE);
     assert_eq!(world.gets.len(), 1);
-    assert_eq!(world.ask("a", &[settling]).settling, [false]);
+    assert_eq!(world.woken(), [Wake::User(user("a"))]);
 }
 
 #[test]
@@ -390,8 +391,8 @@ fn the_smallest_limit_of_all_who_share_a_host_counts_and_the_operators_above_all
     let with = |rate| Terms { detect: Detect::Get, rate };
     let wants: Vec<Want> = names(500).iter().map(|name| want(name, None)).collect();
     let now = world.now;
-    let _ = world.host.ask(&user("modest"), &connection(1), with(rate(5, 10)), &[], now);
-    let _ = world.host.ask(&user("greedy"), &connection(0), with(rate(400, 800)), &wants, now);
+    let _ = world.host.ask(&user("modest"), &connection(1), with(rate(5, 10)), &[], false, now);
+    let _ = world.host.ask(&user("greedy"), &connection(0), with(rate(400, 800)), &wants, false, now);
     world.pass(10 * SECOND);
     assert!((58..=60).contains(&world.gets.len()), "{}", world.gets.len());
     world.host.forget(&user("modest"), &connection(1), world.now);
