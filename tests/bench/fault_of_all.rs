@@ -11,7 +11,7 @@ use crate::operator::Operator;
 use crate::rows::{Row, Rows, percent, seconds};
 use crate::say;
 use crate::scale::{BUDGET, BUDGET_SAYS, Scale};
-use crate::support::Result;
+use support::Result;
 
 const STORM: Duration = Duration::from_secs(60);
 /// Of the requests that a vault usually gets in that time.

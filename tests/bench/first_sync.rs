@@ -9,8 +9,8 @@ use crate::operator::Operator;
 use crate::rows::{Row, Rows, seconds};
 use crate::say;
 use crate::scale::Scale;
-use crate::support::Result;
 use crate::world::CONCURRENCY;
+use support::Result;
 
 /// A budget that is never reached: what is measured is the operator, not its patience.
 const LIFTED: u32 = 10_000;

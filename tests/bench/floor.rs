@@ -11,8 +11,8 @@ use vaultsync::api::{VaultSecretSync, field_manager};
 use crate::one_vault::{APPLICATION, CREDENTIAL, OneVault, index_of, secret};
 use crate::say;
 use crate::scale::Scale;
-use crate::support::Result;
 use crate::world::{World, each};
+use support::Result;
 
 /// For each object one GET of its secret, one POST of a Secret as the operator writes it, one PATCH of the object's
 /// status: as the operator's own account, so that RBAC and policies judge it alike.

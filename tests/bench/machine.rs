@@ -1,6 +1,6 @@
 //! The shape of the machine: all that a reader needs to judge seconds and ratios.
 
-use crate::support::Result;
+use support::Result;
 
 /// Cores and memory, as `2 cores, 24 GiB`.
 pub(crate) fn shape() -> Result<String> {

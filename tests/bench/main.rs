@@ -15,9 +15,6 @@
     reason = "a benchmark talks, and ends at the first thing that is not as it should be"
 )]
 
-#[path = "../it/support/mod.rs"]
-mod support;
-
 mod document;
 mod fault_of_all;
 mod first_sync;

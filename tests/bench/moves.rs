@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use vaultsync::api::{ClusterKeyVault, KeyVault, VaultSecretSync};
 
-use crate::support::Result;
-use crate::support::wait::within;
+use support::Result;
+use support::wait::within;
 
 /// One object, once.
 #[derive(Clone, Debug)]

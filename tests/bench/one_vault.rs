@@ -9,9 +9,9 @@ use vaultsync::api::{ClusterKeyVault, VaultSecretSync};
 
 use crate::rows::Rows;
 use crate::scale::Scale;
-use crate::support::Result;
 use crate::world::{World, create_object, each};
 use crate::{fault_of_all, first_sync, floor, restart, say, steady};
+use support::Result;
 
 /// The application that reads the vault.
 pub(crate) const APPLICATION: &str = "aaaaaaaa-1111-4222-8333-444444444444";

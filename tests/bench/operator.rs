@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use vaultsync::run::clock;
 
 use crate::metrics::Metrics;
-use crate::support::Result;
-use crate::support::wait::within;
 use crate::world::World;
+use support::Result;
+use support::wait::within;
 
 /// Whatever takes longer than this will not come.
 const LIMIT: Duration = Duration::from_secs(900);

@@ -13,8 +13,8 @@ use crate::operator::Operator;
 use crate::rows::{Row, Rows, seconds};
 use crate::say;
 use crate::scale::{BUDGET, BUDGET_SAYS, Scale};
-use crate::support::Result;
 use crate::world::each;
+use support::Result;
 
 /// One object of so many has its status wiped.
 const WIPED_OF: usize = 10;

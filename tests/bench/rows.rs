@@ -9,8 +9,8 @@ use vaultsync::run::clock;
 
 use crate::operator::Memory;
 use crate::scale::Scale;
-use crate::support::{Result, tools};
 use crate::{document, machine, say};
+use support::{Result, tools};
 
 /// One row: what was done, what must hold, what was seen, and what that is to be compared with.
 #[derive(Debug, Serialize)]

@@ -13,7 +13,7 @@ use crate::operator::Operator;
 use crate::rows::{Row, Rows, percent, seconds};
 use crate::say;
 use crate::scale::Scale;
-use crate::support::Result;
+use support::Result;
 
 /// The chart's pace of drift probes.
 const PROBES_PER_SECOND: u64 = 10;

@@ -15,9 +15,9 @@ use crate::one_vault::secret;
 use crate::operator::Operator;
 use crate::rows::{Row, Rows, percent, seconds};
 use crate::scale::{BUDGET, BUDGET_SAYS, Scale};
-use crate::support::Result;
 use crate::world::{World, create, create_object, each};
 use crate::{say, tenants_trouble};
+use support::Result;
 
 /// A thousand objects, each team with an identity of its own.
 pub(crate) const TEAMS: usize = 50;

@@ -16,9 +16,9 @@ use crate::operator::Operator;
 use crate::rows::{Row, Rows, seconds};
 use crate::say;
 use crate::scale::Scale;
-use crate::support::wait::within;
-use crate::support::{Mark, Result};
 use crate::tenants::{Ages, REGIONS, Role, SHARING, TEAMS, Tenants, host, identity, team};
+use support::wait::within;
+use support::{Mark, Result};
 
 /// The longest back-off of a connection, and time to spare.
 const RECOVERED: Duration = Duration::from_secs(120);

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use vaultsync::api::VaultSecretSync;
 
-use crate::support::{Account, Cluster, Result};
+use support::{Account, Cluster, Result};
 
 /// As many calls at once as the operator makes.
 pub(crate) const CONCURRENCY: usize = 16;
@@ -87,10 +87,10 @@ impl World {
     }
 
     /// How many writes of this kind the operator has had answered since the mark, by verb and resource.
-    pub(crate) fn operator_calls(&self, mark: crate::support::Mark, verb: &str, resource: &str) -> usize {
+    pub(crate) fn operator_calls(&self, mark: support::Mark, verb: &str, resource: &str) -> usize {
         let user = self.cluster.operator().user();
         let wanted =
-            |seen: &crate::support::Seen| seen.user == user && seen.verb == verb && seen.resource == resource;
+            |seen: &support::Seen| seen.user == user && seen.verb == verb && seen.resource == resource;
         self.cluster.seen_since(mark, wanted).len()
     }
 }

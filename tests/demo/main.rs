@@ -10,9 +10,6 @@
     reason = "a demo talks, and ends at the first thing that is not as it should be"
 )]
 
-#[path = "../it/support/mod.rs"]
-mod support;
-
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};

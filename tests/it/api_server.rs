@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 use vaultsync::api::VaultSecretSync;
 
-use crate::support::scene::{Scene, data, version};
-use crate::support::{Call, Fault, Gate, eventually};
+use support::scene::{Scene, data, version};
+use support::{Call, Fault, Gate, eventually};
 
 fn creates(call: &Call) -> bool {
     call.is("create", "secrets")
@@ -53,7 +53,7 @@ async fn change_arrives(scene: &Scene) -> Secret {
 #[tokio::test]
 async fn a_busy_api_server_is_asked_again_when_it_said_and_not_before() {
     let scene = Scene::new().await;
-    let gate = Gate::new();
+    let gate = Gate::default();
     scene.faults.next(1, creates, Fault::throttled(Some(5)));
     scene.faults.next(1, creates, Fault::Hold(gate.clone()));
     let begun = Instant::now();
@@ -96,7 +96,7 @@ async fn a_conflict_means_a_fresh_look_and_the_right_end() {
 #[tokio::test]
 async fn a_write_that_somebody_overtook_does_not_undo_theirs() {
     let scene = synced().await;
-    let gate = Gate::new();
+    let gate = Gate::default();
     scene.faults.next(1, writes_keys, Fault::Hold(gate.clone()));
     scene.vault.set("a", "two");
     gate.reached().await;
@@ -112,7 +112,7 @@ async fn a_write_that_somebody_overtook_does_not_undo_theirs() {
 #[tokio::test]
 async fn a_secret_that_goes_while_it_is_written_is_created_whole() {
     let scene = synced().await;
-    let gate = Gate::new();
+    let gate = Gate::default();
     scene.faults.next(1, writes_keys, Fault::Hold(gate.clone()));
     scene.vault.set("a", "two");
     gate.reached().await;
@@ -184,7 +184,7 @@ async fn an_event_that_cannot_be_published_fails_nothing_and_is_counted() {
 #[tokio::test]
 async fn no_round_waits_for_an_event_and_the_newest_of_a_reason_is_told() {
     let mut scene = Scene::new().await;
-    let gate = Gate::new();
+    let gate = Gate::default();
     scene.faults.always(|call| call.is("create", "events"), Fault::Hold(gate.clone()));
     apply(&scene).await;
     gate.reached().await;
@@ -210,7 +210,7 @@ async fn no_round_waits_for_an_event_and_the_newest_of_a_reason_is_told() {
 #[tokio::test]
 async fn an_operator_that_is_stopped_before_it_has_seen_every_kind_ends() {
     let mut scene = Scene::without_operator().await;
-    let (gate, lists) = (Gate::new(), AtomicUsize::new(0));
+    let (gate, lists) = (Gate::default(), AtomicUsize::new(0));
     // The first list asks whether the kind may be read, the second is that of the watch.
     let watched =
         move |call: &Call| call.is("list", "clusterkeyvaults") && lists.fetch_add(1, Ordering::Relaxed) == 1;

@@ -1,8 +1,8 @@
 //! Bad input is refused at apply, by a sentence that names the field and says what to write instead.
 
-use crate::support::Namespace;
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
+use support::Namespace;
 
 /// The API server, asked as a user with `kubectl apply` asks it.
 struct Desk {

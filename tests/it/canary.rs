@@ -1,8 +1,6 @@
 //! A value of the vault is in the Secret and nowhere else: a marker is hunted through everything that anyone can read,
 //! in success and in every failure, at every level of the log.
 
-use crate::support::scene::{Scene, data};
-use crate::support::{Fault as ApiFault, eventually};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
@@ -22,6 +20,8 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Once};
+use support::scene::{Scene, data};
+use support::{Fault as ApiFault, eventually};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::dynamic_filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -432,7 +432,7 @@ async fn hunt(format: &str, level: &str) {
     let hunter = Hunter::new();
     let operator = Operator::start(&scene, format).await;
     let expected = objects(&scene, &hunter.marker).await;
-    let mut failing = outages(&scene, crate::support::scene::CLIENT, &hunter.marker).await;
+    let mut failing = outages(&scene, support::scene::CLIENT, &hunter.marker).await;
     failing.extend(refusals(&scene, &hunter.marker).await);
     for (name, status, reason) in &expected {
         scene.ready(name, status, reason).await;

@@ -19,10 +19,10 @@ use vaultsync::api::{SecretType, VaultSecretSync};
 use vaultsync::cli::Cli;
 
 use crate::program::{Program, authority, binary};
-use crate::support::scene::{Scene, data};
-use crate::support::shared::grant;
-use crate::support::tools::{project, tool};
-use crate::support::{Account, Mounted, Namespace, Seen, cluster, eventually, kubelet, manifests};
+use support::scene::{Scene, data};
+use support::shared::grant;
+use support::tools::{project, tool};
+use support::{Account, Mounted, Namespace, Seen, cluster, eventually, kubelet, manifests};
 
 fn folder() -> PathBuf {
     project().join("charts/vaultsync")

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use vaultsync::api::KeyVault;
 
 use crate::program::{authority, binary};
-use crate::support::scene::{CLIENT, Scene};
-use crate::support::shared::grant;
+use support::scene::{CLIENT, Scene};
+use support::shared::grant;
 
 /// Runs it as the cluster's admin, with the emulator's way to the vaults.
 async fn check(scene: &Scene, arguments: &[&str]) -> (Option<i32>, String) {

@@ -1,9 +1,9 @@
 //! `ClusterKeyVault`: what its schema refuses, whose identity it uses, and how the operator lives without it.
 
-use crate::support::scene::{CLIENT, Scene, data, sync};
-use crate::support::shared::{cluster_key_vault, grant, try_cluster_key_vault};
-use crate::support::{Fault, Namespace};
 use serde_json::{Value, json};
+use support::scene::{CLIENT, Scene, data, sync};
+use support::shared::{cluster_key_vault, grant, try_cluster_key_vault};
+use support::{Fault, Namespace};
 use vaultsync::api::KeyVault;
 
 async fn refusal(fields: Value) -> String {
@@ -248,7 +248,7 @@ async fn a_thousand_bogus_connections_in_one_namespace_do_no_harm_elsewhere() {
     let last = name(MANY - 1);
     scene.ready_in(&bad, &last, "False", "TooManyConnections").await;
     let vaults: kube::Api<KeyVault> = bad.api(&scene.admin());
-    crate::support::until(&vaults, &last, "the connection says so too", |vault: Option<&KeyVault>| {
+    support::until(&vaults, &last, "the connection says so too", |vault: Option<&KeyVault>| {
         let status = vault.and_then(|vault| vault.status.as_ref());
         status.is_some_and(|status| status.conditions.iter().any(|one| one.reason == "TooManyConnections"))
     })

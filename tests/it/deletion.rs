@@ -7,8 +7,8 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use vaultsync::api::VaultSecretSync;
 
-use crate::support::scene::{Scene, data, version};
-use crate::support::{Call, Fault, Gate, eventually, until};
+use support::scene::{Scene, data, version};
+use support::{Call, Fault, Gate, eventually, until};
 
 const HOLD: &str = "tests.vaultsync.dev/hold";
 
@@ -57,7 +57,7 @@ async fn an_object_that_goes_in_the_middle_of_its_round_leaves_nothing_behind() 
     scene.vault.set("a", "one");
     scene.start().await;
     // One round is about to create its Secret, the other to say that it cannot.
-    let (creation, report) = (Gate::new(), Gate::new());
+    let (creation, report) = (Gate::default(), Gate::default());
     scene.faults.next(1, |call| call.is("create", "secrets"), Fault::Hold(creation.clone()));
     let writes =
         |call: &Call| call.is("patch", "vaultsecretsyncs/status") && call.name.as_deref() == Some("broken");

@@ -7,8 +7,8 @@ use keyvault_emulator::Fault;
 use serde_json::{Value, json};
 use vaultsync::api::{READY, VaultSecretSync, condition};
 
-use crate::support::scene::{Scene, data, version};
-use crate::support::{eventually, until};
+use support::scene::{Scene, data, version};
+use support::{eventually, until};
 
 /// A synced object `shop` with the keys `A` and `B`, a label and an annotation.
 async fn synced() -> Scene {

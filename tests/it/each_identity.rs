@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 
-use crate::support::scene::{CLIENT, Scene};
-use crate::support::shared::Shared;
-use crate::support::tools::project;
-use crate::support::{Account, Mounted};
+use support::scene::{CLIENT, Scene};
+use support::shared::Shared;
+use support::tools::project;
+use support::{Account, Mounted};
 
 const SECOND: &str = "bbbbbbbb-1111-4222-8333-444444444444";
 /// No token is kept that lives so shortly: each read proves the identity anew, and notices at once what was revoked.

@@ -8,8 +8,8 @@ use kube::api::ListParams;
 use serde_json::{Value, json};
 use vaultsync::api::{Deletion, KeyVault, READY, VaultSecretSync, condition};
 
-use crate::support::scene::{Scene, data, version};
-use crate::support::{eventually, until};
+use support::scene::{Scene, data, version};
+use support::{eventually, until};
 
 /// `theirs`, in Base64.
 const THEIRS: &str = "dGhlaXJz";
@@ -160,7 +160,7 @@ async fn another_target_name_or_type_is_refused_with_the_way_to_get_there() {
 async fn a_connection_that_moves_to_another_vault_has_all_read_anew() {
     let scene = synced().await;
     let other = scene.emulator.vault(&format!("{}-b", scene.namespace.name));
-    other.grant(crate::support::scene::CLIENT);
+    other.grant(support::scene::CLIENT);
     other.set("a", "eins");
     other.set("b", "zwei");
     scene.edit_vault("default", json!({"spec": {"url": other.url()}})).await;
@@ -181,7 +181,7 @@ async fn a_connection_that_moves_to_another_vault_has_all_read_anew() {
 async fn an_object_that_refers_to_another_connection_reads_there() {
     let scene = synced().await;
     let other = scene.emulator.vault(&format!("{}-b", scene.namespace.name));
-    other.grant(crate::support::scene::CLIENT);
+    other.grant(support::scene::CLIENT);
     other.set("a", "eins");
     other.set("b", "zwei");
     scene.edit("shop", json!({"spec": {"vaultRef": {"name": "other"}}})).await;

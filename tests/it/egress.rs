@@ -8,8 +8,8 @@ use serde_json::json;
 
 use vaultsync::api::KeyVault;
 
-use crate::support::Mounted;
-use crate::support::scene::{CLIENT, Scene, data};
+use support::Mounted;
+use support::scene::{CLIENT, Scene, data};
 
 #[tokio::test]
 async fn no_token_leaves_for_a_host_outside_whatever_the_answers_lead_to() {

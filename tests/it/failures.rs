@@ -14,10 +14,10 @@ use vaultsync::Reason;
 use vaultsync::api::{KeyVault, READY, condition};
 use vaultsync::vault::{Credentials, Transport};
 
-use crate::support::scene::{CLIENT, Scene, data};
-use crate::support::shared::Shared;
-use crate::support::tools::project;
-use crate::support::{Fault as ApiFault, Mounted, until};
+use support::scene::{CLIENT, Scene, data};
+use support::shared::Shared;
+use support::tools::project;
+use support::{Fault as ApiFault, Mounted, until};
 
 #[test]
 fn every_reason_is_read_by_a_test_where_a_user_reads_it() {

@@ -6,8 +6,8 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use vaultsync::api::VaultSecretSync;
 
-use crate::support::wire::{Answer, Secrets, answer};
-use crate::support::{Namespace, cluster, eventually, manifests};
+use support::wire::{Answer, Secrets, answer};
+use support::{Namespace, cluster, eventually, manifests};
 
 /// `one`, `two` in Base64.
 const ONE: &str = "b25l";

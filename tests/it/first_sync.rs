@@ -1,7 +1,7 @@
 //! The main job: a value in the vault becomes a Secret, and follows it.
 
-use crate::support::scene::{Scene, data};
 use serde_json::json;
+use support::scene::{Scene, data};
 
 #[tokio::test]
 async fn a_value_in_the_vault_becomes_a_secret() {

@@ -1,12 +1,12 @@
 //! Who may read what through a `ClusterKeyVault`: nobody and nothing, but for what `allow` says, at every moment.
 
-use crate::support::eventually;
-use crate::support::scene::{Scene, data};
-use crate::support::shared::grant;
 use k8s_openapi::api::core::v1::Namespace as Object;
 use keyvault_emulator::{LoggedRequest, SecretOptions};
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
+use support::eventually;
+use support::scene::{Scene, data};
+use support::shared::grant;
 
 fn reads(scene: &Scene, secret: &str) -> usize {
     scene.vault.count_where(|request: &LoggedRequest| request.secret.as_deref() == Some(secret))

@@ -8,7 +8,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use crate::support::{Account, Fault, Faults, Gate, Namespace, cluster};
+use support::audit::whole;
+use support::{Account, Fault, Faults, Gate, Namespace, cluster};
 
 #[tokio::test]
 async fn the_operator_speaks_as_the_charts_service_account_and_cannot_read_secrets() {
@@ -50,7 +51,7 @@ async fn a_gate_holds_a_call_until_it_is_released() {
     let namespace = Namespace::new().await;
     let faults = Faults::new();
     let client = faults.wrap(namespace.cluster().admin());
-    let gate = Gate::new();
+    let gate = Gate::default();
     faults.next(1, |call| call.is("delete", "configmaps"), Fault::Hold(gate.clone()));
     let maps: Api<ConfigMap> = namespace.api(&client);
     let map = serde_json::from_value(json!({"metadata": {"name": "held"}})).unwrap();
@@ -115,4 +116,12 @@ async fn the_operator_is_started_as_the_deployment_says() {
     let environment: BTreeMap<_, _> = command.get_envs().collect();
     assert_eq!(environment[OsStr::new("POD_NAMESPACE")], Some(OsStr::new("vaultsync-system")));
     assert!(environment[OsStr::new("KUBECONFIG")].is_some_and(|path| Path::new(path).is_file()));
+}
+
+#[test]
+fn a_line_in_the_middle_of_being_written_is_not_yet_there() {
+    assert_eq!(whole(b""), 0);
+    assert_eq!(whole(b"{\"verb\":"), 0);
+    assert_eq!(whole(b"{}\n{}\n"), 6);
+    assert_eq!(whole(b"{}\n{}\n{\"verb\":"), 6);
 }

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::tools::project;
+use support::tools::project;
 
 /// What a folder of `src` must not name; a path stands for all beneath it.
 const FORBIDDEN: &[(&str, &[&str])] = &[

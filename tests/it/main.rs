@@ -39,6 +39,5 @@ mod protocol;
 mod restart;
 mod samples;
 mod steady;
-mod support;
 mod truth;
 mod two_objects;

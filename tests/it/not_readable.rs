@@ -1,13 +1,13 @@
 //! Not everything is readable: what cannot be read keeps its key, and everything else goes on.
 
-use crate::support::scene::{Scene, data, version};
-use crate::support::until;
 use k8s_openapi::api::core::v1::Secret;
 use keyvault_emulator::{Fault, Forbidden, SecretOptions};
 use serde_json::{Value, json};
+use support::scene::{Scene, data, version};
+use support::until;
 use vaultsync::api::{STALLED, VaultSecretSync, condition};
 
-use crate::support::scene::CLIENT;
+use support::scene::CLIENT;
 
 /// What status says of a source.
 fn state(object: &VaultSecretSync, source: &str) -> String {

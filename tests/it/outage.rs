@@ -1,11 +1,11 @@
 //! A vault or identity that fails as a whole: said once, at the connection; nothing is written, all heals by itself.
 
-use crate::support::Mark;
-use crate::support::scene::{CLIENT, Scene, data, version};
-use crate::support::{eventually, until};
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use keyvault_emulator::{Fault, FederatedCredential, Forbidden, Unauthorized};
 use std::time::Duration;
+use support::Mark;
+use support::scene::{CLIENT, Scene, data, version};
+use support::{eventually, until};
 use vaultsync::api::{KeyVault, READY, VaultSecretSync, condition};
 
 /// One way in which all reads fail, and what a user is told.

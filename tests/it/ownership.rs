@@ -5,8 +5,8 @@ use kube::api::PostParams;
 use serde_json::{Value, json};
 use vaultsync::api::{STALLED, VaultSecretSync, condition};
 
-use crate::support::scene::{Scene, data, version};
-use crate::support::until;
+use support::scene::{Scene, data, version};
+use support::until;
 
 const OWNER: &str = "vaultsync.dev/owner";
 

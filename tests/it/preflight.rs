@@ -4,9 +4,9 @@ use keyvault_emulator::{FederatedCredential, LoggedRequest, Operation, Permissio
 use serde_json::json;
 use vaultsync::api::{KeyVault, READY, condition};
 
-use crate::support::scene::{CLIENT, Scene, data};
-use crate::support::shared::Shared;
-use crate::support::{Account, Mounted, eventually, until};
+use support::scene::{CLIENT, Scene, data};
+use support::shared::Shared;
+use support::{Account, Mounted, eventually, until};
 
 /// Waits until the connection says of its newest spec that Ready is `status` for `reason`, whether anybody reads or
 /// not.
@@ -35,7 +35,7 @@ fn is_trial(request: &LoggedRequest) -> bool {
 }
 
 /// How many status writes of the connection the operator asked for.
-fn writes(scene: &Scene, mark: crate::support::Mark, name: &str) -> usize {
+fn writes(scene: &Scene, mark: support::Mark, name: &str) -> usize {
     let writes = scene.namespace.cluster().operator_writes_since(mark, &scene.namespace.name);
     writes.iter().filter(|seen| seen.resource == "keyvaults/status" && seen.name == name).count()
 }

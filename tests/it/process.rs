@@ -13,8 +13,8 @@ use serde_json::Value;
 use vaultsync::api::VaultSecretSync;
 
 use crate::program::{Program, binary, operator};
-use crate::support::scene::{Scene, data};
-use crate::support::{cluster, eventually};
+use support::scene::{Scene, data};
+use support::{cluster, eventually};
 
 const OBJECTS: usize = 30;
 

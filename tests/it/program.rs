@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keyvault_emulator::Emulator;
 
-use crate::support::{Cluster, eventually};
+use support::{Cluster, eventually};
 
 /// The binary that cargo built for these tests.
 pub(crate) fn binary() -> &'static Path {

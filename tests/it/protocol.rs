@@ -6,8 +6,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
 use serde_json::{Value, json};
 
-use crate::support::wire::{Answer, Secrets};
-use crate::support::{Account, Namespace, eventually, manifests, until};
+use support::wire::{Answer, Secrets};
+use support::{Account, Namespace, eventually, manifests, until};
 
 /// `one`, `two` in Base64.
 const ONE: &str = "b25l";

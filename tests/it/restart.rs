@@ -8,9 +8,9 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use vaultsync::api::{KeyVault, VaultSecretSync};
 
-use crate::support::eventually;
-use crate::support::scene::{Scene, data, version};
-use crate::support::{Call, Fault, Gate};
+use support::eventually;
+use support::scene::{Scene, data, version};
+use support::{Call, Fault, Gate};
 
 const SECRETS: [(&str, &str); 5] = [("A", "a"), ("B", "b"), ("C", "c"), ("D", "d"), ("E", "e")];
 const ONE: [(&str, &str); 5] = [("A", "one"), ("B", "one"), ("C", "one"), ("D", "one"), ("E", "one")];
@@ -60,7 +60,7 @@ fn writes_keys(call: &Call) -> bool {
 
 /// Kills the operator when it is about to make this call, and starts it again.
 async fn killed_before(scene: &mut Scene, call: fn(&Call) -> bool, done: impl AsyncFnOnce(&Scene)) {
-    let gate = Gate::new();
+    let gate = Gate::default();
     scene.faults.next(1, call, Fault::Hold(gate.clone()));
     done(scene).await;
     gate.reached().await;
@@ -81,7 +81,7 @@ async fn a_restart_writes_nothing_and_demands_no_value() {
     assert_eq!(versions(&scene).await, before);
     let writes = cluster.operator_writes_since(mark, &scene.namespace.name);
     let looks = |write: &&_| {
-        let write: &crate::support::Seen = write;
+        let write: &support::Seen = write;
         (write.verb.as_str(), write.resource.as_str()) == ("patch", "secrets")
     };
     let others: Vec<_> = writes.iter().filter(|write| !looks(write)).collect();

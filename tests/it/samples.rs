@@ -14,8 +14,8 @@ use tokio::process::Command;
 use vaultsync::api::KeyVault;
 
 use crate::program::{Program, operator};
-use crate::support::tools::{project, tool};
-use crate::support::{Account, Cluster, cluster};
+use support::tools::{project, tool};
+use support::{Account, Cluster, cluster};
 
 fn folder() -> PathBuf {
     project().join("config/samples")

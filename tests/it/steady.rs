@@ -7,8 +7,8 @@ use keyvault_emulator::Operation;
 use serde_json::Value;
 use vaultsync::api::{KeyVault, VaultSecretSync};
 
-use crate::support::scene::{Scene, data, version};
-use crate::support::{Call, eventually};
+use support::scene::{Scene, data, version};
+use support::{Call, eventually};
 
 /// A spec of `data` that is never read again by itself within a test.
 fn read_once(pairs: &[(&str, &str)]) -> Value {

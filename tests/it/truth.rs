@@ -1,7 +1,5 @@
 //! What vaultsync says of itself is true: conditions, columns, events, metrics, health.
 
-use crate::support::scene::{Scene, data, sync};
-use crate::support::{Call, Fault as ApiFault, Gate, eventually, manifests, tools, until};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use keyvault_emulator::{Fault, Operation};
@@ -9,6 +7,8 @@ use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::Stdio;
+use support::scene::{Scene, data, sync};
+use support::{Call, Fault as ApiFault, Gate, eventually, manifests, tools, until};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 use vaultsync::api::{KeyVault, READY, STALLED, VaultSecretSync, condition};
@@ -379,7 +379,7 @@ fn well_named(text: &str) {
 async fn the_operator_is_ready_when_it_has_seen_what_there_is() {
     for resource in ["vaultsecretsyncs", "keyvaults"] {
         let mut scene = Scene::without_operator().await;
-        let gate = Gate::new();
+        let gate = Gate::default();
         scene.faults.next(1, move |call: &Call| call.is("list", resource), ApiFault::Hold(gate.clone()));
         scene.start().await;
         gate.reached().await;

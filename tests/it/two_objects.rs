@@ -4,8 +4,8 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 use vaultsync::api::VaultSecretSync;
 
-use crate::support::eventually;
-use crate::support::scene::{Scene, data, version};
+use support::eventually;
+use support::scene::{Scene, data, version};
 
 /// `older` has the Secret `shared`, `younger` wants it too.
 async fn contended(deletion: &str) -> Scene {

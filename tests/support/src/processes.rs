@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use super::Result;
+use crate::Result;
 
 const WATCHDOG: &str = r#"
 trap '' HUP INT TERM
@@ -22,7 +22,7 @@ rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }
 "#;
 
 /// A process group with a state folder and a watchdog.
-pub(crate) struct Processes {
+pub struct Processes {
     folder: PathBuf,
     watchdog: Mutex<Child>,
     started: Mutex<Vec<(String, Child)>>,
@@ -47,12 +47,12 @@ impl Processes {
     }
 
     /// Where the group keeps its state; removed with it.
-    pub(crate) fn folder(&self) -> &Path {
+    pub fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// Writes a file into the state folder and returns its path.
-    pub(crate) fn write(&self, name: &str, content: &str) -> Result<PathBuf> {
+    pub fn write(&self, name: &str, content: &str) -> Result<PathBuf> {
         let path = self.folder.join(name);
         fs::write(&path, content)?;
         Ok(path)
@@ -72,7 +72,7 @@ impl Processes {
     ///
     /// # Errors
     /// The program does not start.
-    pub(crate) fn spawn(&self, command: &mut Command) -> Result<Child> {
+    pub fn spawn(&self, command: &mut Command) -> Result<Child> {
         let mut started = self.started();
         if let Some((_, leader)) = started.first_mut() {
             return Ok(command.process_group(leader.id().try_into()?).spawn()?);

@@ -1,6 +1,5 @@
 //! Faults between a client and the real API server: a layer that fails, delays or holds chosen calls and counts all.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,24 +10,26 @@ use kube::client::Body;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::Error;
+use crate::Error;
 
 /// A call as RBAC sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Call {
+pub struct Call {
     /// get, list, watch, create, update, patch, delete, deletecollection.
-    pub(crate) verb: &'static str,
+    pub verb: &'static str,
     /// The plural, with the subresource behind a `/`; the path for what is no resource.
-    pub(crate) resource: String,
-    pub(crate) namespace: Option<String>,
-    pub(crate) name: Option<String>,
+    pub resource: String,
+    /// `None` for what has no namespace, and for all namespaces.
+    pub namespace: Option<String>,
+    /// `None` for a whole collection.
+    pub name: Option<String>,
     /// The keys of `data` that its body names, sorted; no values.
-    pub(crate) keys: Vec<String>,
+    pub keys: Vec<String>,
 }
 
 impl Call {
     /// Whether it is this verb on this resource (`secrets`, `vaultsecretsyncs/status`).
-    pub(crate) fn is(&self, verb: &str, resource: &str) -> bool {
+    pub fn is(&self, verb: &str, resource: &str) -> bool {
         self.verb == verb && self.resource == resource
     }
 
@@ -89,9 +90,16 @@ fn verb(request: &Parts, one: bool) -> &'static str {
 
 /// What happens to a call.
 #[derive(Clone, Debug)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// The API server is not asked; the answer is this status.
-    Answer { code: u16, reason: &'static str, retry_after: Option<u32> },
+    Answer {
+        /// The status code.
+        code: u16,
+        /// The reason of the `Status` in the body.
+        reason: &'static str,
+        /// The seconds of a `Retry-After` header.
+        retry_after: Option<u32>,
+    },
     /// The connection breaks before the API server hears of the call.
     Refuse,
     /// The API server does it, and the connection breaks before its answer arrives.
@@ -104,41 +112,43 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// 409, as for a stale resourceVersion.
-    pub(crate) fn conflict() -> Self {
+    pub fn conflict() -> Self {
         Self::Answer { code: 409, reason: "Conflict", retry_after: None }
     }
 
     /// 429, with the seconds of `Retry-After`.
-    pub(crate) fn throttled(retry_after: Option<u32>) -> Self {
+    pub fn throttled(retry_after: Option<u32>) -> Self {
         Self::Answer { code: 429, reason: "TooManyRequests", retry_after }
     }
 
     /// 500.
-    pub(crate) fn internal() -> Self {
+    pub fn internal() -> Self {
         Self::Answer { code: 500, reason: "InternalError", retry_after: None }
     }
 }
 
 /// Where held calls wait. Tests order two parties by it instead of by time.
 #[derive(Clone, Debug)]
-pub(crate) struct Gate {
+pub struct Gate {
     arrived: Arc<Semaphore>,
     released: Arc<Semaphore>,
 }
 
-impl Gate {
-    /// A closed gate.
-    pub(crate) fn new() -> Self {
+impl Default for Gate {
+    /// A closed one.
+    fn default() -> Self {
         Self { arrived: Arc::new(Semaphore::new(0)), released: Arc::new(Semaphore::new(0)) }
     }
+}
 
+impl Gate {
     /// Returns when a call has come to the gate; one return for each call.
-    pub(crate) async fn reached(&self) {
+    pub async fn reached(&self) {
         self.arrived.acquire().await.expect("an open semaphore").forget();
     }
 
     /// Lets one call through, now or when it comes.
-    pub(crate) fn release(&self) {
+    pub fn release(&self) {
         self.released.add_permits(1);
     }
 
@@ -158,53 +168,44 @@ struct State {
 
 /// The handle of a test on the faults of one client.
 #[derive(Clone, Default)]
-pub(crate) struct Faults {
+pub struct Faults {
     state: Arc<Mutex<State>>,
 }
 
 impl Faults {
     /// No faults yet; every call is counted.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self::default()
     }
 
     /// Gives the next `times` calls that match this fault. Of several that match, the one planned first is used up
     /// first.
-    pub(crate) fn next(&self, times: usize, matches: impl Fn(&Call) -> bool + Send + 'static, fault: Fault) {
+    pub fn next(&self, times: usize, matches: impl Fn(&Call) -> bool + Send + 'static, fault: Fault) {
         self.state().planned.push((times, Box::new(matches), fault));
     }
 
     /// Gives all calls that match this fault until [`Self::clear`].
-    pub(crate) fn always(&self, matches: impl Fn(&Call) -> bool + Send + 'static, fault: Fault) {
+    pub fn always(&self, matches: impl Fn(&Call) -> bool + Send + 'static, fault: Fault) {
         self.next(usize::MAX, matches, fault);
     }
 
     /// Ends all faults; calls held at a gate stay there.
-    pub(crate) fn clear(&self) {
+    pub fn clear(&self) {
         self.state().planned.clear();
     }
 
     /// How many calls of this verb and resource were made, failed ones included.
-    pub(crate) fn count(&self, verb: &str, resource: &str) -> usize {
+    pub fn count(&self, verb: &str, resource: &str) -> usize {
         self.state().calls.iter().filter(|call| call.is(verb, resource)).count()
     }
 
     /// Every call so far, in order.
-    pub(crate) fn calls(&self) -> Vec<Call> {
+    pub fn calls(&self) -> Vec<Call> {
         self.state().calls.clone()
     }
 
-    /// How many calls were made by verb and resource.
-    pub(crate) fn summary(&self) -> BTreeMap<(&'static str, String), usize> {
-        let mut summary = BTreeMap::new();
-        for call in self.calls() {
-            *summary.entry((call.verb, call.resource)).or_default() += 1;
-        }
-        summary
-    }
-
     /// The client with these faults on its way.
-    pub(crate) fn wrap(&self, client: Client) -> Client {
+    pub fn wrap(&self, client: Client) -> Client {
         let namespace = client.default_namespace().to_owned();
         let faults = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {

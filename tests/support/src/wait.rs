@@ -20,7 +20,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 ///
 /// # Panics
 /// Nothing became true within two minutes; the message has `what` and the last sight.
-pub(crate) async fn eventually<T, F, Fut>(what: &str, probe: F) -> T
+pub async fn eventually<T, F, Fut>(what: &str, probe: F) -> T
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, String>>,
@@ -32,7 +32,7 @@ where
 }
 
 /// Asks until `probe` gives `Ok` or the limit is reached, and then returns its last `Err`.
-pub(crate) async fn within<T, F, Fut>(limit: Duration, mut probe: F) -> Result<T, String>
+pub async fn within<T, F, Fut>(limit: Duration, mut probe: F) -> Result<T, String>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, String>>,
@@ -51,7 +51,7 @@ where
 ///
 /// # Panics
 /// It did not hold within two minutes; the message has `what` and the object, without its data.
-pub(crate) async fn until<K>(api: &Api<K>, name: &str, what: &str, condition: impl Condition<K>) -> Option<K>
+pub async fn until<K>(api: &Api<K>, name: &str, what: &str, condition: impl Condition<K>) -> Option<K>
 where
     K: Clone + Debug + Send + DeserializeOwned + Resource + Serialize + 'static,
 {

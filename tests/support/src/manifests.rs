@@ -14,21 +14,21 @@ use kube::discovery::{Scope, pinned_kind};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, ResourceExt as _};
 
-use super::Result;
-use super::cluster::Cluster;
-use super::tools::{project, tool};
-use super::wait::within;
+use crate::Result;
+use crate::cluster::Cluster;
+use crate::tools::{project, tool};
+use crate::wait::within;
 
 /// The chart's release in the cluster: its namespace and name are the documentation's.
 pub(crate) const RELEASE: &str = "vaultsync";
 /// The namespace of the operator.
-pub(crate) const SYSTEM: &str = "vaultsync-system";
+pub const SYSTEM: &str = "vaultsync-system";
 
 /// The CRDs of `crds/`, as objects.
 ///
 /// # Errors
 /// A file that is no YAML, or none at all.
-pub(crate) fn crds() -> Result<Vec<DynamicObject>> {
+pub fn crds() -> Result<Vec<DynamicObject>> {
     let mut paths = fs::read_dir(project().join("crds"))?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<std::io::Result<Vec<_>>>()?;
@@ -45,7 +45,7 @@ pub(crate) fn crds() -> Result<Vec<DynamicObject>> {
 ///
 /// # Errors
 /// Helm's message.
-pub(crate) fn render(release: &str, namespace: &str, settings: &[&str]) -> Result<Vec<DynamicObject>> {
+pub fn render(release: &str, namespace: &str, settings: &[&str]) -> Result<Vec<DynamicObject>> {
     let mut helm = Command::new(tool("helm")?);
     helm.args(["template", release]).arg(project().join("charts/vaultsync"));
     helm.args(["--namespace", namespace, "--kube-version", "1.36.3"]);
@@ -63,14 +63,14 @@ pub(crate) fn render(release: &str, namespace: &str, settings: &[&str]) -> Resul
 ///
 /// # Errors
 /// A document that is no Kubernetes object.
-pub(crate) fn parse(text: &str) -> Result<Vec<DynamicObject>> {
+pub fn parse(text: &str) -> Result<Vec<DynamicObject>> {
     let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(text)?;
     let objects = documents.into_iter().filter(|document| !document.is_null());
     Ok(objects.map(serde_json::from_value).collect::<std::result::Result<_, _>>()?)
 }
 
 /// The kind of an object.
-pub(crate) fn kind(object: &DynamicObject) -> &str {
+pub fn kind(object: &DynamicObject) -> &str {
     object.types.as_ref().map_or("", |types| types.kind.as_str())
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn kind(object: &DynamicObject) -> &str {
 ///
 /// # Errors
 /// The API server's message with the object it refused.
-pub(crate) async fn apply(client: &Client, namespace: &str, objects: &[DynamicObject]) -> Result<()> {
+pub async fn apply(client: &Client, namespace: &str, objects: &[DynamicObject]) -> Result<()> {
     for object in objects {
         let types = object.types.as_ref().ok_or("an object without a kind")?;
         let (resource, capabilities) = pinned_kind(client, &GroupVersionKind::try_from(types)?).await?;

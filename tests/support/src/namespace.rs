@@ -7,13 +7,14 @@ use kube::Client;
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::json;
 
-use super::clients::{Access, Account};
-use super::cluster::{Cluster, cluster};
-use super::wait::until;
+use crate::clients::{Access, Account};
+use crate::cluster::{Cluster, cluster};
+use crate::wait::until;
 
 /// A namespace that is deleted when this is dropped.
-pub(crate) struct Namespace {
-    pub(crate) name: String,
+pub struct Namespace {
+    /// Its name.
+    pub name: String,
     cluster: &'static Cluster,
 }
 
@@ -22,7 +23,7 @@ impl Namespace {
     ///
     /// # Panics
     /// The API server refuses it.
-    pub(crate) async fn new() -> Self {
+    pub async fn new() -> Self {
         let cluster = cluster();
         let client = cluster.admin();
         let object =
@@ -41,12 +42,12 @@ impl Namespace {
     }
 
     /// The control plane it is in.
-    pub(crate) fn cluster(&self) -> &'static Cluster {
+    pub fn cluster(&self) -> &'static Cluster {
         self.cluster
     }
 
     /// A typed view of the namespace through a client.
-    pub(crate) fn api<K>(&self, client: &Client) -> Api<K>
+    pub fn api<K>(&self, client: &Client) -> Api<K>
     where
         K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
         K::DynamicType: Default,
@@ -58,7 +59,7 @@ impl Namespace {
     ///
     /// # Panics
     /// The API server refuses it.
-    pub(crate) async fn account(&self, name: &str) -> Account {
+    pub async fn account(&self, name: &str) -> Account {
         let object = serde_json::from_value(json!({"metadata": {"name": name}})).expect("a ServiceAccount");
         let accounts: Api<ServiceAccount> = self.api(&self.cluster.admin());
         accounts.create(&PostParams::default(), &object).await.expect("a created ServiceAccount");
@@ -85,7 +86,7 @@ pub(crate) struct Janitor {
 }
 
 impl Janitor {
-    pub(super) fn new(access: Access) -> Self {
+    pub(crate) fn new(access: Access) -> Self {
         let (queue, garbage) = mpsc::channel::<Garbage>();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -103,13 +104,13 @@ impl Janitor {
                         }
                     }
                 }
-                super::Result::Ok(())
+                crate::Result::Ok(())
             })
         });
         Self { queue }
     }
 
-    pub(super) fn delete(&self, piece: Garbage) {
+    pub(crate) fn delete(&self, piece: Garbage) {
         self.queue.send(piece).ok();
     }
 }

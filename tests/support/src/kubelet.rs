@@ -12,21 +12,23 @@ use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, PodSpec, Secre
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject};
 
-use super::Result;
-use super::cluster::Cluster;
-use super::manifests;
+use crate::Result;
+use crate::cluster::Cluster;
+use crate::manifests;
 
 /// How a container would be started now. It has no `Debug`: its environment has values.
-pub(crate) struct Start {
+pub struct Start {
     /// The program; `None` where the image decides.
-    pub(crate) program: Option<String>,
-    pub(crate) arguments: Vec<String>,
-    pub(crate) environment: BTreeMap<String, OsString>,
+    pub program: Option<String>,
+    /// What it is given.
+    pub arguments: Vec<String>,
+    /// The whole of its environment, but for a `PATH`.
+    pub environment: BTreeMap<String, OsString>,
 }
 
 impl Start {
     /// The command with this environment and nothing else but a `PATH`; `image` is the program of the image.
-    pub(crate) fn command(&self, image: &Path) -> Command {
+    pub fn command(&self, image: &Path) -> Command {
         let mut command = Command::new(self.program.as_deref().map_or(image, Path::new));
         command.args(&self.arguments).env_clear();
         command.env("PATH", "/usr/local/bin:/usr/bin:/bin").envs(&self.environment);
@@ -39,7 +41,7 @@ impl Cluster {
     ///
     /// # Errors
     /// What a kubelet reports as `CreateContainerConfigError`: a Secret or a key that is not there.
-    pub(crate) async fn start_of(&self, deployment: &Deployment) -> Result<Start> {
+    pub async fn start_of(&self, deployment: &Deployment) -> Result<Start> {
         let namespace = deployment.namespace().ok_or("a Deployment without a namespace")?;
         let pod = pod_spec(deployment)?;
         let container: &Container = pod.containers.first().ok_or("a pod without containers")?;
@@ -56,7 +58,7 @@ impl Cluster {
     ///
     /// # Errors
     /// The chart renders no Deployment, or one that a kubelet could not start.
-    pub(crate) async fn operator_command(&self, binary: &Path) -> Result<Command> {
+    pub async fn operator_command(&self, binary: &Path) -> Result<Command> {
         let deployment = self.rendered().iter().find(|object| manifests::kind(object) == "Deployment");
         let deployment = deployment.ok_or("the chart renders no Deployment")?;
         let start = self.start_of(&typed(deployment)?).await?;
@@ -70,7 +72,7 @@ impl Cluster {
 ///
 /// # Errors
 /// It is none.
-pub(crate) fn typed(deployment: &DynamicObject) -> Result<Deployment> {
+pub fn typed(deployment: &DynamicObject) -> Result<Deployment> {
     Ok(serde_json::from_value(serde_json::to_value(deployment)?)?)
 }
 

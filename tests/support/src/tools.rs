@@ -4,18 +4,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use super::Result;
+use crate::Result;
 
 /// The top folder of the project.
-pub(crate) fn project() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+pub fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders above this package")
 }
 
 /// Where a program is. The first call builds what is missing, with its progress on stderr.
 ///
 /// # Errors
 /// The sentence `tests/tools/install` ended with, or that it gave no such program.
-pub(crate) fn tool(name: &str) -> Result<PathBuf> {
+pub fn tool(name: &str) -> Result<PathBuf> {
     static FOLDERS: OnceLock<std::result::Result<Vec<PathBuf>, String>> = OnceLock::new();
     let folders = FOLDERS.get_or_init(install).as_ref().map_err(Clone::clone)?;
     let found = folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file());

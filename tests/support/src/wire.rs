@@ -6,47 +6,49 @@ use serde_json::{Value, json};
 
 /// What the API server answered.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) code: u16,
-    pub(crate) body: Value,
+pub struct Answer {
+    /// The status code.
+    pub code: u16,
+    /// The body, whatever it is.
+    pub body: Value,
 }
 
 impl Answer {
     /// A field of the answer; `Null` if it is not there.
-    pub(crate) fn at(&self, pointer: &str) -> &Value {
+    pub fn at(&self, pointer: &str) -> &Value {
         self.body.pointer(pointer).unwrap_or(&Value::Null)
     }
 
     /// The fields a refusal names as its causes; a cause without a field counts as empty.
-    pub(crate) fn causes(&self) -> Vec<&str> {
+    pub fn causes(&self) -> Vec<&str> {
         let causes = self.at("/details/causes").as_array().map(Vec::as_slice).unwrap_or_default();
         causes.iter().map(|cause| cause["field"].as_str().unwrap_or_default()).collect()
     }
 
     /// The messages of a refusal's causes.
-    pub(crate) fn cause_messages(&self) -> Vec<&str> {
+    pub fn cause_messages(&self) -> Vec<&str> {
         let causes = self.at("/details/causes").as_array().map(Vec::as_slice).unwrap_or_default();
         causes.iter().filter_map(|cause| cause["message"].as_str()).collect()
     }
 
     /// The Secret's resourceVersion.
-    pub(crate) fn version(&self) -> &str {
+    pub fn version(&self) -> &str {
         self.at("/metadata/resourceVersion").as_str().unwrap_or_default()
     }
 
     /// The Secret's uid.
-    pub(crate) fn uid(&self) -> &str {
+    pub fn uid(&self) -> &str {
         self.at("/metadata/uid").as_str().unwrap_or_default()
     }
 
     /// The keys of the Secret's data.
-    pub(crate) fn keys(&self) -> Vec<&str> {
+    pub fn keys(&self) -> Vec<&str> {
         let data = self.at("/data").as_object();
         data.map(|data| data.keys().map(String::as_str).collect()).unwrap_or_default()
     }
 
     /// The entries of managedFields as (manager, operation, keys of `f:data`).
-    pub(crate) fn managers(&self) -> Vec<(&str, &str, Vec<&str>)> {
+    pub fn managers(&self) -> Vec<(&str, &str, Vec<&str>)> {
         let entries = self.at("/metadata/managedFields").as_array().map(Vec::as_slice).unwrap_or_default();
         entries
             .iter()
@@ -62,7 +64,7 @@ impl Answer {
 
 /// The Secrets of a namespace, written by one field manager.
 #[derive(Clone)]
-pub(crate) struct Secrets {
+pub struct Secrets {
     client: Client,
     namespace: String,
     query: String,
@@ -70,48 +72,48 @@ pub(crate) struct Secrets {
 
 impl Secrets {
     /// Through this client, as this field manager.
-    pub(crate) fn new(client: &Client, namespace: &str, manager: &str) -> Self {
+    pub fn new(client: &Client, namespace: &str, manager: &str) -> Self {
         let query = format!("fieldManager={manager}");
         Self { client: client.clone(), namespace: namespace.to_owned(), query }
     }
 
     /// The same requests as dry runs.
-    pub(crate) fn dry_run(&self) -> Self {
+    pub fn dry_run(&self) -> Self {
         Self { query: format!("{}&dryRun=All", self.query), ..self.clone() }
     }
 
     /// POST.
-    pub(crate) async fn create(&self, secret: &Value) -> Answer {
+    pub async fn create(&self, secret: &Value) -> Answer {
         self.send(Method::POST, "", "application/json", false, Some(secret)).await
     }
 
     /// A strategic-merge PATCH.
-    pub(crate) async fn patch(&self, name: &str, patch: &Value) -> Answer {
+    pub async fn patch(&self, name: &str, patch: &Value) -> Answer {
         self.send(Method::PATCH, name, "application/strategic-merge-patch+json", false, Some(patch)).await
     }
 
     /// The probe of the write protocol: a merge PATCH `{}` that asks for the metadata only.
-    pub(crate) async fn probe(&self, name: &str) -> Answer {
+    pub async fn probe(&self, name: &str) -> Answer {
         self.send(Method::PATCH, name, "application/merge-patch+json", true, Some(&json!({}))).await
     }
 
     /// The same without the header that hides the values.
-    pub(crate) async fn empty_patch(&self, name: &str) -> Answer {
+    pub async fn empty_patch(&self, name: &str) -> Answer {
         self.send(Method::PATCH, name, "application/merge-patch+json", false, Some(&json!({}))).await
     }
 
     /// A server-side apply, without force.
-    pub(crate) async fn apply(&self, name: &str, secret: &Value) -> Answer {
+    pub async fn apply(&self, name: &str, secret: &Value) -> Answer {
         self.send(Method::PATCH, name, "application/apply-patch+yaml", false, Some(secret)).await
     }
 
     /// GET.
-    pub(crate) async fn get(&self, name: &str) -> Answer {
+    pub async fn get(&self, name: &str) -> Answer {
         self.send(Method::GET, name, "application/json", false, None).await
     }
 
     /// DELETE.
-    pub(crate) async fn delete(&self, name: &str) -> Answer {
+    pub async fn delete(&self, name: &str) -> Answer {
         self.send(Method::DELETE, name, "application/json", false, None).await
     }
 
@@ -138,7 +140,7 @@ impl Secrets {
 }
 
 /// Sends any request and reads the answer, whatever its code.
-pub(crate) async fn answer(client: &Client, request: Request<Vec<u8>>) -> Answer {
+pub async fn answer(client: &Client, request: Request<Vec<u8>>) -> Answer {
     let response = client.send(request.map(Into::into)).await.expect("an answer of the API server");
     let code = response.status().as_u16();
     let bytes = response.into_body().collect_bytes().await.expect("a whole answer");

@@ -12,28 +12,29 @@ use kube::api::{Api, PostParams};
 use kube::{Client, Config};
 use serde_json::json;
 
-use super::cluster::Cluster;
-use super::faults::Faults;
-use super::{Result, certificates};
+use crate::cluster::Cluster;
+use crate::{Result, certificates};
 
 /// How long a token of a ServiceAccount lives: longer than any run of tests or demo.
 const TOKEN_SECONDS: i64 = 24 * 3600;
 
 /// A ServiceAccount by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Account {
-    pub(crate) namespace: String,
-    pub(crate) name: String,
+pub struct Account {
+    /// Where it is.
+    pub namespace: String,
+    /// Its name there.
+    pub name: String,
 }
 
 impl Account {
     /// The account `name` of a namespace.
-    pub(crate) fn new(namespace: &str, name: &str) -> Self {
+    pub fn new(namespace: &str, name: &str) -> Self {
         Self { namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
     /// The user name that RBAC, policies and the audit log see.
-    pub(crate) fn user(&self) -> String {
+    pub fn user(&self) -> String {
         format!("system:serviceaccount:{}:{}", self.namespace, self.name)
     }
 }
@@ -68,11 +69,11 @@ impl Access {
         Ok(Client::try_from(config)?)
     }
 
-    /// A configuration that shows a token.
-    pub(crate) fn with_token(&self, token: String) -> Result<Config> {
+    /// A client of the current runtime that shows a token.
+    fn with_token(&self, token: String) -> Result<Client> {
         let mut config = self.config()?;
         config.auth_info.token = Some(token.into());
-        Ok(config)
+        Ok(Client::try_from(config)?)
     }
 
     /// No retries of kube's own: a test sees each answer. Timeouts: a hanging server is a failure with a name.
@@ -111,12 +112,12 @@ impl Access {
 impl Cluster {
     /// A client of the current runtime for the admin: for what users and other controllers do in a test, never
     /// for the operator.
-    pub(crate) fn admin(&self) -> Client {
+    pub fn admin(&self) -> Client {
         self.access.admin().expect("a client for the admin")
     }
 
     /// A token of a ServiceAccount, from the API server's TokenRequest.
-    pub(crate) async fn token(&self, account: &Account) -> String {
+    pub async fn token(&self, account: &Account) -> String {
         let spec =
             TokenRequestSpec { expiration_seconds: Some(TOKEN_SECONDS), ..TokenRequestSpec::default() };
         self.token_of(account, spec).await
@@ -130,7 +131,7 @@ impl Cluster {
     }
 
     /// What a projected volume holds for a ServiceAccount: a token for the exchange with Entra, good for so long.
-    pub(crate) async fn assertion(&self, account: &Account, seconds: i64) -> String {
+    pub async fn assertion(&self, account: &Account, seconds: i64) -> String {
         let spec = TokenRequestSpec {
             audiences: Some(vec!["api://AzureADTokenExchange".to_owned()]),
             expiration_seconds: Some(seconds),
@@ -140,32 +141,23 @@ impl Cluster {
     }
 
     /// A client of the current runtime that acts as a ServiceAccount, by a real token.
-    pub(crate) async fn client_as(&self, account: &Account) -> Client {
-        Client::try_from(self.config_as(account).await).expect("a client with a token")
-    }
-
-    /// The same as a configuration, for code that builds its own client.
-    pub(crate) async fn config_as(&self, account: &Account) -> Config {
-        self.access.with_token(self.token(account).await).expect("a configuration with a token")
+    pub async fn client_as(&self, account: &Account) -> Client {
+        let token = self.token(account).await;
+        self.access.with_token(token).expect("a client with a token")
     }
 
     /// A client of the current runtime with the operator's own account and nothing more.
-    pub(crate) async fn operator_client(&self) -> Client {
+    pub async fn operator_client(&self) -> Client {
         self.client_as(self.operator()).await
     }
 
-    /// The same with faults on its way to the API server.
-    pub(crate) async fn operator_client_with(&self, faults: &Faults) -> Client {
-        faults.wrap(self.operator_client().await)
-    }
-
     /// The path of a kubeconfig with the operator's own account, for a spawned operator.
-    pub(crate) async fn kubeconfig_for_operator(&self) -> PathBuf {
+    pub async fn kubeconfig_for_operator(&self) -> PathBuf {
         self.kubeconfig_for(self.operator()).await
     }
 
     /// The path of a kubeconfig with a token of this account.
-    pub(crate) async fn kubeconfig_for(&self, account: &Account) -> PathBuf {
+    pub async fn kubeconfig_for(&self, account: &Account) -> PathBuf {
         // A file a call: another process may be reading the last one.
         static FILES: AtomicUsize = AtomicUsize::new(0);
         let user = json!({"token": self.token(account).await});
@@ -176,7 +168,7 @@ impl Cluster {
     }
 
     /// The path of the admin's kubeconfig, for `kubectl` and `helm`.
-    pub(crate) fn kubeconfig_for_admin(&self) -> PathBuf {
+    pub fn kubeconfig_for_admin(&self) -> PathBuf {
         self.processes.folder().join("admin.kubeconfig")
     }
 }

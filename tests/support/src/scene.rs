@@ -24,33 +24,35 @@ use vaultsync::controller::Settings;
 use vaultsync::run::{clock, run};
 use vaultsync::vault::{Limits, Transport};
 
-use super::{Account, Faults, Namespace, eventually, until};
+use crate::{Account, Faults, Namespace, eventually, until};
 
 /// The client id of the identity that every test reads as, unless it says otherwise.
-pub(crate) const CLIENT: &str = "aaaaaaaa-1111-4222-8333-444444444444";
+pub const CLIENT: &str = "aaaaaaaa-1111-4222-8333-444444444444";
 const AUDIENCE: &str = "api://AzureADTokenExchange";
 
 /// See the module.
-pub(crate) struct Scene {
-    pub(crate) namespace: Namespace,
-    pub(crate) emulator: Emulator,
+pub struct Scene {
+    /// Where all of it is.
+    pub namespace: Namespace,
+    /// Azure, as far as this test goes.
+    pub emulator: Emulator,
     /// The vault of the `KeyVault` named `default`.
-    pub(crate) vault: Vault,
+    pub vault: Vault,
     /// On the operator's way to the API server.
-    pub(crate) faults: Faults,
+    pub faults: Faults,
     /// What the operator is started with.
-    pub(crate) settings: Settings,
+    pub settings: Settings,
     /// As whom it is started, where that is not the operator of the chart's defaults.
-    pub(crate) account: Option<Account>,
+    pub account: Option<Account>,
     /// Its way to the vaults, where that is not the emulator's proxy.
-    pub(crate) network: Option<Transport>,
+    pub network: Option<Transport>,
     /// Paths of what is to be deleted after the test.
-    pub(super) garbage: Vec<String>,
+    pub(crate) garbage: Vec<String>,
     operator: Option<Operator>,
 }
 
 /// A running operator.
-pub(crate) struct Operator {
+pub struct Operator {
     address: std::net::SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<(), vaultsync::run::RunError>>,
@@ -58,7 +60,7 @@ pub(crate) struct Operator {
 
 impl Operator {
     /// Stops it as SIGTERM does, and waits for its end.
-    pub(crate) async fn stop(mut self) {
+    pub async fn stop(mut self) {
         self.stop.take().expect("not yet stopped").send(()).ok();
         self.task.await.expect("no panic").expect("an orderly end");
     }
@@ -66,14 +68,14 @@ impl Operator {
 
 impl Scene {
     /// All of it, the operator running.
-    pub(crate) async fn new() -> Self {
+    pub async fn new() -> Self {
         let mut scene = Self::without_operator().await;
         scene.start().await;
         scene
     }
 
     /// All of it but the operator; [`Self::settings`] can still be changed.
-    pub(crate) async fn without_operator() -> Self {
+    pub async fn without_operator() -> Self {
         let namespace = Namespace::new().await;
         let emulator = Emulator::start(Config::default()).await.expect("an emulator");
         let issuer = namespace.cluster().issuer();
@@ -118,17 +120,17 @@ impl Scene {
     }
 
     /// A ServiceAccount that Entra trusts as `client_id`.
-    pub(crate) async fn identity(&self, account: &str, client_id: &str) {
+    pub async fn identity(&self, account: &str, client_id: &str) {
         self.identity_in(&self.namespace, account, client_id).await;
     }
 
     /// The same in another namespace.
-    pub(crate) async fn identity_in(&self, namespace: &Namespace, account: &str, client_id: &str) {
+    pub async fn identity_in(&self, namespace: &Namespace, account: &str, client_id: &str) {
         self.federate(&namespace.account(account).await, client_id);
     }
 
     /// Ends Entra's trust in the ServiceAccount as `client_id`.
-    pub(crate) fn distrust(&self, account: &str, client_id: &str) {
+    pub fn distrust(&self, account: &str, client_id: &str) {
         let account = Account::new(&self.namespace.name, account);
         self.emulator.unfederate(&self.trust(&account, client_id));
     }
@@ -144,12 +146,12 @@ impl Scene {
     }
 
     /// Has Entra trust this ServiceAccount, which is there, as `client_id`.
-    pub(crate) fn federate(&self, account: &Account, client_id: &str) {
+    pub fn federate(&self, account: &Account, client_id: &str) {
         self.emulator.federate(self.trust(account, client_id));
     }
 
     /// Has the operator start with these flags of `vaultsync run`, as far as they are about identities.
-    pub(crate) fn give(&mut self, flags: &[String]) {
+    pub fn give(&mut self, flags: &[String]) {
         let all = ["vaultsync", "run"].map(str::to_owned).into_iter().chain(flags.iter().cloned());
         let Command::Run(args) = Cli::try_parse_from(all).expect("flags").command else {
             panic!("not `run`")
@@ -158,7 +160,7 @@ impl Scene {
     }
 
     /// A `KeyVault` that reads as the ServiceAccount `shop`, as often as a test wants.
-    pub(crate) fn key_vault(&self, name: &str, url: &str) -> Value {
+    pub fn key_vault(&self, name: &str, url: &str) -> Value {
         json!({
             "apiVersion": "vaultsync.dev/v1alpha1", "kind": "KeyVault", "metadata": {"name": name},
             "spec": {
@@ -172,13 +174,13 @@ impl Scene {
     }
 
     /// Starts the operator.
-    pub(crate) async fn start(&mut self) {
+    pub async fn start(&mut self) {
         assert!(self.operator.is_none(), "one operator a scene");
         self.operator = Some(self.second_operator().await);
     }
 
     /// Starts one more operator, as an old leader that does not know of the new one.
-    pub(crate) async fn second_operator(&self) -> Operator {
+    pub async fn second_operator(&self) -> Operator {
         let cluster = self.namespace.cluster();
         let account = self.account.as_ref().unwrap_or_else(|| cluster.operator());
         let client = self.faults.wrap(cluster.client_as(account).await);
@@ -193,17 +195,17 @@ impl Scene {
     }
 
     /// Stops the operator as SIGTERM does, and waits for its end.
-    pub(crate) async fn stop(&mut self) {
+    pub async fn stop(&mut self) {
         self.operator.take().expect("a running operator").stop().await;
     }
 
     /// Waits until the operator ends by itself.
-    pub(crate) async fn end(&mut self) -> Result<(), vaultsync::run::RunError> {
+    pub async fn end(&mut self) -> Result<(), vaultsync::run::RunError> {
         self.operator.take().expect("a running operator").task.await.expect("no panic")
     }
 
     /// Ends the operator in the middle of whatever it does.
-    pub(crate) async fn kill(&mut self) {
+    pub async fn kill(&mut self) {
         let operator = self.operator.take().expect("a running operator");
         operator.task.abort();
         operator.task.await.ok();
@@ -223,7 +225,7 @@ impl Scene {
     }
 
     /// What the operator serves at a path.
-    pub(crate) async fn http(&self, path: &str) -> (u16, String) {
+    pub async fn http(&self, path: &str) -> (u16, String) {
         let address = self.operator.as_ref().expect("a running operator").address;
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let answer = client.get(format!("http://{address}{path}")).send().await.expect("an answer");
@@ -231,12 +233,12 @@ impl Scene {
     }
 
     /// The admin, who plays the users.
-    pub(crate) fn admin(&self) -> Client {
+    pub fn admin(&self) -> Client {
         self.namespace.cluster().admin()
     }
 
     /// A typed view of the namespace for the admin.
-    pub(crate) fn api<K>(&self) -> Api<K>
+    pub fn api<K>(&self) -> Api<K>
     where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
         K::DynamicType: Default,
@@ -245,7 +247,7 @@ impl Scene {
     }
 
     /// Creates an object as a user would.
-    pub(crate) async fn create<K>(&self, object: &Value) -> K
+    pub async fn create<K>(&self, object: &Value) -> K
     where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
             + Clone
@@ -257,7 +259,7 @@ impl Scene {
     }
 
     /// The same, where the API server may refuse.
-    pub(crate) async fn try_create<K>(&self, object: &Value) -> kube::Result<K>
+    pub async fn try_create<K>(&self, object: &Value) -> kube::Result<K>
     where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
             + Clone
@@ -275,29 +277,29 @@ impl Scene {
     }
 
     /// Creates a `VaultSecretSync` with this spec.
-    pub(crate) async fn sync(&self, name: &str, spec: Value) -> VaultSecretSync {
+    pub async fn sync(&self, name: &str, spec: Value) -> VaultSecretSync {
         self.create(&sync(name, &spec)).await
     }
 
     /// Merges a patch into a `VaultSecretSync`.
-    pub(crate) async fn edit(&self, name: &str, patch: Value) -> VaultSecretSync {
+    pub async fn edit(&self, name: &str, patch: Value) -> VaultSecretSync {
         self.try_edit(name, patch).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The same, where the API server may refuse.
-    pub(crate) async fn try_edit(&self, name: &str, patch: Value) -> kube::Result<VaultSecretSync> {
+    pub async fn try_edit(&self, name: &str, patch: Value) -> kube::Result<VaultSecretSync> {
         let api: Api<VaultSecretSync> = self.api();
         api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await
     }
 
     /// Merges a patch into a `KeyVault`.
-    pub(crate) async fn edit_vault(&self, name: &str, patch: Value) -> KeyVault {
+    pub async fn edit_vault(&self, name: &str, patch: Value) -> KeyVault {
         let api: Api<KeyVault> = self.api();
         api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.expect("a patched KeyVault")
     }
 
     /// Waits until the operator has said of the newest spec that Ready is `status` for `reason`.
-    pub(crate) async fn ready(&self, name: &str, status: &str, reason: &str) -> VaultSecretSync {
+    pub async fn ready(&self, name: &str, status: &str, reason: &str) -> VaultSecretSync {
         let what = format!("{name} has Ready={status} {reason}");
         let says = |object: Option<&VaultSecretSync>| {
             let Some(object) = object else { return false };
@@ -312,13 +314,13 @@ impl Scene {
     }
 
     /// Waits until the object is synced.
-    pub(crate) async fn synced(&self, name: &str) -> VaultSecretSync {
+    pub async fn synced(&self, name: &str) -> VaultSecretSync {
         self.ready(name, "True", "Synced").await
     }
 
     /// Waits until the connection says that Ready is `status` for `reason`, and, if it works, how changes are found:
     /// that is said a moment later, once.
-    pub(crate) async fn vault_says(&self, name: &str, status: &str, reason: &str) -> KeyVault {
+    pub async fn vault_says(&self, name: &str, status: &str, reason: &str) -> KeyVault {
         let what = format!("KeyVault {name} has Ready={status} {reason}");
         let says = |object: Option<&KeyVault>| {
             let ready = object.and_then(|object| condition(&object.status.as_ref()?.conditions, READY));
@@ -330,13 +332,13 @@ impl Scene {
     }
 
     /// The Secret's keys and values, as text; `None` where there is none.
-    pub(crate) async fn secret(&self, name: &str) -> Option<BTreeMap<String, String>> {
+    pub async fn secret(&self, name: &str) -> Option<BTreeMap<String, String>> {
         let secret = self.api::<Secret>().get_opt(name).await.expect("an answer")?;
         Some(values(&secret))
     }
 
     /// Waits until the Secret has exactly these keys and values.
-    pub(crate) async fn secret_is(&self, name: &str, expected: &[(&str, &str)]) -> Secret {
+    pub async fn secret_is(&self, name: &str, expected: &[(&str, &str)]) -> Secret {
         let expected: BTreeMap<String, String> =
             expected.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let what = format!("Secret {name} has the keys {:?} and their values", expected.keys());
@@ -345,7 +347,7 @@ impl Scene {
     }
 
     /// Waits until there is no such object.
-    pub(crate) async fn gone<K>(&self, name: &str)
+    pub async fn gone<K>(&self, name: &str)
     where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
             + Clone
@@ -360,20 +362,20 @@ impl Scene {
     }
 
     /// Creates a Secret that is not ours.
-    pub(crate) async fn foreign_secret(&self, name: &str, key: &str, value: &str) -> Secret {
+    pub async fn foreign_secret(&self, name: &str, key: &str, value: &str) -> Secret {
         let object = json!({"metadata": {"name": name}, "stringData": {key: value}});
         let secret = serde_json::from_value(object).expect("a Secret");
         self.api::<Secret>().create(&PostParams::default(), &secret).await.expect("a created Secret")
     }
 
     /// Merges a patch into a Secret as a person with `kubectl` does.
-    pub(crate) async fn edit_secret(&self, name: &str, patch: Value) -> Secret {
+    pub async fn edit_secret(&self, name: &str, patch: Value) -> Secret {
         let params = PatchParams { field_manager: Some("kubectl-edit".to_owned()), ..PatchParams::default() };
         self.api::<Secret>().patch(name, &params, &Patch::Merge(patch)).await.expect("a patched Secret")
     }
 
     /// Deletes an object as a user would.
-    pub(crate) async fn delete<K>(&self, name: &str)
+    pub async fn delete<K>(&self, name: &str)
     where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
             + Clone
@@ -384,13 +386,13 @@ impl Scene {
     }
 
     /// Asks for a sync without waiting for it.
-    pub(crate) async fn ask(&self, name: &str, request: &str) {
+    pub async fn ask(&self, name: &str, request: &str) {
         let annotations = json!({"vaultsync.dev/sync-requested-at": request});
         self.edit(name, json!({"metadata": {"annotations": annotations}})).await;
     }
 
     /// Has an object synced now, and waits for the answer.
-    pub(crate) async fn force(&self, name: &str, request: &str) -> VaultSecretSync {
+    pub async fn force(&self, name: &str, request: &str) -> VaultSecretSync {
         self.ask(name, request).await;
         let answered = |object: Option<&VaultSecretSync>| {
             let status = object.and_then(|object| object.status.as_ref());
@@ -402,12 +404,12 @@ impl Scene {
     }
 
     /// The reasons of all events about an object, oldest first.
-    pub(crate) async fn event_reasons(&self, name: &str) -> Vec<String> {
+    pub async fn event_reasons(&self, name: &str) -> Vec<String> {
         self.event_notes(name).await.into_iter().map(|(reason, _)| reason).collect()
     }
 
     /// Reason and note of every event about an object, in the order of what they tell of.
-    pub(crate) async fn event_notes(&self, name: &str) -> Vec<(String, String)> {
+    pub async fn event_notes(&self, name: &str) -> Vec<(String, String)> {
         let mut events = self.api::<Event>().list(&ListParams::default()).await.expect("events").items;
         events.retain(|event| {
             event.regarding.as_ref().is_some_and(|about| about.name.as_deref() == Some(name))
@@ -420,7 +422,7 @@ impl Scene {
     }
 
     /// Waits until an event about an object has this reason: events follow what they tell of at a pace of their own.
-    pub(crate) async fn told(&self, name: &str, reason: &str) {
+    pub async fn told(&self, name: &str, reason: &str) {
         eventually(&format!("an event {reason} about {name}"), || async {
             let reasons = self.event_reasons(name).await;
             if reasons.iter().any(|found| found == reason) { Ok(()) } else { Err(format!("{reasons:?}")) }
@@ -429,7 +431,7 @@ impl Scene {
     }
 
     /// The message of Ready.
-    pub(crate) fn message(object: &VaultSecretSync) -> String {
+    pub fn message(object: &VaultSecretSync) -> String {
         let status = object.status.as_ref().expect("a status");
         condition(&status.conditions, READY).expect("a condition").message.clone()
     }
@@ -438,13 +440,13 @@ impl Scene {
 impl Drop for Scene {
     fn drop(&mut self) {
         for path in self.garbage.drain(..) {
-            self.namespace.cluster().janitor.delete(super::namespace::Garbage::Path(path));
+            self.namespace.cluster().janitor.delete(crate::namespace::Garbage::Path(path));
         }
     }
 }
 
 /// The manifest of a `VaultSecretSync`.
-pub(crate) fn sync(name: &str, spec: &Value) -> Value {
+pub fn sync(name: &str, spec: &Value) -> Value {
     json!({
         "apiVersion": "vaultsync.dev/v1alpha1", "kind": "VaultSecretSync",
         "metadata": {"name": name}, "spec": spec,
@@ -452,7 +454,7 @@ pub(crate) fn sync(name: &str, spec: &Value) -> Value {
 }
 
 /// A spec of `data` alone: pairs of key and secret, read as often as a test may.
-pub(crate) fn data(pairs: &[(&str, &str)]) -> Value {
+pub fn data(pairs: &[(&str, &str)]) -> Value {
     let items: Vec<Value> =
         pairs.iter().map(|(key, secret)| json!({"key": key, "from": {"secret": {"name": secret}}})).collect();
     json!({"refreshInterval": "10s", "data": items})
@@ -464,6 +466,6 @@ fn values(secret: &Secret) -> BTreeMap<String, String> {
 }
 
 /// The resourceVersion, for whoever counts movements.
-pub(crate) fn version<K: Resource>(object: &K) -> String {
+pub fn version<K: Resource>(object: &K) -> String {
     object.resource_version().unwrap_or_default()
 }

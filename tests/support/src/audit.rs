@@ -3,38 +3,42 @@
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 
-use super::cluster::Cluster;
+use crate::cluster::Cluster;
 
 /// A point in the audit log; later events are those of what a test does next.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Mark(u64);
+pub struct Mark(u64);
 
 /// More than any line of the log has.
 const LONGEST_LINE: u64 = 1 << 20;
 
 /// One answered request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
-    pub(crate) user: String,
+pub struct Seen {
+    /// Who asked.
+    pub user: String,
     /// As RBAC has it: get, list, watch, create, update, patch, delete, deletecollection.
-    pub(crate) verb: String,
+    pub verb: String,
     /// The plural, with the subresource behind a `/`; empty for what is no resource.
-    pub(crate) resource: String,
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-    pub(crate) code: u64,
+    pub resource: String,
+    /// Empty for what has none.
+    pub namespace: String,
+    /// Empty for a whole collection.
+    pub name: String,
+    /// How it was answered.
+    pub code: u64,
 }
 
 impl Seen {
     /// Whether it asked for a change.
-    pub(crate) fn is_write(&self) -> bool {
+    pub fn is_write(&self) -> bool {
         !matches!(self.verb.as_str(), "get" | "list" | "watch")
     }
 }
 
 impl Cluster {
     /// Where the audit log ends now.
-    pub(crate) fn mark(&self) -> Mark {
+    pub fn mark(&self) -> Mark {
         let length = self.audit_log().metadata().expect("the audit log").len();
         let tail = length.saturating_sub(LONGEST_LINE);
         Mark(tail + whole(&self.audit_bytes(tail)) as u64)
@@ -44,20 +48,20 @@ impl Cluster {
     ///
     /// # Panics
     /// A line of the log that is no audit event.
-    pub(crate) fn seen_since(&self, mark: Mark, wanted: impl Fn(&Seen) -> bool) -> Vec<Seen> {
+    pub fn seen_since(&self, mark: Mark, wanted: impl Fn(&Seen) -> bool) -> Vec<Seen> {
         let bytes = self.audit_bytes(mark.0);
         let lines = bytes[..whole(&bytes)].split(|byte| *byte == b'\n');
         lines.filter(|line| !line.is_empty()).map(event).filter(wanted).collect()
     }
 
     /// The writes the operator asked for in a namespace since the mark.
-    pub(crate) fn operator_writes_since(&self, mark: Mark, namespace: &str) -> Vec<Seen> {
+    pub fn operator_writes_since(&self, mark: Mark, namespace: &str) -> Vec<Seen> {
         let user = self.operator().user();
         self.seen_since(mark, |seen| seen.user == user && seen.is_write() && seen.namespace == namespace)
     }
 
     /// The whole log as text, to hunt for what must not be in it.
-    pub(crate) fn audit_text(&self) -> String {
+    pub fn audit_text(&self) -> String {
         String::from_utf8_lossy(&self.audit_bytes(0)).into_owned()
     }
 
@@ -73,16 +77,8 @@ impl Cluster {
 
 /// Where the last whole line ends. The line being written right now belongs to a request that is not answered yet, so
 /// it is neither before a mark nor part of what was seen.
-fn whole(log: &[u8]) -> usize {
+pub fn whole(log: &[u8]) -> usize {
     log.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
-}
-
-#[test]
-fn a_line_in_the_middle_of_being_written_is_not_yet_there() {
-    assert_eq!(whole(b""), 0);
-    assert_eq!(whole(b"{\"verb\":"), 0);
-    assert_eq!(whole(b"{}\n{}\n"), 6);
-    assert_eq!(whole(b"{}\n{}\n{\"verb\":"), 6);
 }
 
 fn event(line: &[u8]) -> Seen {

@@ -12,12 +12,12 @@ use kube::api::DynamicObject;
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
 
-use super::clients::{Access, Account};
-use super::namespace::Janitor;
-use super::processes::Processes;
-use super::tools::tool;
-use super::wait::within;
-use super::{Result, certificates, manifests};
+use crate::clients::{Access, Account};
+use crate::namespace::Janitor;
+use crate::processes::Processes;
+use crate::tools::tool;
+use crate::wait::within;
+use crate::{Result, certificates, manifests};
 
 /// A start takes 3 s; a minute is a machine under heavy load.
 const READY: Duration = Duration::from_secs(60);
@@ -32,18 +32,19 @@ const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy"
 
 /// Who signs ServiceAccount tokens, for whoever verifies them as Entra does.
 #[derive(Clone, Debug)]
-pub(crate) struct Issuer {
+pub struct Issuer {
     /// The `iss` of every token.
-    pub(crate) url: String,
+    pub url: String,
     /// The key set, as the API server publishes it.
-    pub(crate) jwks: serde_json::Value,
+    pub jwks: serde_json::Value,
 }
 
 /// A running control plane.
-pub(crate) struct Cluster {
+pub struct Cluster {
     pub(crate) access: Access,
-    pub(crate) processes: Processes,
-    pub(super) janitor: Janitor,
+    /// What runs it, with the folder of its state.
+    pub processes: Processes,
+    pub(crate) janitor: Janitor,
     operator: Account,
     rendered: Vec<DynamicObject>,
     issuer: Issuer,
@@ -53,7 +54,7 @@ pub(crate) struct Cluster {
 ///
 /// # Panics
 /// It does not start; the message says why.
-pub(crate) fn cluster() -> &'static Cluster {
+pub fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<std::result::Result<Cluster, String>> = OnceLock::new();
     match CLUSTER.get_or_init(|| Cluster::start(|_| ()).map_err(|error| error.to_string())) {
         Ok(cluster) => cluster,
@@ -66,7 +67,7 @@ impl Cluster {
     ///
     /// # Errors
     /// A program is missing or ends, or something we ship is refused.
-    pub(crate) fn start(progress: impl Fn(&str) + Send + Copy) -> Result<Self> {
+    pub fn start(progress: impl Fn(&str) + Send + Copy) -> Result<Self> {
         // A thread of its own: the caller may be inside a runtime.
         std::thread::scope(|scope| {
             let start = scope.spawn(move || {
@@ -128,26 +129,26 @@ impl Cluster {
     }
 
     /// The operator's ServiceAccount, as the chart renders it.
-    pub(crate) fn operator(&self) -> &Account {
+    pub fn operator(&self) -> &Account {
         &self.operator
     }
 
     /// What the chart renders with its defaults, the Deployment included.
-    pub(crate) fn rendered(&self) -> &[DynamicObject] {
+    pub fn rendered(&self) -> &[DynamicObject] {
         &self.rendered
     }
 
     /// Who signs ServiceAccount tokens here.
-    pub(crate) fn issuer(&self) -> &Issuer {
+    pub fn issuer(&self) -> &Issuer {
         &self.issuer
     }
 
     /// The API server's address.
-    pub(crate) fn url(&self) -> &str {
+    pub fn url(&self) -> &str {
         &self.access.url
     }
 
-    pub(super) fn audit_log(&self) -> PathBuf {
+    pub(crate) fn audit_log(&self) -> PathBuf {
         self.processes.folder().join("audit.log")
     }
 }

@@ -5,29 +5,29 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use super::Namespace;
+use crate::Namespace;
 
 /// A mounted Secret; it goes with the control plane.
-pub(crate) struct Mounted {
+pub struct Mounted {
     folder: PathBuf,
     generation: u32,
 }
 
 impl Mounted {
     /// An empty one, named after a namespace.
-    pub(crate) fn new(namespace: &Namespace) -> Self {
+    pub fn new(namespace: &Namespace) -> Self {
         let folder = namespace.cluster().processes.folder().join(format!("mounted.{}", namespace.name));
         fs::create_dir_all(&folder).expect("a folder");
         Self { folder, generation: 0 }
     }
 
     /// Where it is mounted.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.folder
     }
 
     /// Has it hold this file and no other.
-    pub(crate) fn put(&mut self, name: &str, content: impl AsRef<[u8]>) {
+    pub fn put(&mut self, name: &str, content: impl AsRef<[u8]>) {
         self.generation += 1;
         let generation = format!("..{}", self.generation);
         fs::create_dir(self.folder.join(&generation)).expect("a generation");

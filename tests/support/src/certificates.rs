@@ -11,8 +11,8 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-use super::Result;
-use super::tools::tool;
+use crate::Result;
+use crate::tools::tool;
 
 /// A certificate and its key, both as PEM.
 pub(crate) struct Pair {

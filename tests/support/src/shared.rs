@@ -7,13 +7,14 @@ use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 use vaultsync::api::{ClusterKeyVault, KeyVault, KeyVaultStatus, READY, VaultSecretSync, condition};
 
-use super::namespace::Garbage;
-use super::scene::{CLIENT, Scene};
-use super::{Account, Cluster, Namespace, cluster, eventually, manifests, until};
+use crate::namespace::Garbage;
+use crate::scene::{CLIENT, Scene};
+use crate::{Account, Cluster, Namespace, cluster, eventually, manifests, until};
 
 /// A `ClusterKeyVault` that is deleted when this is dropped.
-pub(crate) struct Shared {
-    pub(crate) name: String,
+pub struct Shared {
+    /// Its name.
+    pub name: String,
     cluster: &'static Cluster,
 }
 
@@ -21,24 +22,24 @@ const PATH: &str = "/apis/vaultsync.dev/v1alpha1/clusterkeyvaults";
 
 impl Shared {
     /// How an object names it.
-    pub(crate) fn reference(&self) -> Value {
+    pub fn reference(&self) -> Value {
         json!({"kind": "ClusterKeyVault", "name": self.name})
     }
 
     /// A spec that reads through it.
-    pub(crate) fn spec(&self, pairs: &[(&str, &str)]) -> Value {
-        let mut spec = super::scene::data(pairs);
+    pub fn spec(&self, pairs: &[(&str, &str)]) -> Value {
+        let mut spec = crate::scene::data(pairs);
         spec["vaultRef"] = self.reference();
         spec
     }
 
     /// Sets the grants.
-    pub(crate) async fn allow(&self, allow: Value) {
+    pub async fn allow(&self, allow: Value) {
         self.edit(json!({"allow": allow})).await;
     }
 
     /// Merges a patch into its spec.
-    pub(crate) async fn edit(&self, spec: Value) {
+    pub async fn edit(&self, spec: Value) {
         let patch = Patch::Merge(json!({"spec": spec}));
         self.api()
             .patch(&self.name, &PatchParams::default(), &patch)
@@ -47,12 +48,12 @@ impl Shared {
     }
 
     /// Waits until it says that Ready is `status` for `reason`; returns the message.
-    pub(crate) async fn says(&self, status: &str, reason: &str) -> String {
+    pub async fn says(&self, status: &str, reason: &str) -> String {
         self.says_in_words(status, reason, "").await
     }
 
     /// Waits until it says that Ready is `False` for `reason`, in words that contain `part`; returns the message.
-    pub(crate) async fn fails_by(&self, reason: &str, part: &str) -> String {
+    pub async fn fails_by(&self, reason: &str, part: &str) -> String {
         self.says_in_words("False", reason, part).await
     }
 
@@ -83,12 +84,12 @@ impl Drop for Shared {
 }
 
 /// What names of a namespace: the usual item of `allow`.
-pub(crate) fn grant(namespaces: &[&str], secrets: &[&str]) -> Value {
+pub fn grant(namespaces: &[&str], secrets: &[&str]) -> Value {
     json!({"namespaces": {"names": namespaces}, "secrets": secrets})
 }
 
 /// A `ClusterKeyVault` with these fields of its spec set beside a url and an identity.
-pub(crate) fn cluster_key_vault(name: &str, fields: &Value) -> Value {
+pub fn cluster_key_vault(name: &str, fields: &Value) -> Value {
     let mut spec = json!({
         "url": "https://prod.vault.azure.net",
         "identity": {"workloadIdentity": {"serviceAccountName": "shop", "clientId": CLIENT}},
@@ -100,12 +101,7 @@ pub(crate) fn cluster_key_vault(name: &str, fields: &Value) -> Value {
 }
 
 /// What the API server says to an object without a namespace.
-pub(crate) async fn post(
-    client: &Client,
-    path: &str,
-    query: &str,
-    object: &Value,
-) -> kube::Result<DynamicObject> {
+pub async fn post(client: &Client, path: &str, query: &str, object: &Value) -> kube::Result<DynamicObject> {
     let request = http::Request::post(format!("{path}?fieldValidation=Strict{query}"))
         .header("content-type", "application/json")
         .body(object.to_string().into_bytes())
@@ -114,13 +110,13 @@ pub(crate) async fn post(
 }
 
 /// Creates a `ClusterKeyVault` without keeping it.
-pub(crate) async fn try_cluster_key_vault(object: &Value) -> kube::Result<DynamicObject> {
+pub async fn try_cluster_key_vault(object: &Value) -> kube::Result<DynamicObject> {
     post(&cluster().admin(), PATH, "&dryRun=All", object).await
 }
 
 impl Scene {
     /// All of it but the operator and the `KeyVault`, which would prove itself.
-    pub(crate) async fn of_shared_vaults() -> Self {
+    pub async fn of_shared_vaults() -> Self {
         let scene = Self::without_operator().await;
         scene.delete::<KeyVault>("default").await;
         scene
@@ -128,7 +124,7 @@ impl Scene {
 
     /// A `ClusterKeyVault` of the scene's vault, named after its namespace, that reads as the ServiceAccount `shop` of
     /// each namespace.
-    pub(crate) async fn share(&self, allow: Value) -> Shared {
+    pub async fn share(&self, allow: Value) -> Shared {
         let identity = json!({"workloadIdentity": {
             "serviceAccountName": "shop", "clientId": CLIENT, "tenantId": self.emulator.tenant(),
         }});
@@ -136,13 +132,13 @@ impl Scene {
     }
 
     /// The same, which reads as this identity and grants everything to the scene's namespace.
-    pub(crate) async fn share_as(&self, identity: Value) -> Shared {
+    pub async fn share_as(&self, identity: Value) -> Shared {
         let allow = json!([grant(&[&self.namespace.name], &["*"])]);
         self.share_with(&json!({"allow": allow, "identity": identity})).await
     }
 
     /// The same with these fields of its spec.
-    pub(crate) async fn share_with(&self, fields: &Value) -> Shared {
+    pub async fn share_with(&self, fields: &Value) -> Shared {
         let (name, cluster) = (self.namespace.name.clone(), self.namespace.cluster());
         let mut all = json!({"url": self.vault.url(), "minRefreshInterval": "10s"});
         for (field, value) in fields.as_object().into_iter().flatten() {
@@ -154,7 +150,7 @@ impl Scene {
     }
 
     /// Has the operator start with rights of its own: what the chart renders with these settings.
-    pub(crate) async fn operate_with(&mut self, settings: &[&str]) {
+    pub async fn operate_with(&mut self, settings: &[&str]) {
         let (name, cluster) = (self.namespace.name.clone(), self.namespace.cluster());
         let account = format!("tokenRequests.serviceAccounts[0].namespace={name}");
         let mut all =
@@ -198,13 +194,13 @@ impl Scene {
     }
 
     /// Creates an object in another namespace.
-    pub(crate) async fn create_in(&self, namespace: &Namespace, plural: &str, object: &Value) {
+    pub async fn create_in(&self, namespace: &Namespace, plural: &str, object: &Value) {
         let path = format!("/apis/vaultsync.dev/v1alpha1/namespaces/{}/{plural}", namespace.name);
         post(&self.admin(), &path, "", object).await.unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Waits until an object of another namespace says that Ready is `status` for `reason`.
-    pub(crate) async fn ready_in(
+    pub async fn ready_in(
         &self,
         namespace: &Namespace,
         name: &str,
