@@ -135,7 +135,7 @@ impl Reason {
         self.into()
     }
 
-    /// Whether the target itself is in the way, or not as it should be: only a look can tell that it no longer is so.
+    /// Whether it speaks of the target Secret, or of the right to write it: only a look can tell that it is over.
     #[must_use]
     pub const fn blocks_target(self) -> bool {
         matches!(
@@ -147,7 +147,6 @@ impl Reason {
                 | Self::WriteForbidden
                 | Self::SecretRejected
                 | Self::NamespaceTerminating
-                | Self::Drifted
         )
     }
 }

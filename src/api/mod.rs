@@ -6,6 +6,7 @@
 mod cluster_key_vault;
 mod conditions;
 mod crds;
+mod fingerprint;
 mod grant;
 mod keyvault;
 mod status;
@@ -20,11 +21,12 @@ pub use cluster_key_vault::{
 pub(crate) use conditions::whole_second;
 pub use conditions::{READY, STALLED, condition, set_condition};
 pub use crds::{crd_files, crds};
+pub use fingerprint::Fingerprint;
 pub use grant::{Grant, GrantedNamespaces, NamespaceSelector, SelectorOperator, SelectorRequirement};
 pub use keyvault::{
     Detect, Identity, IdentityStatus, KeyVault, KeyVaultSpec, KeyVaultStatus, Limits, WorkloadIdentity,
 };
-pub use status::{EntryKind, EntryStatus, TargetStatus, VaultSecretSyncStatus};
+pub use status::{EntryKind, EntryState, EntryStatus, KeyStatus, TargetStatus, VaultSecretSyncStatus};
 pub use vault_ref::{VaultKind, VaultRef};
 pub use vaultsecretsync::{
     DataFrom, DataItem, Decode, Deletion, From, ObjectSecretRef, OnMissing, SecretRef, SecretType, Target,
@@ -46,8 +48,6 @@ pub const SYNC_REQUESTED_ANNOTATION: &str = "vaultsync.dev/sync-requested-at";
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY_LABEL`], and the field manager on status.
 pub const MANAGER: &str = "vaultsync";
-/// The revision of our rendering. A release that changes the bytes of a key raises it: all is planned again.
-pub const FORMAT: i64 = 1;
 
 /// The API server refuses a field manager longer than this.
 const FIELD_MANAGER_MAX: usize = 128;

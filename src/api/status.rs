@@ -1,9 +1,13 @@
 //! The status of a `VaultSecretSync`: what was read, what was written, and how it went.
 
+use super::fingerprint::Fingerprint;
 use super::vaultsecretsync::Deletion;
+use crate::reason::Reason;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
+use std::fmt;
 
 /// What vaultsync last did. A cache, never an authority: nothing in it grants a write.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -17,14 +21,11 @@ pub struct VaultSecretSyncStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// The vault in which the entries were read; another vault means that all is read again.
+    /// The vault in which the entries were read. Another vault means that everything is read again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub vault: Option<String>,
-    /// The revision of vaultsync's rendering with which the Secret was written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub format: Option<i64>,
-    /// What was read, one entry a source.
+    /// What the vault last told of each source. What is in the Secret stands in `target.keys`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "atomic"))]
     pub entries: Vec<EntryStatus>,
@@ -52,15 +53,14 @@ pub struct EntryStatus {
     /// Whether the spec pins this version.
     #[serde(default, skip_serializing_if = "is_false")]
     pub pinned: bool,
-    /// The version whose value is in the Secret; absent while there is none.
+    /// The version that the vault last told. Absent before the first answer, and while the source is `Missing`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub version: Option<String>,
     /// When the vault says that this version was created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<Time>,
-    /// When the vault says that this version was last changed. Left out of a version that was written so shortly
-    /// after it came that another may have followed: it is read once more.
+    /// When the vault says that this version was last changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated: Option<Time>,
     /// From when on the vault calls it valid; informational there, delivered here all the same.
@@ -72,10 +72,86 @@ pub struct EntryStatus {
     /// Until when the vault calls it valid; informational there, delivered here all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Time>,
-    /// `Synced`, `Expired` or `NotYetValid` (all delivered), `Missing` (removed as asked), or the reason why its keys
-    /// keep their last value.
-    #[schemars(length(max = 64))]
-    pub state: String,
+    /// `Synced`, `Expired` or `NotYetValid` (all in the Secret), `Pending` (read, but not in the Secret yet: Ready says
+    /// why), `Missing` (its keys were removed, as `onMissing: Remove` asks), or the reason why its keys keep their
+    /// last value.
+    pub state: EntryState,
+}
+
+/// How a source fares. A word that this release does not know reads as `Unknown`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EntryState {
+    /// Every key that it gives is in the Secret, as this version has it.
+    Synced,
+    /// As `Synced`; the vault calls the version expired.
+    Expired,
+    /// As `Synced`; the vault calls the version not yet valid.
+    NotYetValid,
+    /// Nothing is wrong with it, but its value is not in the Secret yet.
+    Pending,
+    /// It does not exist, and its keys were removed as the spec asks.
+    Missing,
+    /// Its keys keep their last value, for this reason.
+    Because(Reason),
+    /// Nothing that this release understands.
+    #[default]
+    Unknown,
+}
+
+impl EntryState {
+    /// The word in status.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Synced => "Synced",
+            Self::Expired => "Expired",
+            Self::NotYetValid => "NotYetValid",
+            Self::Pending => "Pending",
+            Self::Missing => "Missing",
+            Self::Because(reason) => reason.as_str(),
+            Self::Unknown => "Unknown",
+        }
+    }
+
+    fn parse(word: &str) -> Self {
+        [Self::Synced, Self::Expired, Self::NotYetValid, Self::Pending, Self::Missing]
+            .into_iter()
+            .find(|state| state.as_str() == word)
+            .or_else(|| word.parse().ok().map(Self::Because))
+            .unwrap_or_default()
+    }
+}
+
+impl fmt::Display for EntryState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for EntryState {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for EntryState {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<str>::deserialize(deserializer).map(|word| Self::parse(&word))
+    }
+}
+
+impl JsonSchema for EntryState {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "EntryState".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "maxLength": 64})
+    }
 }
 
 /// The kinds of source.
@@ -102,13 +178,57 @@ pub struct TargetStatus {
     /// The deletion policy in force on it.
     #[serde(default)]
     pub deletion: Deletion,
-    /// The generation of the spec from which it was last rendered.
-    #[serde(default)]
-    pub generation: i64,
-    /// The keys that vaultsync manages.
+    /// The fingerprint of the labels, annotations and deletion policy that were last applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Fingerprint>,
+    /// The keys that vaultsync manages, in the order of their names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4096), extend("x-kubernetes-list-type" = "atomic"))]
-    pub keys: Vec<String>,
+    pub keys: Vec<KeyStatus>,
+    /// The fingerprints of the `dataFrom` sources whose keys are in the Secret.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    pub data_from: Vec<Fingerprint>,
+}
+
+impl TargetStatus {
+    /// The names of the keys that vaultsync manages.
+    pub fn key_names(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|key| key.name.as_str())
+    }
+}
+
+/// A key of the Secret that vaultsync manages.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyStatus {
+    /// Its name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// The fingerprint of what made its value: vault, source, version, property and decoding. Absent where somebody
+    /// else changed the key and vaultsync could not restore it yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of: Option<Fingerprint>,
+}
+
+impl<'de> Deserialize<'de> for KeyStatus {
+    /// Reads the bare names of an earlier release too: what made such a key is not known.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Stored {
+            Bare(String),
+            Recorded {
+                name: String,
+                #[serde(default)]
+                of: Option<Fingerprint>,
+            },
+        }
+        Ok(match Stored::deserialize(deserializer)? {
+            Stored::Bare(name) => Self { name, of: None },
+            Stored::Recorded { name, of } => Self { name, of },
+        })
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

@@ -3,8 +3,9 @@
 //! Two objects and one target are decided here, without an API call: the older object has it; of two that were
 //! created in the same second the one that wrote it already, then the lesser name.
 
-use crate::api::{READY, Reason, VaultKind, VaultSecretSync, condition};
+use crate::api::{READY, VaultKind, VaultSecretSync, condition};
 use crate::object_key::ObjectKey;
+use crate::reason::Reason;
 use jiff::Timestamp;
 use kube::runtime::watcher::Event;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

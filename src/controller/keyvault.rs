@@ -8,9 +8,8 @@ use super::connection::{connection, detect};
 use super::error::Error;
 use super::events::Notice;
 use super::place::{may_be_tried, too_many};
-use crate::api::{
-    IdentityStatus, KeyVault, KeyVaultStatus, READY, Reason, STALLED, condition, set_condition,
-};
+use crate::api::{IdentityStatus, KeyVault, KeyVaultStatus, READY, STALLED, condition, set_condition};
+use crate::reason::Reason;
 use crate::vault::{Connection, Detection, Evidence, Failure, HealthState, TokenIdentity};
 use jiff::Timestamp;
 use kube::ResourceExt as _;

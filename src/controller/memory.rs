@@ -2,8 +2,7 @@
 
 use crate::api::{VaultSecretSync, fnv1a};
 use crate::object_key::ObjectKey;
-use crate::plan::Verified;
-use crate::vault::Attributes;
+use crate::plan::Kept;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,41 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(super) struct Memory {
     /// The hash of the uid whose memory it is: an object of the same name with another uid starts anew.
     uid: u64,
-    /// The target as we last left it, or found it in order.
-    pub(super) verified: Option<Verified>,
+    /// What the last round left for the next.
+    pub(super) kept: Kept,
     /// Our last write of status, until the watch has caught up: the resourceVersion it replaced, and its result.
     pub(super) written: Option<Box<(String, Arc<VaultSecretSync>)>>,
-    /// The request for a sync that the plane was told of.
-    pub(super) refreshed: Option<String>,
-    /// What the last round left open.
-    pub(super) unfinished: Option<Box<Unfinished>>,
-    /// The last round ended blocked.
-    pub(super) blocked: Option<Box<Blocked>>,
     /// Failures in a row.
     pub(super) failures: u32,
-}
-
-/// A round that had all its answers and could write nothing.
-#[derive(Clone, Debug)]
-pub(super) struct Blocked {
-    /// The generation that was judged.
-    pub(super) generation: Option<i64>,
-    /// What was seen of each source.
-    pub(super) judged: Vec<Option<Attributes>>,
-}
-
-/// A round that waits for values: the next one has to ask for them again, or they are dropped as unwanted, and to
-/// look at the target again, or what made them necessary is forgotten.
-#[derive(Clone, Debug)]
-pub(super) struct Unfinished {
-    /// The generation whose sources are meant.
-    pub(super) generation: Option<i64>,
-    /// The sources whose value was demanded, by index.
-    pub(super) demanded: BTreeSet<usize>,
-    /// Whether the round had looked at the target.
-    pub(super) looked: bool,
-    /// The resourceVersion of the target for which every source is read anew.
-    pub(super) rechecked: Option<String>,
 }
 
 /// The memories of all objects, and whose target is to be looked at.

@@ -1,8 +1,8 @@
 //! What the controllers count. Labels are bounded words, but for objects that are not Ready, which are few.
 
-use crate::api::Reason;
 use crate::object_key::ObjectKey;
 use crate::plan::{Outcome, Verdict};
+use crate::reason::Reason;
 use prometheus::{
     Histogram, HistogramOpts, HistogramTimer, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
 };

@@ -5,21 +5,21 @@ use super::apply::Target;
 use super::backoff::backoff;
 use super::error::Error;
 use super::index::key_of;
-use super::memory::{Blocked, Memory, Unfinished};
+use super::memory::Memory;
 use super::place::{Place, Usable, place};
 use super::report;
-use crate::api::{READY, Reason, VaultKind, VaultSecretSync, condition, fnv1a};
+use crate::api::{READY, VaultKind, VaultSecretSync, condition, fnv1a};
 use crate::object_key::ObjectKey;
-use crate::plan::{self, Input, Seen, Step, UsedSource, Vault, Verdict};
-use crate::vault::{Attributes, HealthState, Reply, Want};
+use crate::plan::{self, Input, Round, Step, UsedSource, Vault, Verdict};
+use crate::reason::Reason;
+use crate::vault::{HealthState, Reply};
 use kube::runtime::controller::Action;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The longest chain that makes progress is refresh, probe, read, change, probe, change; twice that is somebody
+/// The longest chain that makes progress is look, ask, read anew, demand, change, look, change; twice that is somebody
 /// who keeps changing the Secret under our hands.
-const MOST_STEPS: usize = 12;
+const MOST_STEPS: usize = 14;
 
 /// How many objects become stale in a second when a vault stays silent, so that their status writes do not come at
 /// once.
@@ -29,18 +29,21 @@ const STALE_PER_SECOND: usize = 20;
 pub(super) async fn reconcile(shown: Arc<VaultSecretSync>, context: Arc<Context>) -> Result<Action, Error> {
     let key = context.index.shared_key_of(&shown);
     let mut memory = context.memories.of(&key, shown.metadata.uid.as_deref().unwrap_or_default());
-    let object = memory.newest(&shown);
+    let stored = memory.newest(&shown);
     let timer = context.metrics.start();
-    let result = round(&context, &object, &mut memory).await;
-    let result = match result {
-        Ok(verdict) => report::report(&context, &object, &mut memory, &verdict).await.map(|()| verdict),
+    let result = match round(&context, &stored, &memory).await {
+        Ok(end) => {
+            let said = report::report(&context, &stored, &mut memory, &end.verdict).await;
+            // Values are let go of once the round that used them was said.
+            if said.is_ok() && end.asked && !end.verdict.waits {
+                context.plane.release(&key);
+            }
+            said.map(|()| end.verdict)
+        }
         Err(error) => Err(error),
     };
     if result.is_ok() {
         memory.failures = 0;
-    } else {
-        // What was judged was not said: it has to be judged again.
-        memory.blocked = None;
     }
     context.memories.keep(key.clone(), memory);
     // A round may outlive its object.
@@ -48,7 +51,7 @@ pub(super) async fn reconcile(shown: Arc<VaultSecretSync>, context: Arc<Context>
     timer.observe_duration();
     let verdict = result?;
     if verdict.status.is_some() {
-        let vault = &object.spec.vault_ref;
+        let vault = &stored.spec.vault_ref;
         // Some things show only in the use of a connection, which itself has not changed: that it is one too many, or
         // works through a handle that it shares.
         match (verdict.reason, vault.kind) {
@@ -73,102 +76,74 @@ pub(super) fn after_error(object: Arc<VaultSecretSync>, error: &Error, context: 
     Action::requeue(backoff(error, failures, &key.name))
 }
 
-async fn round(context: &Context, object: &VaultSecretSync, memory: &mut Memory) -> Result<Verdict, Error> {
-    let key = context.index.shared_key_of(object);
+/// How a round ended.
+struct End {
+    verdict: Verdict,
+    /// Whether the plane was asked.
+    asked: bool,
+}
+
+async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory) -> Result<End, Error> {
+    let key = context.index.shared_key_of(stored);
+    let object = memory.kept.known(stored);
     let sources = plan::sources(&object.spec);
-    let place = sources.as_ref().map_or(Place::Unknown, |sources| place(context, object, sources));
-    let rival = context.index.rival(object);
-    let ignored = context.ignores(&key.namespace);
-    let idle =
-        ignored || rival.is_some() || object.spec.suspend || object.metadata.deletion_timestamp.is_some();
-    let manager = plan::manager_of(object);
+    let place = sources.as_ref().map_or(Place::Unknown, |sources| place(context, &object, sources));
+    let rival = context.index.rival(&object);
+    let manager = plan::manager_of(&object);
     let target = Target {
         namespace: &key.namespace,
         name: object.target_name(),
         object: &key.name,
         manager: &manager,
     };
-    let unfinished = memory.unfinished.take().filter(|left| left.generation == object.metadata.generation);
-    let looked = unfinished.as_ref().is_some_and(|left| left.looked);
-    let probe = context.memories.take_probe(&key) || looked;
-    let (mut demanded, mut rechecked) =
-        unfinished.map(|left| (left.demanded, left.rechecked)).unwrap_or_default();
-    let mut seen = Seen::Remembered;
-    let blocked = memory.blocked.take().filter(|blocked| blocked.generation == object.metadata.generation);
-    let judged = blocked.as_ref().map(|blocked| blocked.judged.as_slice());
+    let probe = context.memories.take_probe(&key);
+    let mut round = Round::begin(memory.kept.clone(), &object, probe);
+    let mut snapshot: Option<Reply> = None;
     for _ in 0..MOST_STEPS {
-        let asked = match (&place, &sources) {
-            (Place::Usable(usable), Ok(sources)) if !idle => {
-                Some(ask(context, &key, object, usable, sources, judged, &demanded))
+        let vault = match &place {
+            Place::Usable(Usable { connection, permits, .. }) => {
+                Vault::Usable { url: connection.url.as_str(), permits, reply: snapshot.as_ref() }
             }
-            _ => {
-                // What is not read any more is not polled any more.
-                context.plane.forget(&key);
-                None
-            }
+            Place::Unusable(problem) => Vault::Unusable(problem.clone()),
+            Place::Unknown => Vault::Unknown,
         };
-        let vault = match (&place, &asked) {
-            (Place::Usable(Usable { connection, permits, .. }), Some((_, reply))) => {
-                Vault::Found { url: connection.url.as_str(), reply, permits }
-            }
-            (Place::Unusable(problem), _) => Vault::Unusable(problem.clone()),
-            (Place::Unknown | Place::Usable(_), _) => Vault::Unknown,
-        };
-        let users = asked.as_ref().map_or(0, |(_, reply)| reply.health.users);
-        let step = plan::plan(&Input {
-            object,
+        let users = snapshot.as_ref().map_or(0, |reply| reply.health.users);
+        let step = round.next(&Input {
+            object: &object,
+            stored: stored.status.as_ref(),
             sources: &sources,
-            ignored,
+            ignored: context.ignores(&key.namespace),
             rival: rival.as_deref(),
             vault,
-            demanded: &demanded,
-            refreshed: memory.refreshed.as_deref(),
-            rechecked: rechecked.as_deref(),
-            seen: &seen,
-            verified: memory.verified.as_ref(),
-            probe,
-            blocked: blocked.is_some(),
-            stale_after: stale_after(context, object, &place, users),
+            stale_after: stale_after(context, &object, &place, users),
             now: context.now(),
         });
         match step {
-            Step::Refresh(request) => {
-                context.plane.refresh(&key);
-                memory.refreshed = Some(request);
+            Step::Ask | Step::Demand(_) => {}
+            Step::ReadAnew(_) => context.plane.refresh(&key),
+            Step::Look => {
+                round.answered(context.server.probe(target).await?);
+                continue;
             }
-            Step::Read(more) => demanded.extend(more),
-            Step::Recheck { resource_version, sources } => {
-                context.plane.refresh(&key);
-                demanded.extend(sources);
-                rechecked = Some(resource_version);
+            Step::Create(new) => {
+                round.answered(context.server.create(target, &new).await?);
+                continue;
             }
-            Step::Probe => seen = context.server.probe(target).await?,
-            Step::Create(new) => seen = context.server.create(target, &new).await?,
             Step::Change(change) => {
-                seen = context.server.change(target, object.spec.target.type_.as_str(), &change).await?;
+                let type_ = object.spec.target.type_.as_str();
+                round.answered(context.server.change(target, type_, &change).await?);
+                continue;
             }
-            Step::Settle(verdict) => {
-                if verdict.is_final() {
-                    context.plane.release(&key);
+            Step::End(verdict) => {
+                if snapshot.is_none() {
+                    // What is not read any more is not polled any more.
+                    context.plane.forget(&key);
                 }
-                memory.blocked = match &asked {
-                    Some((wants, reply)) if verdict.blocked => Some(Box::new(Blocked {
-                        generation: object.metadata.generation,
-                        judged: plan::judged(wants, &reply.answers),
-                    })),
-                    _ if verdict.is_final() => None,
-                    _ => blocked,
-                };
-                memory.unfinished = verdict.unfinished.then(|| {
-                    Box::new(Unfinished {
-                        generation: object.metadata.generation,
-                        demanded,
-                        looked: seen != Seen::Remembered,
-                        rechecked,
-                    })
-                });
-                return Ok(verdict);
+                return Ok(End { verdict, asked: snapshot.is_some() });
             }
+        }
+        if let (Place::Usable(usable), Ok(sources)) = (&place, &sources) {
+            snapshot = Some(ask(context, &key, &object, usable, sources, &round));
         }
     }
     Err(Error::Unsettled)
@@ -180,22 +155,20 @@ fn ask(
     object: &VaultSecretSync,
     usable: &Usable,
     sources: &[UsedSource],
-    judged: Option<&[Option<Attributes>]>,
-    demanded: &BTreeSet<usize>,
-) -> (Vec<Want>, Reply) {
+    round: &Round,
+) -> Reply {
     let floor = context.settings.min_refresh_interval;
     let connection = &usable.connection;
     let interval = plan::interval(object, &usable.min_refresh_interval, floor);
-    let wants = plan::wants(object, connection.url.as_str(), sources, interval, judged, demanded);
-    let together = object.status.as_ref().is_some_and(|status| status.target.is_some());
-    let mut reply = context.plane.ask(key, connection, usable.terms, &wants, together);
+    let wants = plan::wants(object, connection.url.as_str(), sources, interval, round.demanded());
+    let mut reply = context.plane.ask(key, connection, usable.terms, &wants, round.waits_for_all(object));
     // A restart forgets for how long the vault has been silent; the KeyVault's condition does not.
     if matches!(reply.health.state, HealthState::Failing { .. }) {
         // Who needs no confirmation, as of a pinned version that was read, needs none after a restart either.
         let here = reply.unconfirmed_for;
         reply.unconfirmed_for = here.map(|here| here.max(not_ready_for(context, usable).unwrap_or_default()));
     }
-    (wants, reply)
+    reply
 }
 
 fn not_ready_for(context: &Context, usable: &Usable) -> Option<Duration> {

@@ -5,9 +5,10 @@ use super::error::Error;
 use super::events::Notice;
 use super::index::key_of;
 use super::memory::Memory;
-use crate::api::{READY, Reason, VaultSecretSync, VaultSecretSyncStatus, condition};
+use crate::api::{READY, VaultSecretSync, VaultSecretSyncStatus, condition};
 use crate::object_key::ObjectKey;
 use crate::plan::{Outcome, Verdict};
+use crate::reason::Reason;
 use std::sync::Arc;
 
 /// Writes down what a round came to: status first, then the event, which is only queued.
@@ -18,11 +19,10 @@ pub(super) async fn report(
     verdict: &Verdict,
 ) -> Result<(), Error> {
     let key = key_of(object);
-    if let Some(verified) = &verdict.verified {
-        memory.verified = Some(verified.clone());
-    }
+    memory.kept = verdict.kept.clone();
     if let Some(status) = &verdict.status {
-        let written = context.server.write_status(object.as_ref(), object.status.as_ref(), status).await?;
+        let written = context.server.write_status(object.as_ref(), object.status.as_ref(), status).await;
+        let written = written.inspect_err(|_| memory.kept.not_said(verdict))?;
         let replaced = object.metadata.resource_version.clone().unwrap_or_default();
         memory.written = Some(Box::new((replaced, Arc::new(super::watch::pruned(written)))));
     }

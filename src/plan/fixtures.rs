@@ -1,13 +1,16 @@
 //! Builders for tests of the plan: an object, the plane's reply, a Secret as the API server shows it.
 
 use super::{
-    Input, Observed, Permit, Problem, Seen, Step, UsedSource, Vault, Verdict, Verified, plan, sources,
+    Change, Input, Kept, Observed, Permit, Problem, Round, Seen, Step, UsedSource, Vault, Verdict, sources,
+    wants,
 };
 use crate::api::{
     DataFrom, DataItem, Decode, From, ObjectSecretRef, OnMissing, SecretRef, Target, VaultRef,
-    VaultSecretSync, VaultSecretSyncSpec,
+    VaultSecretSync, VaultSecretSyncSpec, VaultSecretSyncStatus,
 };
-use crate::vault::{Answer, Attributes, Evidence, Failure, Health, HealthState, Reading, Reply, SecretValue};
+use crate::vault::{
+    Answer, Attributes, Evidence, Failure, Health, HealthState, Reading, Reply, SecretValue, Want,
+};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -51,20 +54,19 @@ pub(super) fn object_source(secret: &str) -> DataFrom {
     }
 }
 
-/// An object with everything that a round needs, changed by each test where it matters.
+/// An object with everything that a round needs, changed by each test where it matters, and the round under way.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own that a test turns on")]
 pub(super) struct Scene {
     pub(super) object: VaultSecretSync,
     pub(super) answers: Vec<Answer>,
     pub(super) state: HealthState,
     pub(super) unconfirmed_for: Option<Duration>,
-    pub(super) demanded: BTreeSet<usize>,
-    pub(super) refreshed: Option<String>,
-    pub(super) rechecked: Option<String>,
-    pub(super) seen: Seen,
-    pub(super) verified: Option<Verified>,
+    /// What the last round left.
+    pub(super) kept: Kept,
+    pub(super) round: Option<Round>,
+    /// Whether the round under way has a snapshot.
+    asked: bool,
     pub(super) probe: bool,
-    pub(super) blocked: bool,
     pub(super) ignored: bool,
     pub(super) rival: Option<String>,
     pub(super) vault_exists: bool,
@@ -91,13 +93,10 @@ impl Scene {
             answers: Vec::new(),
             state: HealthState::Working,
             unconfirmed_for: None,
-            demanded: BTreeSet::new(),
-            refreshed: None,
-            rechecked: None,
-            seen: Seen::Remembered,
-            verified: None,
+            kept: Kept::default(),
+            round: None,
+            asked: false,
             probe: false,
-            blocked: false,
             ignored: false,
             rival: None,
             vault_exists: true,
@@ -110,7 +109,16 @@ impl Scene {
         sources(&self.object.spec).unwrap()
     }
 
-    pub(super) fn step(&self) -> Step {
+    /// What the plane is asked for when a round begins.
+    pub(super) fn wants(&self) -> Vec<Want> {
+        let known = self.kept.known(&Arc::new(self.object.clone()));
+        wants(&known, URL, &self.sources(), Duration::from_secs(60), &BTreeSet::new())
+    }
+
+    /// The next step of the round, which begins if there is none; the plane has been asked.
+    pub(super) fn step(&mut self) -> Step {
+        let mut round =
+            self.round.take().unwrap_or_else(|| Round::begin(self.kept.clone(), &self.object, self.probe));
         let reply = Reply {
             answers: self.answers.clone(),
             health: Health {
@@ -123,68 +131,133 @@ impl Scene {
             unconfirmed_for: self.unconfirmed_for,
         };
         let permits = vec![self.permit; self.answers.len()];
-        let vault = if self.vault_exists {
-            Vault::Found { url: URL, reply: &reply, permits: &permits }
-        } else {
-            Vault::Unusable(Problem::vault_not_found(&self.object.spec.vault_ref))
+        let sources = sources(&self.object.spec);
+        let stored = Arc::new(self.object.clone());
+        let known = self.kept.known(&stored);
+        let mut next = |reply| {
+            let vault = if self.vault_exists {
+                Vault::Usable { url: URL, permits: &permits, reply }
+            } else {
+                Vault::Unusable(Problem::vault_not_found(&self.object.spec.vault_ref))
+            };
+            round.next(&Input {
+                object: &known,
+                stored: stored.status.as_ref(),
+                sources: &sources,
+                ignored: self.ignored,
+                rival: self.rival.as_deref(),
+                vault,
+                stale_after: Duration::from_secs(900),
+                now: self.now,
+            })
         };
-        plan(&Input {
-            object: &self.object,
-            sources: &sources(&self.object.spec),
-            ignored: self.ignored,
-            rival: self.rival.as_deref(),
-            vault,
-            demanded: &self.demanded,
-            refreshed: self.refreshed.as_deref(),
-            rechecked: self.rechecked.as_deref(),
-            seen: &self.seen,
-            verified: self.verified.as_ref(),
-            probe: self.probe,
-            blocked: self.blocked,
-            stale_after: Duration::from_secs(900),
-            now: self.now,
-        })
+        let first = if self.asked { Step::Ask } else { next(None) };
+        let step = if let Step::Ask = first {
+            self.asked = true;
+            next(Some(&reply))
+        } else {
+            first
+        };
+        self.round = Some(round);
+        step
     }
 
-    pub(super) fn verdict(&self) -> Verdict {
+    /// What the API server answers to the last step.
+    pub(super) fn sees(&mut self, seen: Seen) {
+        if self.round.is_none() {
+            self.round = Some(Round::begin(self.kept.clone(), &self.object, self.probe));
+        }
+        self.round.as_mut().unwrap().answered(seen);
+    }
+
+    /// The sources that the next step demands.
+    pub(super) fn demands(&mut self) -> Vec<usize> {
         match self.step() {
-            Step::Settle(verdict) => verdict,
-            other => panic!("not settled: {other:?}"),
+            Step::Demand(rows) => rows.into_iter().collect(),
+            other => panic!("nothing is demanded: {other:?}"),
         }
     }
 
-    /// Plays a create that the API server accepts, and settles the round.
+    /// The change that the next step sends.
+    pub(super) fn changes(&mut self) -> Change {
+        match self.step() {
+            Step::Change(change) => change,
+            other => panic!("no change: {other:?}"),
+        }
+    }
+
+    /// Whether the next step looks at the target.
+    pub(super) fn looks(&mut self) -> bool {
+        matches!(self.step(), Step::Look)
+    }
+
+    /// The end of the round, of which nothing is said; the next step begins another.
+    pub(super) fn verdict(&mut self) -> Verdict {
+        match self.step() {
+            Step::End(verdict) => {
+                (self.round, self.asked) = (None, false);
+                verdict
+            }
+            other => panic!("not at its end: {other:?}"),
+        }
+    }
+
+    /// Plays a create that the API server accepts, and ends the round.
     pub(super) fn create(&mut self) -> Verdict {
-        let Step::Create(new) = self.step() else { panic!("no create: {:?}", self.step()) };
+        let step = self.step();
+        let Step::Create(new) = step else { panic!("no create: {step:?}") };
         let keys: Vec<&str> = new.data.keys().map(String::as_str).collect();
         let mut after = secret("1", &keys);
         after.labels = new.labels;
         after.annotations = new.annotations;
         after.owners = new.owner.into_iter().collect();
-        self.seen = Seen::Written(super::Written { after, created: true, moved: true });
+        self.sees(Seen::Written(super::Written { after, created: true, moved: true }));
         self.settle()
     }
 
-    /// Takes the verdict's status and memory over, as the controller does, and starts a new round.
+    /// Ends the round and says what it came to, as the controller does; the next step begins another.
     pub(super) fn settle(&mut self) -> Verdict {
         let verdict = self.verdict();
+        self.take_over(&verdict);
+        verdict
+    }
+
+    /// Says what a round came to.
+    pub(super) fn take_over(&mut self, verdict: &Verdict) {
+        (self.round, self.asked) = (None, false);
         if let Some(status) = &verdict.status {
             self.object.status = Some(status.clone());
         }
-        self.verified = verdict.verified.clone().or_else(|| self.verified.take());
-        self.blocked = verdict.blocked;
-        self.seen = Seen::Remembered;
-        if !verdict.unfinished {
-            self.demanded.clear();
-        }
+        self.kept = verdict.kept.clone();
+        self.answers = vec![Answer::Unchanged; self.answers.len()];
+    }
+
+    /// Ends the round, and the API server does not take its status.
+    pub(super) fn settle_unsaid(&mut self) -> Verdict {
+        let verdict = self.verdict();
+        self.kept = verdict.kept.clone();
+        self.kept.not_said(&verdict);
         self.answers = vec![Answer::Unchanged; self.answers.len()];
         verdict
     }
 
+    pub(super) fn status(&self) -> &VaultSecretSyncStatus {
+        self.object.status.as_ref().unwrap()
+    }
+
     pub(super) fn ready(&self) -> (String, String, String) {
-        let status = self.object.status.as_ref().unwrap();
-        let ready = crate::api::condition(&status.conditions, crate::api::READY).unwrap();
+        let ready = crate::api::condition(&self.status().conditions, crate::api::READY).unwrap();
         (ready.status.clone(), ready.reason.clone(), ready.message.clone())
+    }
+
+    /// The states of the entries.
+    pub(super) fn states(&self) -> Vec<&'static str> {
+        self.status().entries.iter().map(|entry| entry.state.as_str()).collect()
+    }
+
+    /// The keys that status names.
+    pub(super) fn keys(&self) -> Vec<&str> {
+        self.status().target.iter().flat_map(|target| &target.keys).map(|key| key.name.as_str()).collect()
     }
 }
 

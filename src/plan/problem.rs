@@ -4,7 +4,8 @@
 
 use super::sources::UsedSource;
 use super::target::Refusal;
-use crate::api::{Reason, SecretType, VaultKind, VaultRef, VaultSecretSync, VaultSecretSyncSpec};
+use crate::api::{SecretType, VaultKind, VaultRef, VaultSecretSync, VaultSecretSyncSpec};
+use crate::reason::Reason;
 use crate::vault::{Failure, SecretName};
 use std::time::Duration;
 
@@ -137,7 +138,27 @@ impl Problem {
         Self::new(
             Reason::MissingKey,
             format!(
-                "No source gives a key now, and an empty Secret is never made, so there is no Secret {target} yet. Check the names and values in the vault."
+                "No source provides a key yet, and vaultsync never creates an empty Secret, so there is no Secret {target} yet. Check the names and values in the vault."
+            ),
+        )
+    }
+
+    /// An entry that says `Keep` has no value, for `reason`; what it is follows.
+    pub(super) fn not_created(target: &str, reason: Reason) -> Self {
+        Self::new(
+            reason,
+            format!(
+                "There is no Secret {target} yet: vaultsync creates it once every entry that says onMissing: Keep has a value. Correct what follows, or set onMissing: Remove on entries that the workload can do without."
+            ),
+        )
+    }
+
+    /// What the vault and the spec say now would take every key away.
+    pub(super) fn nothing_left(target: &str) -> Self {
+        Self::new(
+            Reason::MissingKey,
+            format!(
+                "No source provides a key any more, and vaultsync never empties a Secret, so Secret {target} keeps its keys. Check the names and values in the vault, or delete this VaultSecretSync."
             ),
         )
     }
@@ -156,7 +177,7 @@ impl Problem {
             Refusal::NotOwned => Self::new(
                 Reason::TargetNotOwned,
                 format!(
-                    "Secret {target} exists and is not of vaultsync, so it stays untouched: delete it, or give this object another spec.target.name (by a new object)."
+                    "Secret {target} exists and is not managed by vaultsync, so it is left untouched. Delete it, or create a new object with another spec.target.name."
                 ),
             ),
             Refusal::OwnedBy(other) => Self::new(
@@ -249,7 +270,7 @@ impl Problem {
 
 /// What becomes of a source's keys until its problem is solved.
 const fn meanwhile(delivered: bool) -> &'static str {
-    if delivered { "These keys keep their last value." } else { "These keys are left out meanwhile." }
+    if delivered { "Its keys keep their last value." } else { "Its keys are not in the Secret yet." }
 }
 
 fn keys(spec: &VaultSecretSyncSpec, used: &UsedSource) -> String {

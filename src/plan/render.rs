@@ -3,10 +3,10 @@
 //! Errors here carry a reason and never a piece of a value; `serde_json` would print the value it dislikes.
 
 use super::json::{Absent, Json};
-use super::sources::UsedSource;
-use super::{Input, answers, permit};
-use crate::api::{DataItem, Decode, OnMissing, Reason, VaultSecretSyncSpec};
-use crate::vault::{Answer, Reading};
+use super::picture::{Picture, Row, WantedKey, WantedObject, removes};
+use crate::api::{DataItem, Decode, Fingerprint, OnMissing};
+use crate::reason::Reason;
+use crate::vault::Reading;
 use base64::Engine as _;
 use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -15,7 +15,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 /// The most that the API server takes in one Secret, keys and values together.
-pub const MAX_SECRET_BYTES: usize = 1024 * 1024;
+pub(super) const MAX_SECRET_BYTES: usize = 1024 * 1024;
 
 /// The most keys that `status.target.keys` can name.
 pub(super) const MAX_KEYS: usize = 4096;
@@ -44,11 +44,11 @@ impl fmt::Debug for KeyBytes {
     }
 }
 
-/// What the answers of one round make of the Secret.
-#[derive(Debug, Default)]
+/// What one snapshot makes of the Secret.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Rendered {
-    /// Keys whose bytes are known.
-    pub set: BTreeMap<String, KeyBytes>,
+    /// Keys whose values are at hand, with what made them.
+    pub set: BTreeMap<String, (KeyBytes, Fingerprint)>,
     /// Keys of `data` that are to go, because their source is missing and the spec says so.
     pub remove: BTreeSet<String>,
     /// Keys that stay as they are: unread, or failing.
@@ -57,161 +57,125 @@ pub(super) struct Rendered {
     pub complete: bool,
     /// Why keys keep their last value, by the source's index.
     pub problems: BTreeMap<usize, Reason>,
-    /// Sources all of whose keys were removed because they are missing.
+    /// Sources all of whose keys go because they are missing.
     pub missing: BTreeSet<usize>,
+    /// Values at hand that give no key, by the fingerprint of what they would have made.
+    pub judged: BTreeMap<Fingerprint, Reason>,
+    /// The `dataFrom` sources whose keys are in `set`.
+    pub objects: BTreeSet<Fingerprint>,
 }
 
 impl Rendered {
     /// Notes a problem; the first of a source stands.
-    fn problem(&mut self, source: usize, reason: Reason) {
-        self.problems.entry(source).or_insert(reason);
+    fn problem(&mut self, row: usize, reason: Reason) {
+        self.problems.entry(row).or_insert(reason);
     }
 }
 
-/// Renders every key of the spec from the answers.
+/// Renders every key of the spec whose value is at hand, and says what becomes of the others.
 #[must_use]
-pub(super) fn render(input: &Input<'_>) -> Rendered {
-    let spec = &input.object.spec;
-    let (sources, answers) = answers(input);
-    let answers: Vec<Rated<'_>> =
-        answers.iter().enumerate().map(|(index, answer)| rate(input, index, answer)).collect();
+pub(super) fn render(picture: &Picture<'_>) -> Rendered {
     let mut rendered = Rendered { complete: true, ..Rendered::default() };
-    for (index, (used, answer)) in sources.iter().zip(&answers).enumerate() {
-        render_data(spec, index, used, answer, &mut rendered);
+    let mut gone: BTreeSet<usize> = BTreeSet::new();
+    let mut staying: BTreeSet<usize> = BTreeSet::new();
+    for key in &picture.keys {
+        let removed = render_key(picture, key, &mut rendered);
+        if removed { &mut gone } else { &mut staying }.insert(key.row);
     }
-    let of_data: BTreeSet<&str> = spec.data.iter().map(|item| item.key.as_str()).collect();
-    let mut given: BTreeMap<String, (usize, KeyBytes)> = BTreeMap::new();
+    let of_data: BTreeSet<&str> = picture.keys.iter().map(|key| key.item.key.as_str()).collect();
+    let mut given: BTreeMap<String, (usize, KeyBytes, Fingerprint)> = BTreeMap::new();
     let mut doubled: BTreeSet<String> = BTreeSet::new();
-    for (index, (used, answer)) in sources.iter().zip(&answers).enumerate() {
-        if used.data_from.is_empty() {
+    for object in &picture.objects {
+        let Some(members) = render_object(picture, object, &mut rendered) else {
+            let missing = picture.trouble_of_object(object) == Some(Reason::SecretNotFound);
+            let removed = missing && object.on_missing == OnMissing::Remove;
+            if removed { &mut gone } else { &mut staying }.insert(object.row);
             continue;
-        }
-        for (key, bytes) in render_object(spec, index, used, answer, &mut rendered) {
-            if of_data.contains(key.as_str()) {
+        };
+        staying.insert(object.row);
+        for (name, bytes) in members {
+            if of_data.contains(name.as_str()) {
                 continue;
             }
-            if let Some((other, _)) = given.get(&key) {
-                rendered.problems.entry(*other).or_insert(Reason::DuplicateKey);
-                rendered.problem(index, Reason::DuplicateKey);
-                doubled.insert(key);
-            } else {
-                given.insert(key, (index, bytes));
+            if let Some((other, ..)) = given.get(&name) {
+                rendered.problems.insert(*other, Reason::DuplicateKey);
+                rendered.problems.insert(object.row, Reason::DuplicateKey);
+                doubled.insert(name);
+            } else if let Some(of) = object.of {
+                given.insert(name, (object.row, bytes, of));
             }
         }
     }
-    for (key, (_, bytes)) in given {
-        if doubled.contains(&key) {
-            rendered.keep.insert(key);
+    for (name, (_, bytes, of)) in given {
+        if doubled.contains(&name) {
+            rendered.keep.insert(name);
         } else {
-            rendered.set.insert(key, bytes);
+            rendered.set.insert(name, (bytes, of));
         }
     }
+    rendered.missing = gone.difference(&staying).copied().collect();
     rendered
 }
 
-/// What an answer gives for the Secret.
-enum Rated<'a> {
-    /// A value that the object may use.
-    Value(&'a Reading),
-    /// None, for a reason of the source.
-    Refused(Reason),
-    /// Nothing new.
-    Silent,
-}
-
-/// The one place where values pass: one that the object may not use goes no further.
-fn rate<'a>(input: &Input<'_>, index: usize, answer: &'a Answer) -> Rated<'a> {
-    match answer {
-        Answer::Read(reading) if permit(input, index).covers(reading.attributes.managed) => {
-            Rated::Value(reading)
+/// Renders a key of `data`; returns whether it is to go.
+fn render_key(picture: &Picture<'_>, key: &WantedKey<'_>, rendered: &mut Rendered) -> bool {
+    let value = picture.rows.get(key.row).and_then(Row::value);
+    let reason = match (value.map(|reading| key_bytes(key.item, reading)), key.of) {
+        (Some(Ok(bytes)), Some(of)) => {
+            rendered.set.insert(key.item.key.clone(), (bytes, of));
+            return false;
         }
-        Answer::Read(_) => Rated::Refused(Reason::NotAllowed),
-        Answer::Failed(failure) => Rated::Refused(failure.reason()),
-        Answer::Unchanged | Answer::Pending => Rated::Silent,
-    }
-}
-
-fn render_data(
-    spec: &VaultSecretSyncSpec,
-    index: usize,
-    used: &UsedSource,
-    answer: &Rated<'_>,
-    rendered: &mut Rendered,
-) {
-    let items: Vec<&DataItem> = used.data.iter().filter_map(|&place| spec.data.get(place)).collect();
-    let mut removed = 0;
-    for item in &items {
-        let outcome = match answer {
-            Rated::Value(reading) => key_bytes(item, reading).map_err(Some),
-            Rated::Refused(reason) => Err(Some(*reason)),
-            Rated::Silent => Err(None),
-        };
-        match outcome {
-            Ok(bytes) => {
-                rendered.set.insert(item.key.clone(), bytes);
-            }
-            Err(Some(Reason::SecretNotFound | Reason::PropertyNotFound))
-                if item.on_missing == OnMissing::Remove =>
-            {
-                rendered.remove.insert(item.key.clone());
-                removed += 1;
-            }
-            Err(reason) => {
-                rendered.keep.insert(item.key.clone());
-                if let Some(reason) = reason {
-                    rendered.problem(index, reason);
-                }
-            }
+        (Some(Err(reason)), of) => {
+            rendered.judged.extend(of.map(|of| (of, reason)));
+            Some(reason)
         }
+        (Some(Ok(_)) | None, _) => picture.trouble_of_key(key),
+    };
+    if reason.is_some_and(|reason| removes(key.item, reason)) {
+        rendered.remove.insert(key.item.key.clone());
+        return true;
     }
-    if removed > 0 && removed == items.len() && used.data_from.is_empty() {
-        rendered.missing.insert(index);
+    rendered.keep.insert(key.item.key.clone());
+    if let Some(reason) = reason {
+        rendered.problem(key.row, reason);
     }
+    false
 }
 
 /// The keys that a `dataFrom` source gives; notes in `rendered` where it gives none.
 fn render_object(
-    spec: &VaultSecretSyncSpec,
-    index: usize,
-    used: &UsedSource,
-    answer: &Rated<'_>,
+    picture: &Picture<'_>,
+    object: &WantedObject,
     rendered: &mut Rendered,
-) -> Vec<(String, KeyBytes)> {
-    let removes = used
-        .data_from
-        .iter()
-        .filter_map(|&place| spec.data_from.get(place))
-        .any(|item| item.on_missing == OnMissing::Remove);
-    let reading = match answer {
-        Rated::Value(reading) => reading,
-        Rated::Refused(reason) => {
-            if *reason == Reason::SecretNotFound && removes {
-                rendered.missing.insert(index);
-            } else {
+) -> Option<Vec<(String, KeyBytes)>> {
+    let Some(reading) = picture.rows.get(object.row).and_then(Row::value) else {
+        match picture.trouble_of_object(object) {
+            Some(Reason::SecretNotFound) if object.on_missing == OnMissing::Remove => {}
+            trouble => {
                 rendered.complete = false;
-                rendered.problem(index, *reason);
+                if let Some(reason) = trouble {
+                    rendered.problem(object.row, reason);
+                }
             }
-            return Vec::new();
         }
-        Rated::Silent => {
-            rendered.complete = false;
-            return Vec::new();
-        }
+        return None;
     };
     let Some(members) = Json::parse(reading.value.expose()).and_then(Json::members) else {
         rendered.complete = false;
-        rendered.problem(index, Reason::InvalidJson);
-        return Vec::new();
+        rendered.problem(object.row, Reason::InvalidJson);
+        rendered.judged.extend(object.of.map(|of| (of, Reason::InvalidJson)));
+        return None;
     };
+    rendered.objects.extend(object.of);
     let mut keys = Vec::with_capacity(members.len());
     for (name, part) in members {
         if valid_key(&name) {
             keys.push((name, KeyBytes::new(part.text().as_bytes().to_vec())));
         } else {
-            rendered.problem(index, Reason::InvalidKey);
+            rendered.problem(object.row, Reason::InvalidKey);
         }
     }
-    keys
+    Some(keys)
 }
 
 fn key_bytes(item: &DataItem, reading: &Reading) -> Result<KeyBytes, Reason> {
@@ -249,8 +213,7 @@ fn base64(alphabet: &Alphabet, text: &str) -> Option<KeyBytes> {
 }
 
 /// Whether the API server takes this as a key of a Secret.
-#[must_use]
-pub fn valid_key(key: &str) -> bool {
+fn valid_key(key: &str) -> bool {
     (1..=253).contains(&key.len())
         && key != "."
         && !key.starts_with("..")

@@ -1,7 +1,8 @@
 //! What an object reads: its spec as a list of sources, each once, and what to ask the plane for.
 
-use crate::api::{EntryStatus, Reason, VaultSecretSync, VaultSecretSyncSpec, parse_duration};
-use crate::vault::{Answer, Attributes, SecretName, SecretVersion, Source, Want};
+use crate::api::{EntryState, EntryStatus, VaultSecretSync, VaultSecretSyncSpec, parse_duration};
+use crate::reason::Reason;
+use crate::vault::{Attributes, SecretName, SecretVersion, Source, Want};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -83,15 +84,14 @@ pub(super) fn entry<'a>(entries: &'a [EntryStatus], source: &Source) -> Option<&
     })
 }
 
-/// What to ask the plane for: known is what status says was written, or what was [`judged`] while nothing could be;
-/// `demanded` are the sources whose value is needed whatever is known.
+/// What to ask the plane for: known is what status says that the vault told, but of the `demanded` sources nothing, for
+/// their value is needed.
 #[must_use]
 pub fn wants(
     object: &VaultSecretSync,
     vault: &str,
     sources: &[UsedSource],
     interval: Duration,
-    judged: Option<&[Option<Attributes>]>,
     demanded: &BTreeSet<usize>,
 ) -> Vec<Want> {
     // Another vault: nothing of what is known speaks of it.
@@ -104,27 +104,8 @@ pub fn wants(
             Want {
                 source: used.source.clone(),
                 interval,
-                known: match judged {
-                    _ if demanded.contains(&index) => None,
-                    Some(judged) => judged.get(index).cloned().flatten(),
-                    None => entry.and_then(attributes),
-                },
+                known: entry.filter(|_| !demanded.contains(&index)).and_then(attributes),
             }
-        })
-        .collect()
-}
-
-/// What a round saw of each source, for the next one to know if it ended [blocked](super::Verdict::blocked): status
-/// speaks of what is written.
-#[must_use]
-pub fn judged(wants: &[Want], answers: &[Answer]) -> Vec<Option<Attributes>> {
-    wants
-        .iter()
-        .zip(answers)
-        .map(|(want, answer)| match answer {
-            Answer::Read(reading) => Some(reading.attributes.clone()),
-            Answer::Unchanged => want.known.clone(),
-            Answer::Failed(_) | Answer::Pending => None,
         })
         .collect()
 }
@@ -132,8 +113,10 @@ pub fn judged(wants: &[Want], answers: &[Answer]) -> Vec<Option<Attributes>> {
 /// What is known of a source. A source that could not be read is not known: whether it still cannot is to be found
 /// out.
 fn attributes(entry: &EntryStatus) -> Option<Attributes> {
-    if entry.state.parse::<Reason>().is_ok_and(|reason| !of_value(reason)) {
-        return None;
+    match entry.state {
+        EntryState::Because(reason) if !of_value(reason) => return None,
+        EntryState::Unknown => return None,
+        _ => {}
     }
     Some(Attributes {
         version: entry.version.clone()?,
@@ -146,8 +129,7 @@ fn attributes(entry: &EntryStatus) -> Option<Attributes> {
 }
 
 /// Whether a reason speaks of a value that was read, so that it stands until another version is.
-#[must_use]
-pub(super) fn of_value(reason: Reason) -> bool {
+const fn of_value(reason: Reason) -> bool {
     matches!(
         reason,
         Reason::PropertyNotFound
@@ -156,7 +138,6 @@ pub(super) fn of_value(reason: Reason) -> bool {
             | Reason::DuplicateKey
             | Reason::InvalidKey
             | Reason::NotAllowed
-            | Reason::Synced
     )
 }
 

@@ -1,49 +1,40 @@
-//! The status that follows from a round, and whether it says anything new.
+//! The status that follows from a round, and whether it says anything new. Entries say what the vault told, `target`
+//! says what the round's requests carried; Ready is True only where both agree for every key.
 
+use super::fingerprint::of_metadata;
+use super::picture::{Picture, Row};
 use super::render::Rendered;
-use super::sources::{UsedSource, entry};
-use super::target::{Observed, Seen, manager_of};
-use super::write::is_known_refused;
-use super::{Input, Problem, answers, pending_request, remembered, vault_url};
+use super::round::Round;
+use super::sources::UsedSource;
+use super::target::{Desired, Observed, Seen, manager_of, our_owners};
+use super::{Input, Problem};
 use crate::api::{
-    EntryKind, EntryStatus, FORMAT, READY, Reason, STALLED, TargetStatus, VaultSecretSync,
-    VaultSecretSyncStatus, condition, set_condition,
+    Deletion, EntryKind, EntryState, EntryStatus, Fingerprint, KeyStatus, READY, STALLED, TargetStatus,
+    VaultSecretSyncStatus, set_condition,
 };
-use crate::vault::{Answer, Attributes, Failure};
+use crate::reason::Reason;
+use crate::vault::{Answer, Attributes};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use std::collections::BTreeSet;
-
-/// An entry that was removed as `onMissing: Remove` asks.
-pub(super) const MISSING: &str = "Missing";
-const SYNCED: &str = "Synced";
-const EXPIRED: &str = "Expired";
-const NOT_YET_VALID: &str = "NotYetValid";
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many problems a message spells out.
 const SPELLED_OUT: usize = 4;
 
-/// Whether status says that the target itself was in the way, or was not as it should be: only a look can tell that
-/// it no longer is so.
-pub(super) fn doubts_target(object: &VaultSecretSync) -> bool {
-    let conditions = object.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    let ready = condition(conditions, READY).and_then(|ready| ready.reason.parse().ok());
-    ready.is_some_and(Reason::blocks_target)
-}
-
-/// The new status where it says something that the old one does not.
-pub(super) fn if_new(object: &VaultSecretSync, new: VaultSecretSyncStatus) -> Option<VaultSecretSyncStatus> {
-    (object.status.as_ref() != Some(&new)).then_some(new)
+/// The new status where it says something that the stored one does not.
+pub(super) fn if_new(input: &Input<'_>, new: VaultSecretSyncStatus) -> Option<VaultSecretSyncStatus> {
+    (input.stored != Some(&new)).then_some(new)
 }
 
 /// Suspended: the generation is observed; Ready stays, or says so if nothing was ever said.
-pub(super) fn suspended(input: &Input<'_>) -> Option<VaultSecretSyncStatus> {
-    let mut new = begin(input);
+pub(super) fn suspended(round: &Round, input: &Input<'_>) -> Option<VaultSecretSyncStatus> {
+    let mut new = begin(round, input);
+    let generation = input.object.metadata.generation;
+    new.observed_generation = generation;
     if let Some(ready) = new.conditions.iter_mut().find(|condition| condition.type_ == READY) {
-        ready.observed_generation = new.observed_generation;
+        ready.observed_generation = generation;
     } else {
-        let message = "spec.suspend is set and nothing was synced yet.".to_owned();
-        let generation = new.observed_generation;
+        let message = "spec.suspend is set, and nothing was synced yet.".to_owned();
         set_condition(
             &mut new.conditions,
             READY,
@@ -54,84 +45,68 @@ pub(super) fn suspended(input: &Input<'_>) -> Option<VaultSecretSyncStatus> {
             input.now,
         );
     }
-    if_new(input.object, new)
+    if_new(input, new)
 }
 
 /// Something is in the way: Ready says what, all else stays.
-pub(super) fn refused(input: &Input<'_>, problem: Problem) -> Option<VaultSecretSyncStatus> {
-    let mut new = begin(input);
+pub(super) fn refused(round: &Round, input: &Input<'_>, problem: Problem) -> Option<VaultSecretSyncStatus> {
+    let mut new = begin(round, input);
+    new.observed_generation = input.object.metadata.generation;
     set_conditions(input, &mut new, &[problem]);
-    if_new(input.object, new)
+    if_new(input, new)
+}
+
+/// Values are awaited: Ready and what it speaks of stay; what was written is recorded.
+pub(super) fn waiting(round: &Round, input: &Input<'_>) -> Option<VaultSecretSyncStatus> {
+    matches!(round.seen, Seen::Written(_)).then(|| if_new(input, begin(round, input))).flatten()
 }
 
 /// The status after all sources were answered; `first` goes before their own problems.
-pub(super) fn settled(
+pub(super) fn answered(
+    round: &Round,
     input: &Input<'_>,
+    picture: &Picture<'_>,
     rendered: &Rendered,
     first: Option<Problem>,
 ) -> VaultSecretSyncStatus {
-    after_answers(input, rendered, first, true)
-}
-
-/// The same where nothing could be written: no entry speaks of a version that is not in the Secret.
-pub(super) fn not_written(
-    input: &Input<'_>,
-    rendered: &Rendered,
-    first: Option<Problem>,
-) -> VaultSecretSyncStatus {
-    after_answers(input, rendered, first, false)
-}
-
-fn after_answers(
-    input: &Input<'_>,
-    rendered: &Rendered,
-    first: Option<Problem>,
-    written: bool,
-) -> VaultSecretSyncStatus {
-    let mut new = begin(input);
-    let (used, answers) = answers(input);
-    let old = input.object.status.as_ref().filter(|status| status.vault.as_deref() == vault_url(input));
-    let old_entries = old.map_or(&[][..], |status| &status.entries);
-    let in_the_way = first.as_ref().filter(|_| !written).map(|problem| problem.reason);
+    let mut new = begin(round, input);
+    new.observed_generation = input.object.metadata.generation;
+    new.target = target_after(round, input);
+    if let Some(target) = &mut new.target {
+        target.data_from = objects_after(round, picture, rendered, &target.data_from);
+    }
+    let delivered = Delivered::of(new.target.as_ref());
     let mut problems: Vec<Problem> = first.into_iter().collect();
     new.entries.clear();
-    for (index, (used, answer)) in used.iter().zip(answers).enumerate() {
-        let before = entry(old_entries, &used.source);
-        let (mut after, problem) = entry_after(input, rendered, index, used, answer, before);
-        if !written {
-            restore_attributes(&mut after, before);
-            if let (Answer::Read(_), None, Some(reason)) = (answer, &problem, in_the_way) {
-                reason.as_str().clone_into(&mut after.state);
-            }
-        }
+    for (index, row) in picture.rows.iter().enumerate() {
+        let (entry, problem) = entry_after(input, picture, rendered, index, row, &delivered);
         problems.extend(problem);
-        new.entries.push(after);
+        new.entries.push(entry);
     }
-    new.vault = vault_url(input).map(str::to_owned);
-    new.format = Some(FORMAT);
-    new.target = target_after(input, rendered, new.target.take());
-    if let Seen::Written(written) = input.seen
-        && written.moved
-    {
-        new.last_change = Some(whole(input.now));
-    }
-    if let Some(request) = pending_request(input) {
+    new.vault = input.vault_url().map(str::to_owned);
+    if let Some(request) = input.pending_request() {
         new.last_handled_sync = Some(request.to_owned());
     }
     set_conditions(input, &mut new, &problems);
     new
 }
 
-fn begin(input: &Input<'_>) -> VaultSecretSyncStatus {
+/// What was said, with what the round did to the target.
+fn begin(round: &Round, input: &Input<'_>) -> VaultSecretSyncStatus {
     let mut new = input.object.status.clone().unwrap_or_default();
-    new.observed_generation = input.object.metadata.generation;
+    if let Seen::Written(written) = &round.seen {
+        new.target = target_after(round, input);
+        if written.moved {
+            new.last_change = Some(Time(crate::api::whole_second(input.now)));
+        }
+    }
     new
 }
 
 fn set_conditions(input: &Input<'_>, new: &mut VaultSecretSyncStatus, problems: &[Problem]) {
     let generation = input.object.metadata.generation;
     let (status, reason, message) = match problems {
-        [] => ("True", Reason::Synced, "The Secret equals what the vault last told.".to_owned()),
+        [] => ("True", Reason::Synced, "The Secret matches the vault.".to_owned()),
         [first, ..] => ("False", first.reason, message(problems)),
     };
     let stalled = problems.iter().find(|problem| problem.terminal);
@@ -161,80 +136,96 @@ fn message(problems: &[Problem]) -> String {
     text
 }
 
+/// What is in the Secret, by what status will record.
+struct Delivered<'a> {
+    keys: BTreeMap<&'a str, Option<Fingerprint>>,
+    objects: &'a [Fingerprint],
+}
+
+impl<'a> Delivered<'a> {
+    fn of(target: Option<&'a TargetStatus>) -> Self {
+        let keys = target.into_iter().flat_map(|target| &target.keys);
+        Self {
+            keys: keys.map(|key| (key.name.as_str(), key.of)).collect(),
+            objects: target.map_or(&[], |target| &target.data_from),
+        }
+    }
+
+    /// Whether every key that the source gives is there as this snapshot wants it.
+    fn is_whole(&self, picture: &Picture<'_>, row: usize) -> bool {
+        picture
+            .keys
+            .iter()
+            .filter(|key| key.row == row)
+            .all(|key| key.of.is_some() && self.keys.get(key.item.key.as_str()) == Some(&key.of))
+            && picture
+                .objects
+                .iter()
+                .filter(|object| object.row == row)
+                .all(|object| object.of.is_some_and(|of| self.objects.contains(&of)))
+    }
+
+    /// Whether any key of the source is there, of whatever version; which keys `dataFrom` gave is not recorded by source.
+    fn has_any(&self, used: &UsedSource, keys: &[&str]) -> bool {
+        keys.iter().any(|key| self.keys.contains_key(key))
+            || (!used.data_from.is_empty() && !self.objects.is_empty())
+    }
+}
+
 /// One entry, and its problem if it has one.
 fn entry_after(
     input: &Input<'_>,
+    picture: &Picture<'_>,
     rendered: &Rendered,
     index: usize,
-    used: &UsedSource,
-    answer: &Answer,
-    before: Option<&EntryStatus>,
+    row: &Row<'_>,
+    delivered: &Delivered<'_>,
 ) -> (EntryStatus, Option<Problem>) {
-    let mut after = before.cloned().unwrap_or_else(|| EntryStatus {
+    let used = row.used;
+    let mut entry = row.before.cloned().unwrap_or_else(|| EntryStatus {
         kind: EntryKind::Secret,
         name: used.source.name.as_str().to_owned(),
         pinned: used.source.version.is_some(),
         ..EntryStatus::default()
     });
+    if let Answer::Read(reading) = row.answer {
+        set_attributes(&mut entry, &reading.attributes);
+    }
     let spec = &input.object.spec;
-    let failure: Option<&Failure> = match answer {
-        Answer::Read(reading) => {
-            set_attributes(&mut after, &reading.attributes);
-            None
-        }
-        Answer::Failed(failure) => Some(failure),
-        Answer::Unchanged | Answer::Pending => None,
-    };
-    let reason = if matches!(answer, Answer::Unchanged | Answer::Pending) {
-        // Nothing new was said: what was wrong with the value still is; whether it may be used is asked anew.
-        let refused = is_known_refused(input, index, used).then_some(Reason::NotAllowed);
-        refused.or_else(|| {
-            let said = after.state.parse::<Reason>().ok();
-            said.filter(|reason| !matches!(reason, Reason::Synced | Reason::NotAllowed))
-        })
-    } else {
-        rendered.problems.get(&index).copied()
-    };
+    let keys = used.keys(spec);
     if rendered.missing.contains(&index) {
-        after = EntryStatus {
-            kind: after.kind,
-            name: after.name,
-            pinned: after.pinned,
-            ..EntryStatus::default()
-        };
-        MISSING.clone_into(&mut after.state);
-        return (after, None);
+        if row.failure().is_some() {
+            // The vault has no version any more; one of another property is still what it told.
+            let EntryStatus { kind, name, pinned, .. } = entry;
+            entry = EntryStatus { kind, name, pinned, ..EntryStatus::default() };
+        }
+        let gone = !keys.iter().any(|key| delivered.keys.contains_key(key));
+        entry.state = if gone { EntryState::Missing } else { EntryState::Pending };
+        return (entry, None);
     }
-    if let Some(reason) = reason {
-        reason.as_str().clone_into(&mut after.state);
-        let delivered = is_delivered(input, used);
+    if let Some(&reason) = rendered.problems.get(&index) {
+        entry.state = EntryState::Because(reason);
+        let there = delivered.has_any(used, &keys);
         let problem = if reason == Reason::NotAllowed {
-            Problem::kind_not_allowed(spec, used, after.managed, delivered)
+            Problem::kind_not_allowed(spec, used, entry.managed, there)
         } else {
-            Problem::of_source(spec, used, reason, failure, delivered)
+            Problem::of_source(spec, used, reason, row.failure(), there)
         };
-        (after, Some(problem))
-    } else {
-        validity(&after, input.now).clone_into(&mut after.state);
-        (after, None)
+        return (entry, Some(problem));
     }
-}
-
-/// Whether a key of the source is in the Secret, as far as status remembers; which keys `dataFrom` gave it does not.
-fn is_delivered(input: &Input<'_>, used: &UsedSource) -> bool {
-    let Some(target) = remembered(input) else { return false };
-    let keys = used.keys(&input.object.spec);
-    !used.data_from.is_empty() || target.keys.iter().any(|ours| keys.contains(&ours.as_str()))
+    entry.state =
+        if delivered.is_whole(picture, index) { validity(&entry, input.now) } else { EntryState::Pending };
+    (entry, None)
 }
 
 /// Expiry is informational in the vault: the value is delivered, the entry says so.
-fn validity(entry: &EntryStatus, now: Timestamp) -> &'static str {
+fn validity(entry: &EntryStatus, now: Timestamp) -> EntryState {
     if entry.expires.as_ref().is_some_and(|time| time.0 <= now) {
-        EXPIRED
+        EntryState::Expired
     } else if entry.not_before.as_ref().is_some_and(|time| time.0 > now) {
-        NOT_YET_VALID
+        EntryState::NotYetValid
     } else {
-        SYNCED
+        EntryState::Synced
     }
 }
 
@@ -248,47 +239,76 @@ fn set_attributes(entry: &mut EntryStatus, attributes: &Attributes) {
     entry.managed = attributes.managed;
 }
 
-/// What was read is not what was written.
-fn restore_attributes(entry: &mut EntryStatus, before: Option<&EntryStatus>) {
-    let state = std::mem::take(&mut entry.state);
-    let (kind, name, pinned) = (entry.kind, std::mem::take(&mut entry.name), entry.pinned);
-    // Not an attribute of what is in the Secret, but why the source may not be read.
-    let managed = entry.managed;
-    *entry = EntryStatus { kind, name, pinned, managed, state, ..before.cloned().unwrap_or_default() };
-}
-
-/// What to remember of the Secret: as this round left it, or as status had it.
-fn target_after(input: &Input<'_>, rendered: &Rendered, old: Option<TargetStatus>) -> Option<TargetStatus> {
-    let old = old.filter(|old| old.name == input.object.target_name());
-    let observed: &Observed = match input.seen {
+/// What to record of the Secret: as this round left it, or as it was recorded.
+fn target_after(round: &Round, input: &Input<'_>) -> Option<TargetStatus> {
+    let old = input.remembered();
+    let observed: &Observed = match &round.seen {
         Seen::Written(written) => &written.after,
         Seen::Ours(observed) => observed,
         // Gone, and nothing could be written in its place.
         Seen::Absent => return None,
-        Seen::Remembered | Seen::Changed | Seen::Refused(_) => {
-            return old;
-        }
+        Seen::Remembered | Seen::Changed | Seen::Refused(_) => return old.cloned(),
     };
-    let mut keys: BTreeSet<String> = observed.keys_of(&manager_of(input.object));
-    keys.extend(rendered.set.keys().cloned());
-    if let Some(old) = remembered(input) {
-        keys.extend(old.keys.iter().cloned());
+    let record = round.record(input);
+    let sent = round.sent.as_ref();
+    let mut keys: BTreeMap<String, Option<Fingerprint>> = BTreeMap::new();
+    if let Some(record) = &record {
+        let recorded = record.target.keys.iter();
+        keys.extend(
+            recorded.map(|key| (key.name.clone(), key.of.filter(|_| !record.drift.contains(&key.name)))),
+        );
     }
-    keys.retain(|key| observed.keys.contains_key(key));
-    let rewritten = matches!(input.seen, Seen::Written(_));
+    if matches!(round.seen, Seen::Written(_)) {
+        // Keys that an earlier round wrote and could not record.
+        for key in observed.keys_of(&manager_of(input.object)) {
+            keys.entry(key).or_default();
+        }
+    }
+    let mut metadata = record.as_ref().and_then(|record| record.target.metadata);
+    let mut data_from = record.as_ref().map(|record| record.target.data_from.clone()).unwrap_or_default();
+    if let Some(record) = &record {
+        // A key of theirs was changed by somebody else.
+        let drifted: BTreeSet<_> = record
+            .target
+            .keys
+            .iter()
+            .filter(|key| record.drift.contains(&key.name))
+            .filter_map(|key| key.of)
+            .collect();
+        data_from.retain(|of| !drifted.contains(of));
+    }
+    if let Some(sent) = sent {
+        keys.extend(sent.keys.iter().map(|(key, of)| (key.clone(), Some(*of))));
+        keys.retain(|key, _| !sent.removed.contains(key));
+        metadata = sent.metadata.or(metadata);
+    } else if Desired::of(input.object).change(observed).is_empty() {
+        metadata = Some(of_metadata(&Desired::of(input.object)));
+    }
     // A look that found nothing to write is no news; the resourceVersion it saw is kept in memory.
-    let unmoved = old.as_ref().filter(|old| !rewritten && old.uid == observed.uid);
+    let unmoved = record.as_ref().filter(|_| !matches!(round.seen, Seen::Written(_)));
     Some(TargetStatus {
         name: input.object.target_name().to_owned(),
         uid: observed.uid.clone(),
         resource_version: unmoved
-            .map_or_else(|| observed.resource_version.clone(), |old| old.resource_version.clone()),
-        deletion: input.object.spec.target.deletion,
-        generation: input.object.metadata.generation.unwrap_or_default(),
-        keys: keys.into_iter().collect(),
+            .map_or_else(|| observed.resource_version.clone(), |old| old.target.resource_version.clone()),
+        deletion: if our_owners(observed).next().is_some() { Deletion::Delete } else { Deletion::Retain },
+        metadata,
+        keys: keys.into_iter().map(|(name, of)| KeyStatus { name, of }).collect(),
+        data_from,
     })
 }
 
-fn whole(time: Timestamp) -> Time {
-    Time(crate::api::whole_second(time))
+/// The `dataFrom` sources whose keys are in the Secret: those of this snapshot's values, if they were written or already
+/// there, and of those without a value what was recorded.
+fn objects_after(
+    round: &Round,
+    picture: &Picture<'_>,
+    rendered: &Rendered,
+    recorded: &[Fingerprint],
+) -> Vec<Fingerprint> {
+    let written = round.sent.is_some() || rendered.set.is_empty();
+    let wanted = picture.objects.iter().filter_map(|object| object.of);
+    let kept = wanted.filter(|of| recorded.contains(of));
+    let new = rendered.objects.iter().copied().filter(|_| written);
+    kept.chain(new).collect::<BTreeSet<_>>().into_iter().collect()
 }

@@ -215,27 +215,34 @@ pub(super) fn overtaken(observed: &Observed, verified: Option<&Verified>, manage
 /// vault and was therefore never recorded as ours. Without one (after a restart) our own entry must name each key,
 /// unless the resourceVersion is still the one we wrote.
 #[must_use]
-pub fn drifted(
+pub(super) fn drifted<'a>(
     observed: &Observed,
     verified: Option<&Verified>,
     written_version: &str,
-    keys: &[String],
+    keys: impl Iterator<Item = &'a str>,
     manager: &str,
 ) -> BTreeSet<String> {
     if observed.resource_version == written_version {
         return BTreeSet::new();
     }
     let verified = verified.filter(|verified| verified.is_of(&observed.uid));
-    keys.iter()
-        .filter(|key| {
-            let managers = observed.keys.get(*key);
-            verified.map_or_else(
-                || managers.is_none_or(|managers| !managers.contains(manager)),
-                |verified| !verified.agrees(key, managers),
-            )
-        })
-        .cloned()
-        .collect()
+    keys.filter(|key| {
+        let managers = observed.keys.get(*key);
+        verified.map_or_else(
+            || managers.is_none_or(|managers| !managers.contains(manager)),
+            |verified| !verified.agrees(key, managers),
+        )
+    })
+    .map(str::to_owned)
+    .collect()
+}
+
+/// The uids of the owner references of our kind: with any of them the Secret goes with its object.
+pub(super) fn our_owners(observed: &Observed) -> impl Iterator<Item = &str> {
+    let ours = |owner: &&OwnerReference| {
+        owner.kind == "VaultSecretSync" && owner.api_version.starts_with("vaultsync.dev/")
+    };
+    observed.owners.iter().filter(ours).map(|owner| owner.uid.as_str())
 }
 
 /// A Secret to create.
@@ -255,7 +262,7 @@ pub struct NewSecret {
 
 /// A change of a Secret that is ours. It names what changes and nothing else, so that what it does not name cannot
 /// be lost; there is no way to write "no data" in it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Change {
     /// The uid it was planned against; another one is refused by the API server.
     pub uid: String,
@@ -290,7 +297,7 @@ impl Change {
 
 /// The metadata that an object wants on its Secret.
 #[derive(Clone, Debug)]
-pub struct Desired {
+pub(super) struct Desired {
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Annotations, with the mark.
@@ -302,7 +309,7 @@ pub struct Desired {
 impl Desired {
     /// What the spec asks for.
     #[must_use]
-    pub fn of(object: &VaultSecretSync) -> Self {
+    pub(super) fn of(object: &VaultSecretSync) -> Self {
         let name = object.metadata.name.clone().unwrap_or_default();
         let target = &object.spec.target;
         let mut labels = target.labels.clone();
@@ -322,7 +329,7 @@ impl Desired {
 
     /// The change that brings the metadata of `observed` here; touches only what is ours to touch.
     #[must_use]
-    pub fn change(&self, observed: &Observed) -> Change {
+    pub(super) fn change(&self, observed: &Observed) -> Change {
         let differing =
             |wanted: &BTreeMap<String, String>, found: &BTreeMap<String, String>, ours: &BTreeSet<String>| {
                 let set = wanted
@@ -336,14 +343,9 @@ impl Desired {
                 set.chain(unset).collect::<BTreeMap<_, _>>()
             };
         // References of our kind that are not the wanted one: an owner that was replaced, or `Retain`.
-        let drop_owners = observed
-            .owners
-            .iter()
-            .filter(|owner| {
-                owner.kind == "VaultSecretSync" && owner.api_version.starts_with("vaultsync.dev/")
-            })
-            .filter(|owner| self.owner.as_ref().is_none_or(|wanted| wanted.uid != owner.uid))
-            .map(|owner| owner.uid.clone())
+        let drop_owners = our_owners(observed)
+            .filter(|uid| self.owner.as_ref().is_none_or(|wanted| wanted.uid != *uid))
+            .map(str::to_owned)
             .collect();
         let add_owner =
             self.owner.clone().filter(|wanted| !observed.owners.iter().any(|owner| owner.uid == wanted.uid));

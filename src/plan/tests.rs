@@ -1,9 +1,12 @@
 //! What a user gets, decided without a cluster: each row of the behaviour tables.
 
 use super::fixtures::{Scene, failed, key, object_source, read, second, secret};
+use super::render::MAX_SECRET_BYTES;
+use super::target::Desired;
 use super::*;
-use crate::api::{Deletion, EntryStatus, OnMissing, SYNC_REQUESTED_ANNOTATION};
-use crate::vault::{Answer, Failure, HealthState};
+use crate::api::{Deletion, EntryState, EntryStatus, OnMissing, SYNC_REQUESTED_ANNOTATION, SecretType};
+use crate::reason::Reason;
+use crate::vault::Answer;
 use std::sync::Arc;
 
 fn synced() -> Scene {
@@ -11,6 +14,17 @@ fn synced() -> Scene {
     scene.answers = vec![read("v1", "a"), read("v1", "b")];
     scene.create();
     scene
+}
+
+/// The Secret of [`synced`] as the API server shows it.
+fn ours(scene: &Scene, version: &str, keys: &[&str]) -> Observed {
+    let mut observed = secret(version, keys);
+    observed.owners = Desired::of(&scene.object).owner.into_iter().collect();
+    observed
+}
+
+fn changed(after: Observed) -> Seen {
+    Seen::Written(Written { after, created: false, moved: true })
 }
 
 fn outage() -> HealthState {
@@ -21,15 +35,12 @@ fn outage() -> HealthState {
     }
 }
 
-fn change_of(step: Step) -> Change {
-    match step {
-        Step::Change(change) => change,
-        other => panic!("no change: {other:?}"),
-    }
-}
-
 fn text(change: &Change, key: &str) -> String {
     String::from_utf8_lossy(change.set[key].expose()).into_owned()
+}
+
+fn names(change: &Change) -> Vec<&str> {
+    change.set.keys().map(String::as_str).collect()
 }
 
 #[test]
@@ -38,19 +49,20 @@ fn the_first_sync_creates_the_secret_with_mark_owner_and_all_keys() {
     scene.answers = vec![Answer::Pending, read("v1", "b")];
     assert_eq!(scene.verdict().outcome, Outcome::Waiting);
     scene.answers = vec![read("v1", "a"), read("v1", "b")];
-    let Step::Create(new) = scene.step() else { panic!() };
+    let step = scene.step();
+    let Step::Create(new) = step else { panic!("{step:?}") };
     assert_eq!(new.annotations["vaultsync.dev/owner"], "shop");
     assert_eq!(new.owner.as_ref().map(|owner| owner.uid.as_str()), Some("object-uid"));
     assert_eq!(new.data.keys().collect::<Vec<_>>(), ["A", "B"]);
     let verdict = scene.create();
     assert_eq!(verdict.outcome, Outcome::Created);
     assert_eq!(scene.ready().0, "True");
-    assert_eq!(scene.object.status.as_ref().unwrap().observed_generation, Some(1));
+    assert_eq!(scene.status().observed_generation, Some(1));
 }
 
 #[test]
 fn nothing_new_says_nothing() {
-    let scene = synced();
+    let mut scene = synced();
     let verdict = scene.verdict();
     assert_eq!((verdict.outcome, verdict.status, verdict.next), (Outcome::Unchanged, None, None));
 }
@@ -59,11 +71,15 @@ fn nothing_new_says_nothing() {
 fn one_changed_secret_costs_one_key() {
     let mut scene = synced();
     scene.answers = vec![read("v2", "a2"), Answer::Unchanged];
-    let change = change_of(scene.step());
-    assert_eq!(change.set.keys().collect::<Vec<_>>(), ["A"]);
+    let change = scene.changes();
+    assert_eq!(names(&change), ["A"]);
     assert_eq!(text(&change, "A"), "a2");
     assert_eq!((change.uid.as_str(), change.resource_version.as_str()), ("secret-uid", "1"));
     assert!(change.remove.is_empty());
+    scene.sees(changed(ours(&scene, "2", &["A", "B"])));
+    assert_eq!(scene.settle().outcome, Outcome::Updated);
+    assert_eq!(scene.status().entries[0].version.as_deref(), Some("v2"));
+    assert_eq!(scene.states(), ["Synced", "Synced"]);
 }
 
 #[test]
@@ -74,17 +90,126 @@ fn a_rotation_is_never_torn_in_half() {
 }
 
 #[test]
+fn an_answer_that_arrives_during_a_write_is_neither_said_nor_lost() {
+    let mut scene = synced();
+    scene.answers = vec![read("v2", "a2"), Answer::Unchanged];
+    assert_eq!(names(&scene.changes()), ["A"]);
+    // The plane has it by now, and the round does not ask: it ends with its own snapshot.
+    scene.sees(changed(ours(&scene, "2", &["A", "B"])));
+    scene.settle();
+    assert_eq!(scene.status().entries[1].version.as_deref(), Some("v1"));
+    scene.answers = vec![Answer::Unchanged, read("v2", "b2")];
+    assert_eq!(names(&scene.changes()), ["B"]);
+}
+
+#[test]
+fn nothing_is_asked_after_a_request_that_can_change_the_secret() {
+    let mut scene = synced();
+    scene.answers = vec![read("v2", "a2"), Answer::Unchanged];
+    scene.changes();
+    // A conflict: somebody edited B. Its value is not in the snapshot, so the next round has to ask for it.
+    scene.sees(Seen::Changed);
+    assert!(scene.looks());
+    let mut observed = ours(&scene, "9", &["A"]);
+    observed.keys.insert("B".to_owned(), ["kubectl-edit".to_owned()].into());
+    observed.moved_at.insert("kubectl-edit".to_owned(), second(2));
+    scene.sees(Seen::Ours(observed));
+    let verdict = scene.settle();
+    assert_eq!((verdict.outcome, verdict.next), (Outcome::Waiting, Some(Duration::ZERO)));
+    assert!(verdict.waits && verdict.status.is_none());
+}
+
+#[test]
+fn a_label_and_a_key_of_one_edit_both_arrive() {
+    let mut scene = synced();
+    scene.object.metadata.generation = Some(2);
+    scene.object.spec.target.labels = [("chart".to_owned(), "2".to_owned())].into();
+    scene.object.spec.data.push(key("C", "three"));
+    scene.answers = vec![Answer::Unchanged, Answer::Unchanged, Answer::Pending];
+    assert!(scene.looks());
+    let mut observed = ours(&scene, "1", &["A", "B"]);
+    scene.sees(Seen::Ours(observed.clone()));
+    let change = scene.changes();
+    assert!(change.set.is_empty());
+    // The value comes while the label is written.
+    scene.answers[2] = read("v1", "c");
+    observed.labels.insert("chart".to_owned(), "2".to_owned());
+    observed.resource_version = "2".to_owned();
+    scene.sees(changed(observed));
+    let (before, ready) = (scene.status().observed_generation, scene.ready());
+    // The snapshot of the round has no value of it.
+    scene.answers[2] = Answer::Pending;
+    scene.settle();
+    assert_eq!((scene.status().observed_generation, scene.ready()), (before, ready));
+    scene.answers = vec![Answer::Unchanged, Answer::Unchanged, read("v1", "c")];
+    assert_eq!(names(&scene.changes()), ["C"]);
+}
+
+#[test]
+fn an_edit_of_a_source_that_fails_is_written_when_it_comes_back_at_the_same_version() {
+    let mut scene = synced();
+    scene.answers = vec![failed(Failure::SecretDisabled), Answer::Unchanged];
+    scene.settle();
+    scene.object.metadata.generation = Some(2);
+    scene.object.spec.data[0].from.secret.decode = crate::api::Decode::Base64;
+    scene.answers = vec![failed(Failure::SecretDisabled), Answer::Unchanged];
+    scene.settle();
+    assert_eq!(scene.ready().1, "SecretDisabled");
+    scene.answers = vec![read("v1", "YQ=="), Answer::Unchanged];
+    let change = scene.changes();
+    assert_eq!((names(&change), text(&change, "A")), (vec!["A"], "a".to_owned()));
+}
+
+#[test]
+fn a_key_that_was_edited_while_its_source_fails_is_restored_when_the_source_is_back() {
+    let mut scene = synced();
+    scene.probe = true;
+    let mut observed = ours(&scene, "9", &["B"]);
+    observed.keys.insert("A".to_owned(), ["kubectl-edit".to_owned()].into());
+    observed.moved_at.insert("kubectl-edit".to_owned(), second(2));
+    scene.answers = vec![failed(Failure::SecretDisabled), read("v2", "b2")];
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(observed.clone()));
+    assert_eq!(names(&scene.changes()), ["B"]);
+    observed.resource_version = "10".to_owned();
+    scene.sees(changed(observed));
+    scene.settle();
+    assert_eq!(scene.status().target.as_ref().unwrap().keys[0].of, None);
+    scene.probe = false;
+    scene.answers = vec![read("v1", "a"), Answer::Unchanged];
+    assert_eq!(names(&scene.changes()), ["A"]);
+}
+
+#[test]
+fn what_could_not_be_said_is_said_later_with_its_event_and_nothing_is_read_for_it() {
+    let mut scene = synced();
+    scene.answers = vec![read("v2", "a2"), Answer::Unchanged];
+    scene.changes();
+    scene.sees(changed(ours(&scene, "2", &["A", "B"])));
+    let unsaid = scene.settle_unsaid();
+    assert_eq!(scene.status().entries[0].version.as_deref(), Some("v1"));
+    let wants = scene.wants();
+    assert_eq!(wants[0].known.as_ref().map(|known| known.version.as_str()), Some("v2"));
+    let said = scene.settle();
+    assert_eq!((said.outcome, said.status), (Outcome::Updated, unsaid.status));
+    assert!(scene.status().last_change.is_some());
+    assert_eq!(scene.verdict().status, None);
+}
+
+#[test]
 fn a_missing_secret_keeps_the_last_good_value() {
     let mut scene = synced();
     scene.answers = vec![failed(Failure::SecretNotFound), read("v2", "b2")];
-    let change = change_of(scene.step());
+    let change = scene.changes();
     assert_eq!((change.set.len(), change.remove.len()), (1, 0));
+    scene.sees(changed(ours(&scene, "2", &["A", "B"])));
+    scene.settle();
     scene.answers = vec![failed(Failure::SecretNotFound), Answer::Unchanged];
     scene.settle();
     let (status, reason, message) = scene.ready();
     assert_eq!((status.as_str(), reason.as_str()), ("False", "SecretNotFound"));
     assert!(message.contains("secret one") && message.contains("key A"), "{message}");
-    assert_eq!(scene.object.status.as_ref().unwrap().entries[0].version.as_deref(), Some("v1"));
+    assert_eq!(scene.status().entries[0].version.as_deref(), Some("v1"));
 }
 
 #[test]
@@ -92,41 +217,130 @@ fn a_missing_secret_is_removed_where_the_spec_says_so() {
     let mut scene = synced();
     scene.object.spec.data[0].on_missing = OnMissing::Remove;
     scene.answers = vec![failed(Failure::SecretNotFound), Answer::Unchanged];
-    let change = change_of(scene.step());
-    assert_eq!(change.remove.iter().collect::<Vec<_>>(), ["A"]);
-    scene.seen = Seen::Written(Written { after: secret("2", &["B"]), created: false, moved: true });
-    scene.settle();
+    assert_eq!(scene.changes().remove.iter().collect::<Vec<_>>(), ["A"]);
+    scene.sees(changed(ours(&scene, "2", &["B"])));
+    assert_eq!(scene.settle().outcome, Outcome::Updated);
     assert_eq!(scene.ready().0, "True");
-    let status = scene.object.status.as_ref().unwrap();
-    assert_eq!(status.entries[0].state, "Missing");
-    assert_eq!(status.target.as_ref().unwrap().keys, ["B"]);
-}
-
-#[test]
-fn a_source_that_comes_back_is_written_again() {
-    let mut scene = synced();
-    scene.object.spec.data[0].on_missing = OnMissing::Remove;
-    scene.object.status.as_mut().unwrap().entries[0] =
-        EntryStatus { name: "one".to_owned(), state: "Missing".to_owned(), ..EntryStatus::default() };
+    assert_eq!(scene.states()[0], "Missing");
+    assert_eq!(scene.keys(), ["B"]);
+    // It comes back, at the version it had.
     scene.answers = vec![read("v1", "a"), Answer::Unchanged];
-    assert_eq!(change_of(scene.step()).set.keys().collect::<Vec<_>>(), ["A"]);
+    assert_eq!(names(&scene.changes()), ["A"]);
 }
 
 #[test]
-fn the_first_creation_never_makes_an_empty_secret() {
-    let mut scene = Scene::new(vec![key("A", "one")], Vec::new());
-    scene.answers = vec![failed(Failure::SecretNotFound)];
-    let verdict = scene.settle();
-    assert_eq!((verdict.outcome, scene.ready().1.as_str()), (Outcome::Failed, "SecretNotFound"));
-}
-
-#[test]
-fn the_first_creation_goes_on_without_a_missing_entry() {
-    let mut scene = Scene::new(vec![key("A", "one"), key("B", "two")], Vec::new());
-    scene.answers = vec![failed(Failure::SecretDisabled), read("v1", "b")];
+fn a_secret_used_by_a_key_that_stays_and_one_that_goes_is_not_called_synced() {
+    let mut scene = Scene::new(vec![key("A", "one"), key("B", "one"), key("C", "two")], Vec::new());
+    scene.object.spec.data[1].on_missing = OnMissing::Remove;
+    scene.answers = vec![read("v1", "a"), read("v1", "c")];
     scene.create();
-    assert_eq!(scene.ready().1, "SecretDisabled");
-    assert_eq!(scene.object.status.as_ref().unwrap().target.as_ref().unwrap().keys, ["B"]);
+    scene.answers = vec![failed(Failure::SecretNotFound), Answer::Unchanged];
+    assert_eq!(scene.changes().remove.iter().collect::<Vec<_>>(), ["B"]);
+    scene.sees(changed(ours(&scene, "2", &["A", "C"])));
+    scene.settle();
+    assert_eq!((scene.ready().1.as_str(), scene.states()[0]), ("SecretNotFound", "SecretNotFound"));
+    scene.answers = vec![read("v1", "a"), Answer::Unchanged];
+    assert_eq!(names(&scene.changes()), ["A", "B"]);
+}
+
+#[test]
+fn a_secret_is_never_emptied() {
+    let mut scene = synced();
+    for item in &mut scene.object.spec.data {
+        item.on_missing = OnMissing::Remove;
+    }
+    scene.answers = vec![failed(Failure::SecretNotFound), failed(Failure::SecretNotFound)];
+    scene.settle();
+    let (status, reason, message) = scene.ready();
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "MissingKey"));
+    assert!(message.contains("never empties"), "{message}");
+    assert_eq!(scene.keys(), ["A", "B"]);
+    // One JSON object whose members are all gone.
+    let mut scene = Scene::new(Vec::new(), vec![object_source("one")]);
+    scene.answers = vec![read("v1", r#"{"A": "1"}"#)];
+    scene.create();
+    scene.answers = vec![read("v2", "{}")];
+    scene.settle();
+    assert_eq!(scene.ready().1, "MissingKey");
+    assert_eq!(scene.verdict().status, None, "said once, and nothing is read again for it");
+}
+
+#[test]
+fn the_first_creation_is_whole_or_not_at_all() {
+    for failure in [Failure::SecretNotFound, Failure::SecretDisabled, Failure::Forbidden] {
+        let mut scene = Scene::new(vec![key("A", "one"), key("B", "two")], Vec::new());
+        scene.answers = vec![failed(failure.clone()), read("v1", "b")];
+        // Before it says that there is no Secret it looks.
+        assert!(scene.looks());
+        scene.sees(Seen::Absent);
+        let verdict = scene.settle();
+        assert_eq!(verdict.outcome, Outcome::Failed);
+        let (_, _, message) = scene.ready();
+        for part in ["There is no Secret shop yet", "onMissing: Remove", "secret one", "key A"] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+        assert_eq!((scene.states()[1], scene.status().target.as_ref()), ("Pending", None));
+        // What the others bring meanwhile is not asked for.
+        scene.answers = vec![failed(failure), Answer::Unchanged];
+        assert_eq!(scene.settle().status, None);
+        scene.answers = vec![read("v1", "a"), Answer::Unchanged];
+        assert_eq!(scene.demands(), [1]);
+        scene.answers[1] = read("v1", "b");
+        assert!(matches!(scene.step(), Step::Create(_)));
+    }
+}
+
+#[test]
+fn an_entry_that_may_be_missing_never_holds_up_the_first_creation() {
+    for failure in [Failure::SecretNotFound, Failure::SecretDisabled, Failure::Forbidden] {
+        let mut scene = Scene::new(vec![key("A", "one"), key("B", "two")], vec![object_source("three")]);
+        scene.object.spec.data[0].on_missing = OnMissing::Remove;
+        scene.object.spec.data_from[0].on_missing = OnMissing::Remove;
+        scene.answers = vec![failed(failure.clone()), read("v1", "b"), read("v1", "no JSON")];
+        scene.create();
+        assert_eq!(scene.keys(), ["B"]);
+    }
+}
+
+#[test]
+fn a_member_that_can_be_no_key_does_not_hold_up_the_first_creation() {
+    let mut scene = Scene::new(Vec::new(), vec![object_source("one")]);
+    scene.answers = vec![read("v1", r#"{"A": "1", "my key": "2"}"#)];
+    scene.create();
+    assert_eq!((scene.keys(), scene.ready().1.as_str()), (vec!["A"], "InvalidKey"));
+    assert_eq!(scene.verdict().status, None);
+}
+
+#[test]
+fn a_secret_with_our_mark_is_not_made_anew_whatever_status_remembers() {
+    let mut scene = synced();
+    scene.object.status = None;
+    scene.kept = Kept::default();
+    scene.answers = vec![failed(Failure::SecretDisabled), read("v2", "b2")];
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(ours(&scene, "1", &["A", "B"])));
+    assert_eq!(names(&scene.changes()), ["B"]);
+    scene.sees(changed(ours(&scene, "2", &["A", "B"])));
+    scene.settle();
+    let (_, reason, message) = scene.ready();
+    assert!(reason == "SecretDisabled" && message.contains("keep their last value"), "{message}");
+}
+
+#[test]
+fn a_secret_that_was_deleted_comes_back_whole() {
+    let mut scene = synced();
+    scene.probe = true;
+    assert!(scene.looks());
+    scene.sees(Seen::Absent);
+    scene.answers = vec![failed(Failure::SecretDisabled), Answer::Unchanged];
+    scene.settle();
+    assert!(scene.ready().2.contains("There is no Secret shop yet"), "{}", scene.ready().2);
+    scene.answers = vec![read("v1", "a"), Answer::Unchanged];
+    assert_eq!(scene.demands(), [1]);
+    scene.answers[1] = read("v1", "b");
+    let step = scene.step();
+    let Step::Create(new) = step else { panic!("{step:?}") };
+    assert_eq!(new.data.len(), 2);
 }
 
 #[test]
@@ -158,32 +372,45 @@ fn an_object_never_synced_says_the_vaults_reason_at_once() {
 }
 
 #[test]
-fn an_edit_of_the_spec_reads_all_and_looks_first() {
+fn an_entry_that_left_the_spec_takes_its_key_with_it_and_costs_no_read() {
     let mut scene = synced();
     scene.object.metadata.generation = Some(2);
     scene.object.spec.data.pop();
     scene.answers.pop();
-    assert_eq!(scene.step(), Step::Probe);
-    scene.seen = Seen::Ours(secret("1", &["A", "B"]));
-    assert_eq!(scene.step(), Step::Read([0].into()));
-    scene.demanded = [0].into();
-    scene.answers = vec![read("v1", "a")];
-    let change = change_of(scene.step());
+    let change = scene.changes();
     assert_eq!(change.remove.iter().collect::<Vec<_>>(), ["B"]);
-    assert_eq!(change.set.keys().collect::<Vec<_>>(), ["A"]);
+    assert!(change.set.is_empty());
+}
+
+#[test]
+fn an_edit_of_labels_looks_first() {
+    let mut scene = synced();
+    scene.object.metadata.generation = Some(2);
+    scene.object.spec.target.labels = [("team".to_owned(), "shop".to_owned())].into();
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(ours(&scene, "1", &["A", "B"])));
+    let change = scene.changes();
+    assert_eq!(change.labels.keys().collect::<Vec<_>>(), ["team"]);
+    let mut after = ours(&scene, "2", &["A", "B"]);
+    after.labels.insert("team".to_owned(), "shop".to_owned());
+    scene.sees(changed(after));
+    assert_eq!(scene.settle().outcome, Outcome::Updated);
+    assert_eq!(scene.verdict().status, None);
 }
 
 #[test]
 fn a_foreign_key_in_our_secret_is_left_alone() {
     let mut scene = synced();
     scene.object.metadata.generation = Some(2);
-    let mut observed = secret("7", &["A", "B"]);
+    scene.object.spec.data.pop();
+    scene.answers.pop();
+    let mut observed = ours(&scene, "7", &["A", "B"]);
     observed.keys.insert("THEIRS".to_owned(), ["kubectl-edit".to_owned()].into());
     observed.moved_at.insert("kubectl-edit".to_owned(), second(2));
-    scene.seen = Seen::Ours(observed);
-    scene.demanded = [0, 1].into();
-    scene.answers = vec![read("v1", "a"), read("v1", "b")];
-    assert!(change_of(scene.step()).remove.is_empty());
+    scene.probe = true;
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(observed));
+    assert_eq!(scene.changes().remove.iter().collect::<Vec<_>>(), ["B"]);
 }
 
 #[test]
@@ -193,39 +420,63 @@ fn an_edited_key_is_read_and_brought_back() {
     observed.keys.insert("A".to_owned(), ["kubectl-edit".to_owned()].into());
     observed.moved_at.insert("kubectl-edit".to_owned(), second(2));
     scene.probe = true;
-    assert_eq!(scene.step(), Step::Probe);
-    scene.seen = Seen::Ours(observed);
-    assert_eq!(scene.step(), Step::Read([0].into()));
-    scene.demanded = [0].into();
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(observed));
+    assert_eq!(scene.demands(), [0]);
     scene.answers[0] = read("v1", "a");
-    let change = change_of(scene.step());
+    let change = scene.changes();
     assert_eq!((change.set.len(), change.resource_version.as_str()), (1, "9"));
-    scene.seen = Seen::Written(Written { after: secret("10", &["A", "B"]), created: false, moved: true });
+    scene.sees(changed(ours(&scene, "10", &["A", "B"])));
     assert_eq!(scene.settle().outcome, Outcome::Repaired);
 }
 
 #[test]
-fn a_secret_deleted_while_the_vault_is_silent_is_drifted_at_once() {
+fn a_secret_deleted_while_the_vault_is_silent_is_drifted_after_five_seconds() {
     let mut scene = synced();
-    scene.seen = Seen::Absent;
-    assert_eq!(scene.step(), Step::Read([0, 1].into()));
-    scene.demanded = [0, 1].into();
-    scene.answers = vec![Answer::Pending, Answer::Pending];
+    scene.probe = true;
     scene.state = outage();
-    assert!(scene.settle().unfinished);
+    assert!(scene.looks());
+    scene.sees(Seen::Absent);
+    assert_eq!(scene.demands(), [0, 1]);
+    scene.answers = vec![Answer::Pending, Answer::Pending];
+    let verdict = scene.settle();
+    assert_eq!((verdict.outcome, verdict.next), (Outcome::Waiting, Some(Duration::from_secs(5))));
+    scene.probe = false;
+    scene.now = second(5);
+    // What was seen is looked at again.
+    assert!(scene.looks());
+    scene.sees(Seen::Absent);
+    scene.answers = vec![Answer::Pending, Answer::Pending];
+    assert!(scene.settle().waits);
     assert_eq!(scene.ready().1, "Drifted");
     // Only a look can tell that it is not so any more.
-    assert_eq!(scene.step(), Step::Probe);
+    assert!(scene.looks());
 }
 
 #[test]
-fn a_target_that_was_refused_is_not_called_synced_without_a_look() {
+fn a_target_that_was_refused_is_not_called_synced_without_a_look_nor_asked_for_values() {
     for refusal in [Refusal::NotOwned, Refusal::OwnedBy("other".to_owned()), Refusal::Forbidden] {
         let mut scene = synced();
-        scene.seen = Seen::Refused(refusal);
+        scene.probe = true;
+        assert!(scene.looks());
+        scene.sees(Seen::Refused(refusal));
         scene.settle();
         assert_eq!(scene.ready().0, "False");
-        assert_eq!(scene.step(), Step::Probe);
+        scene.probe = false;
+        let mut round = Round::begin(scene.kept.clone(), &scene.object, false);
+        let sources = Ok(scene.sources());
+        let vault = Vault::Usable { url: super::fixtures::URL, permits: &[], reply: None };
+        let input = Input {
+            object: &scene.object,
+            stored: scene.object.status.as_ref(),
+            sources: &sources,
+            ignored: false,
+            rival: None,
+            vault,
+            stale_after: Duration::from_secs(900),
+            now: scene.now,
+        };
+        assert!(matches!(round.next(&input), Step::Look), "before the plane is asked");
     }
 }
 
@@ -234,150 +485,278 @@ fn a_lost_label_is_restored_though_the_vault_is_silent() {
     let mut scene = synced();
     scene.answers = vec![Answer::Pending, Answer::Unchanged];
     scene.state = outage();
-    let mut observed = secret("9", &["A", "B"]);
+    scene.probe = true;
+    let mut observed = ours(&scene, "9", &["A", "B"]);
     observed.labels.clear();
     observed.moved_at.insert("kubectl-edit".to_owned(), second(2));
-    observed.owners = Desired::of(&scene.object).owner.into_iter().collect();
-    scene.seen = Seen::Ours(observed);
-    let change = change_of(scene.step());
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(observed));
+    let change = scene.changes();
     assert!(change.set.is_empty() && change.remove.is_empty());
     assert_eq!(change.labels.keys().collect::<Vec<_>>(), ["app.kubernetes.io/managed-by"]);
+    // Our own write is not taken for another operator's.
+    let mut after = ours(&scene, "10", &["A", "B"]);
+    after.moved_at.insert("kubectl-edit".to_owned(), second(2));
+    scene.sees(changed(after.clone()));
+    scene.settle();
+    scene.answers = vec![Answer::Unchanged, Answer::Unchanged];
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(after));
+    assert_eq!(scene.verdict().outcome, Outcome::Unchanged);
 }
 
 #[test]
 fn a_touched_but_unchanged_secret_is_no_drift() {
     let mut scene = synced();
-    let mut observed = secret("9", &["A", "B"]);
+    let mut observed = ours(&scene, "9", &["A", "B"]);
     observed.moved_at.insert("kubectl".to_owned(), second(2));
-    observed.owners = Desired::of(&scene.object).owner.into_iter().collect();
-    scene.seen = Seen::Ours(observed);
+    scene.probe = true;
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(observed));
     let verdict = scene.verdict();
     assert_eq!((verdict.outcome, verdict.status), (Outcome::Unchanged, None));
-    assert_eq!(verdict.verified.map(|verified| verified.resource_version).as_deref(), Some("9"));
+    let verified = verdict.kept.verified.map(|verified| verified.resource_version);
+    assert_eq!(verified.as_deref(), Some("9"));
 }
 
 #[test]
 fn an_older_value_that_another_operator_wrote_under_our_name_is_written_over() {
-    let mut scene = synced();
-    let mut observed = secret("9", &["A", "B"]);
-    observed.owners = Desired::of(&scene.object).owner.into_iter().collect();
     // Within the second of our own write only the resourceVersion tells.
     for moved_at in [second(1), second(2)] {
+        let mut scene = synced();
+        let mut observed = ours(&scene, "9", &["A", "B"]);
         observed.moved_at.insert("vaultsync:shop".to_owned(), moved_at);
-        scene.seen = Seen::Ours(observed.clone());
-        let Step::Recheck { resource_version, sources } = scene.step() else { panic!("{:?}", scene.step()) };
-        assert_eq!((resource_version.as_str(), sources.len()), ("9", 2));
+        scene.probe = true;
+        assert!(scene.looks());
+        scene.sees(Seen::Ours(observed.clone()));
+        let step = scene.step();
+        let Step::ReadAnew(Anew::Overtaken(version)) = step else { panic!("{step:?}") };
+        assert_eq!(version, "9");
+        assert_eq!(scene.round.as_ref().unwrap().demanded().len(), 2);
+        scene.answers = vec![Answer::Pending, Answer::Pending];
+        assert_eq!(scene.settle().outcome, Outcome::Waiting);
+        scene.probe = false;
+        scene.answers = vec![read("v1", "a"), read("v1", "b")];
+        assert!(scene.looks());
+        scene.sees(Seen::Ours(observed.clone()));
+        let change = scene.changes();
+        assert_eq!((change.set.len(), change.resource_version.as_str()), (2, "9"));
+        scene.sees(Seen::Written(Written { after: observed, created: false, moved: false }));
+        let verdict = scene.settle();
+        assert_eq!(verdict.outcome, Outcome::Unchanged);
+        let verified = verdict.kept.verified.map(|verified| verified.resource_version);
+        assert_eq!(verified.as_deref(), Some("9"));
     }
-    scene.rechecked = Some("9".to_owned());
-    scene.answers = vec![Answer::Pending, Answer::Pending];
-    assert_eq!(scene.verdict().outcome, Outcome::Waiting);
-    scene.answers = vec![read("v1", "a"), read("v1", "b")];
-    let change = change_of(scene.step());
-    assert_eq!((change.set.len(), change.resource_version.as_str()), (2, "9"));
-    scene.seen = Seen::Written(Written { after: observed, created: false, moved: false });
-    let verdict = scene.settle();
-    assert_eq!(verdict.outcome, Outcome::Unchanged);
-    assert_eq!(verdict.verified.map(|verified| verified.resource_version).as_deref(), Some("9"));
 }
 
 #[test]
 fn a_lost_status_is_found_again_without_moving_anything() {
     let mut scene = synced();
     scene.object.status = None;
-    scene.verified = None;
+    scene.kept = Kept::default();
     scene.answers = vec![read("v1", "a"), read("v1", "b")];
     assert!(matches!(scene.step(), Step::Create(_)));
-    scene.seen = Seen::Changed;
-    assert_eq!(scene.step(), Step::Probe);
-    let mut observed = secret("1", &["A", "B"]);
-    observed.owners = Desired::of(&scene.object).owner.into_iter().collect();
-    scene.seen = Seen::Ours(observed.clone());
-    assert_eq!(change_of(scene.step()).set.len(), 2);
-    scene.seen = Seen::Written(Written { after: observed, created: false, moved: false });
+    scene.sees(Seen::Changed);
+    assert!(scene.looks());
+    let observed = ours(&scene, "1", &["A", "B"]);
+    scene.sees(Seen::Ours(observed.clone()));
+    assert_eq!(scene.changes().set.len(), 2);
+    scene.sees(Seen::Written(Written { after: observed, created: false, moved: false }));
     assert_eq!(scene.settle().outcome, Outcome::Unchanged);
     assert_eq!(scene.ready().0, "True");
-    assert_eq!(scene.object.status.as_ref().unwrap().last_change, None);
+    assert_eq!(scene.status().last_change, None);
 }
 
 #[test]
 fn keys_that_left_a_json_object_go_only_from_a_complete_picture() {
-    let mut scene = Scene::new(Vec::new(), vec![object_source("one"), object_source("two")]);
-    scene.answers = vec![read("v1", r#"{"A": "1", "B": 2}"#), read("v1", r#"{"C": true}"#)];
-    scene.create();
-    scene.answers = vec![read("v2", r#"{"A": "1"}"#), Answer::Unchanged];
-    assert_eq!(scene.step(), Step::Read([1].into()));
-    scene.demanded = [1].into();
-    scene.answers[1] = failed(Failure::SecretDisabled);
-    assert!(change_of(scene.step()).remove.is_empty());
+    let synced = || {
+        let mut scene = Scene::new(Vec::new(), vec![object_source("one"), object_source("two")]);
+        scene.answers = vec![read("v1", r#"{"A": "1", "B": 2}"#), read("v1", r#"{"C": true}"#)];
+        scene.create();
+        scene.answers = vec![read("v2", r#"{"A": "1"}"#), Answer::Unchanged];
+        assert_eq!(scene.demands(), [1]);
+        scene
+    };
+    let mut scene = synced();
     scene.answers[1] = read("v1", r#"{"C": true}"#);
-    assert_eq!(change_of(scene.step()).remove.iter().collect::<Vec<_>>(), ["B"]);
+    assert_eq!(scene.changes().remove.iter().collect::<Vec<_>>(), ["B"]);
+    let mut scene = synced();
+    scene.answers[1] = failed(Failure::SecretDisabled);
+    assert!(scene.changes().remove.is_empty());
+    scene.sees(changed(ours(&scene, "2", &["A", "B", "C"])));
+    scene.settle();
+    // While the other cannot be read nothing is read for it; once it can be, all are.
+    scene.answers = vec![Answer::Unchanged, failed(Failure::SecretDisabled)];
+    assert_eq!(scene.verdict().status, None);
+    scene.answers = vec![Answer::Unchanged, read("v1", r#"{"C": true}"#)];
+    assert_eq!(scene.demands(), [0]);
+    scene.answers[0] = read("v2", r#"{"A": "1"}"#);
+    assert_eq!(scene.changes().remove.iter().collect::<Vec<_>>(), ["B"]);
+}
+
+#[test]
+fn the_keys_of_a_json_object_that_may_go_and_is_gone_go_with_it() {
+    let mut scene = Scene::new(Vec::new(), vec![object_source("one"), object_source("two")]);
+    scene.object.spec.data_from[1].on_missing = OnMissing::Remove;
+    scene.answers = vec![read("v1", r#"{"A": "1"}"#), read("v1", r#"{"B": "2"}"#)];
+    scene.create();
+    scene.answers = vec![Answer::Unchanged, failed(Failure::SecretNotFound)];
+    assert_eq!(scene.demands(), [0]);
+    scene.answers[0] = read("v1", r#"{"A": "1"}"#);
+    assert_eq!(scene.changes().remove.iter().collect::<Vec<_>>(), ["B"]);
+    scene.sees(changed(ours(&scene, "2", &["A"])));
+    scene.settle();
+    assert_eq!((scene.ready().0.as_str(), scene.states()), ("True", vec!["Synced", "Missing"]));
+    scene.answers = vec![Answer::Unchanged, failed(Failure::SecretNotFound)];
+    assert_eq!(scene.verdict().status, None);
 }
 
 #[test]
 fn a_key_of_two_json_objects_is_kept_and_named() {
     let mut scene = Scene::new(vec![key("D", "three")], vec![object_source("one"), object_source("two")]);
-    scene.answers =
-        vec![read("v1", "d"), read("v1", r#"{"A": "1", "D": "x"}"#), read("v1", r#"{"A": "2", "B": "3"}"#)];
+    scene.answers = vec![read("v1", "d"), read("v1", r#"{"A": "1", "D": "x"}"#), read("v1", r#"{"B": "3"}"#)];
     scene.create();
+    assert_eq!(scene.ready().0, "True");
+    scene.answers = vec![Answer::Unchanged, Answer::Unchanged, read("v2", r#"{"A": "2", "B": "4"}"#)];
+    assert_eq!(scene.demands(), [1]);
+    scene.answers[1] = read("v1", r#"{"A": "1", "D": "x"}"#);
+    assert_eq!(names(&scene.changes()), ["B"]);
+    scene.sees(changed(ours(&scene, "2", &["A", "B", "D"])));
+    scene.settle();
     assert_eq!(scene.ready().1, "DuplicateKey");
-    assert_eq!(scene.object.status.as_ref().unwrap().target.as_ref().unwrap().keys, ["B", "D"]);
+    assert_eq!(scene.keys(), ["A", "B", "D"]);
+    // It stays said, over a restart too, and costs no read.
+    scene.kept = Kept::default();
+    assert_eq!(scene.verdict().status, None);
+    // A key of data takes the place of both.
+    scene.object.spec.data.push(key("A", "four"));
+    scene.object.metadata.generation = Some(2);
+    scene.answers = vec![Answer::Unchanged, read("v1", "4"), Answer::Unchanged, Answer::Unchanged];
+    assert_eq!(scene.demands(), [2, 3]);
+}
+
+#[test]
+fn a_key_of_two_json_objects_holds_up_the_first_creation() {
+    let mut scene = Scene::new(Vec::new(), vec![object_source("one"), object_source("two")]);
+    scene.answers = vec![read("v1", r#"{"A": "1"}"#), read("v1", r#"{"A": "2", "B": "3"}"#)];
+    assert!(scene.looks());
+    scene.sees(Seen::Absent);
+    scene.settle();
+    assert_eq!(scene.ready().1, "DuplicateKey");
+    assert_eq!(scene.verdict().status, None, "and nothing is read again for it");
 }
 
 #[test]
 fn more_than_one_mebibyte_is_refused_before_any_write() {
-    let mut scene = Scene::new(vec![key("A", "one")], Vec::new());
-    scene.answers = vec![read("v1", &"x".repeat(MAX_SECRET_BYTES + 1))];
+    let mut scene = Scene::new(vec![key("A", "one"), key("B", "two")], Vec::new());
+    let half = "x".repeat(MAX_SECRET_BYTES / 2);
+    scene.answers = vec![read("v1", &half), read("v1", &half)];
+    assert!(scene.looks());
+    scene.sees(Seen::Absent);
     scene.settle();
     assert_eq!(scene.ready().1, "TooLarge");
+    assert_eq!(scene.verdict().status, None);
+    // One of them shrinks: both are asked for.
+    scene.answers = vec![read("v2", "small"), Answer::Unchanged];
+    assert_eq!(scene.demands(), [1]);
+}
+
+#[test]
+fn a_secret_that_the_api_server_finds_too_large_keeps_what_it_has_and_is_not_read_for() {
+    let mut scene = synced();
+    scene.answers = vec![read("v2", "large"), Answer::Unchanged];
+    scene.changes();
+    scene.sees(Seen::Refused(Refusal::TooLarge));
+    scene.settle();
+    assert_eq!((scene.ready().1.as_str(), scene.states()), ("TooLarge", vec!["Pending", "Synced"]));
+    assert_eq!(scene.verdict().status, None);
+    scene.answers = vec![Answer::Unchanged, read("v2", "small")];
+    assert_eq!(scene.demands(), [0]);
 }
 
 #[test]
 fn a_blocked_object_reads_nothing_until_an_answer_changes() {
     let mut scene = Scene::new(vec![key("tls.crt", "one"), key("tls.key", "two")], Vec::new());
-    scene.object.spec.target.type_ = crate::api::SecretType::Tls;
+    scene.object.spec.target.type_ = SecretType::Tls;
     scene.answers = vec![read("v1", "crt"), failed(Failure::SecretNotFound)];
+    assert!(scene.looks());
+    scene.sees(Seen::Absent);
     scene.settle();
     assert_eq!(scene.ready().1, "MissingKey");
     scene.answers = vec![Answer::Unchanged, failed(Failure::SecretNotFound)];
     assert_eq!(scene.verdict().outcome, Outcome::Failed);
     scene.answers = vec![Answer::Unchanged, read("v1", "key")];
-    assert_eq!(scene.step(), Step::Read([0].into()));
+    assert_eq!(scene.demands(), [0]);
 }
 
 #[test]
 fn a_change_that_could_not_be_written_is_written_whole_when_the_cause_goes() {
     let mut scene = Scene::new(vec![key("tls.crt", "one"), key("tls.key", "two")], Vec::new());
-    scene.object.spec.target.type_ = crate::api::SecretType::Tls;
+    scene.object.spec.target.type_ = SecretType::Tls;
     scene.object.spec.data[1].on_missing = OnMissing::Remove;
     scene.answers = vec![read("v1", "crt"), read("v1", "key")];
     scene.create();
     scene.answers = vec![read("v2", "new crt"), failed(Failure::SecretNotFound)];
-    assert!(scene.settle().blocked);
-    let entry = scene.object.status.as_ref().unwrap().entries[0].clone();
-    assert_eq!((entry.version.as_deref(), entry.state.as_str()), (Some("v1"), "MissingKey"));
+    scene.settle();
+    let entry = scene.status().entries[0].clone();
+    assert_eq!((entry.version.as_deref(), entry.state), (Some("v2"), EntryState::Pending));
+    // After a restart too: what is in the Secret is recorded with the Secret.
+    scene.kept = Kept::default();
     scene.answers = vec![Answer::Unchanged, read("v1", "key")];
-    assert_eq!(scene.step(), Step::Read([0].into()));
+    assert_eq!(scene.demands(), [0]);
     scene.answers[0] = read("v2", "new crt");
-    let Step::Change(change) = scene.step() else { panic!("{:?}", scene.step()) };
-    assert!(change.set.contains_key("tls.crt"));
+    assert!(scene.changes().set.contains_key("tls.crt"));
+}
+
+#[test]
+fn an_edit_that_ended_blocked_is_not_taken_for_done() {
+    let mut scene = Scene::new(vec![key("tls.crt", "one"), key("tls.key", "two")], Vec::new());
+    scene.object.spec.target.type_ = SecretType::Tls;
+    scene.object.spec.data[1].on_missing = OnMissing::Remove;
+    scene.object.spec.data[0].from.secret.property = Some("$.a".to_owned());
+    scene.answers = vec![read("v1", r#"{"a": "1", "b": "2"}"#), read("v1", "key")];
+    scene.create();
+    scene.object.metadata.generation = Some(2);
+    scene.object.spec.data[0].from.secret.property = Some("$.b".to_owned());
+    scene.object.spec.target.deletion = Deletion::Retain;
+    scene.answers = vec![Answer::Unchanged, failed(Failure::SecretNotFound)];
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(ours(&synced(), "1", &["tls.crt", "tls.key"])));
+    scene.settle();
+    assert_eq!(scene.status().target.as_ref().unwrap().deletion, Deletion::Delete);
+    scene.kept = Kept::default();
+    scene.answers = vec![Answer::Unchanged, read("v1", "key")];
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(ours(&synced(), "1", &["tls.crt", "tls.key"])));
+    assert_eq!(scene.demands(), [0]);
+    scene.answers[0] = read("v1", r#"{"a": "1", "b": "2"}"#);
+    assert_eq!(text(&scene.changes(), "tls.crt"), "2");
 }
 
 #[test]
 fn a_blocked_object_says_another_reason_and_answers_a_request() {
     let mut scene = Scene::new(vec![key("A", "one")], Vec::new());
-    scene.answers = vec![failed(Failure::SecretNotFound)];
-    assert!(scene.settle().blocked);
-    scene.answers = vec![failed(Failure::SecretNotFound)];
+    let fail = |scene: &mut Scene, failure| {
+        scene.answers = vec![failed(failure)];
+        if scene.looks() {
+            scene.sees(Seen::Absent);
+        }
+    };
+    fail(&mut scene, Failure::SecretNotFound);
+    scene.settle();
+    fail(&mut scene, Failure::SecretNotFound);
     assert_eq!(scene.verdict().status, None);
-    scene.answers = vec![failed(Failure::SecretDisabled)];
+    fail(&mut scene, Failure::SecretDisabled);
     scene.settle();
     assert_eq!(scene.ready().1, "SecretDisabled");
     let annotations = scene.object.metadata.annotations.get_or_insert_default();
     annotations.insert(SYNC_REQUESTED_ANNOTATION.to_owned(), "now".to_owned());
-    scene.refreshed = Some("now".to_owned());
     scene.answers = vec![failed(Failure::SecretDisabled)];
+    assert!(matches!(scene.step(), Step::ReadAnew(Anew::Requested(_))));
+    assert!(scene.looks());
+    scene.sees(Seen::Absent);
     scene.settle();
-    assert_eq!(scene.object.status.unwrap().last_handled_sync.as_deref(), Some("now"));
+    assert_eq!(scene.status().last_handled_sync.as_deref(), Some("now"));
 }
 
 #[test]
@@ -385,21 +764,24 @@ fn a_secret_without_keys_is_never_made_nor_called_synced() {
     let mut scene = Scene::new(vec![key("A", "one")], Vec::new());
     scene.object.spec.data[0].on_missing = OnMissing::Remove;
     scene.answers = vec![failed(Failure::SecretNotFound)];
-    assert!(scene.settle().blocked);
+    assert!(scene.looks());
+    scene.sees(Seen::Absent);
+    scene.settle();
     let (status, reason, _) = scene.ready();
     assert_eq!((status.as_str(), reason.as_str()), ("False", "MissingKey"));
-    assert_eq!(scene.object.status.unwrap().entries[0].state, "Missing");
+    assert_eq!(scene.states(), ["Missing"]);
 }
 
 #[test]
 fn a_refused_target_is_named_and_looked_at_again() {
     let mut scene = Scene::new(vec![key("A", "one")], Vec::new());
     scene.answers = vec![read("v1", "a")];
-    scene.seen = Seen::Refused(Refusal::NotOwned);
+    scene.step();
+    scene.sees(Seen::Refused(Refusal::NotOwned));
     scene.settle();
     assert_eq!(scene.ready().1, "TargetNotOwned");
-    assert_eq!(scene.step(), Step::Probe);
-    scene.seen = Seen::Absent;
+    assert!(scene.looks());
+    scene.sees(Seen::Absent);
     scene.answers = vec![read("v1", "a")];
     assert!(matches!(scene.step(), Step::Create(_)));
 }
@@ -422,7 +804,7 @@ fn suspend_observes_the_generation_and_leaves_ready() {
     scene.object.metadata.generation = Some(2);
     let verdict = scene.settle();
     assert_eq!((verdict.outcome, scene.ready().0.as_str()), (Outcome::Suspended, "True"));
-    assert_eq!(scene.object.status.as_ref().unwrap().observed_generation, Some(2));
+    assert_eq!(scene.status().observed_generation, Some(2));
     let mut fresh = Scene::new(vec![key("A", "one")], Vec::new());
     fresh.object.spec.suspend = true;
     fresh.settle();
@@ -430,21 +812,59 @@ fn suspend_observes_the_generation_and_leaves_ready() {
 }
 
 #[test]
+fn retain_is_in_force_at_once_though_the_object_is_suspended_or_its_connection_gone() {
+    for suspend in [true, false] {
+        let mut scene = synced();
+        scene.object.metadata.generation = Some(2);
+        (scene.object.spec.suspend, scene.vault_exists) = (suspend, suspend);
+        scene.object.spec.target.deletion = Deletion::Retain;
+        scene.object.spec.target.labels = [("frozen".to_owned(), "too".to_owned())].into();
+        assert!(scene.looks());
+        scene.sees(Seen::Ours(ours(&synced(), "1", &["A", "B"])));
+        let change = scene.changes();
+        assert_eq!(change.drop_owners, ["object-uid"]);
+        assert!(change.labels.is_empty() && change.annotations.is_empty() && change.set.is_empty());
+        scene.sees(changed(secret("2", &["A", "B"])));
+        scene.settle();
+        assert_eq!(scene.ready().0, if suspend { "True" } else { "False" });
+        let target = scene.status().target.clone().unwrap();
+        assert_eq!((target.deletion, target.resource_version.as_str()), (Deletion::Retain, "2"));
+        assert_eq!(scene.verdict().status, None);
+        // The way back arms garbage collection again, so it waits for the end of the suspension.
+        scene.object.spec.target.deletion = Deletion::Delete;
+        assert!(matches!(scene.step(), Step::End(_)));
+    }
+}
+
+#[test]
+fn a_secret_that_is_not_ours_keeps_its_owner_while_the_object_is_suspended() {
+    let mut scene = synced();
+    scene.object.spec.suspend = true;
+    scene.object.spec.target.deletion = Deletion::Retain;
+    assert!(scene.looks());
+    scene.sees(Seen::Refused(Refusal::NotOwned));
+    scene.settle();
+    assert_eq!(scene.ready().0, "True");
+    assert_eq!(scene.status().target.as_ref().unwrap().deletion, Deletion::Delete);
+}
+
+#[test]
 fn a_forced_sync_reads_once_looks_and_is_echoed() {
     let mut scene = synced();
     let request = [(SYNC_REQUESTED_ANNOTATION.to_owned(), "now".to_owned())];
     scene.object.metadata.annotations = Some(request.into());
-    assert_eq!(scene.step(), Step::Refresh("now".to_owned()));
-    scene.refreshed = Some("now".to_owned());
-    assert_eq!(scene.step(), Step::Probe);
-    let mut observed = secret("1", &["A", "B"]);
-    observed.owners = Desired::of(&scene.object).owner.into_iter().collect();
-    scene.seen = Seen::Ours(observed);
+    let step = scene.step();
+    assert!(matches!(&step, Step::ReadAnew(Anew::Requested(request)) if request == "now"), "{step:?}");
     scene.answers = vec![Answer::Pending, Answer::Unchanged];
-    assert_eq!(scene.verdict().outcome, Outcome::Waiting);
+    assert!(scene.looks());
+    let observed = ours(&scene, "1", &["A", "B"]);
+    scene.sees(Seen::Ours(observed.clone()));
+    assert_eq!(scene.settle().outcome, Outcome::Waiting);
     scene.answers = vec![Answer::Unchanged, Answer::Unchanged];
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(observed));
     scene.settle();
-    assert_eq!(scene.object.status.as_ref().unwrap().last_handled_sync.as_deref(), Some("now"));
+    assert_eq!(scene.status().last_handled_sync.as_deref(), Some("now"));
 }
 
 #[test]
@@ -452,6 +872,7 @@ fn a_deleted_object_writes_nothing() {
     let mut scene = synced();
     scene.object.metadata.deletion_timestamp =
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(scene.now));
+    scene.object.spec.target.deletion = Deletion::Retain;
     scene.answers = vec![read("v2", "a2"), Answer::Unchanged];
     let verdict = scene.verdict();
     assert_eq!((verdict.outcome, verdict.status), (Outcome::Deleting, None));
@@ -463,17 +884,16 @@ fn retain_drops_the_owner_reference_and_delete_adds_it() {
     scene.object.spec.target.deletion = Deletion::Retain;
     scene.object.metadata.generation = Some(2);
     let mut observed = secret("1", &["A", "B"]);
-    scene.demanded = [0, 1].into();
-    scene.answers = vec![read("v1", "a"), read("v1", "b")];
     let mut owner = Desired::of(&synced().object).owner.unwrap();
     observed.owners = vec![owner.clone()];
-    scene.seen = Seen::Ours(observed.clone());
-    assert_eq!(change_of(scene.step()).drop_owners, ["object-uid"]);
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(observed.clone()));
+    assert_eq!(scene.changes().drop_owners, ["object-uid"]);
     scene.object.spec.target.deletion = Deletion::Delete;
     "replaced-object".clone_into(&mut owner.uid);
     observed.owners = vec![owner];
-    scene.seen = Seen::Ours(observed);
-    let change = change_of(scene.step());
+    scene.sees(Seen::Ours(observed));
+    let change = scene.changes();
     assert_eq!(change.drop_owners, ["replaced-object"]);
     assert_eq!(change.add_owner.map(|owner| owner.uid).as_deref(), Some("object-uid"));
 }
@@ -485,12 +905,13 @@ fn an_expired_source_is_delivered_and_says_so_in_time() {
     let mut reading = (*reading).clone();
     reading.attributes.expires = Timestamp::from_second(scene.now.as_second() + 60).ok();
     scene.answers[0] = Answer::Read(Arc::new(reading));
-    scene.seen = Seen::Written(Written { after: secret("2", &["A", "B"]), created: false, moved: true });
+    scene.changes();
+    scene.sees(changed(ours(&scene, "2", &["A", "B"])));
     assert_eq!(scene.settle().next, Some(Duration::from_secs(61)));
-    assert_eq!(scene.object.status.as_ref().unwrap().entries[0].state, "Synced");
+    assert_eq!(scene.states()[0], "Synced");
     scene.now = Timestamp::from_second(scene.now.as_second() + 61).unwrap();
     scene.settle();
-    assert_eq!(scene.object.status.as_ref().unwrap().entries[0].state, "Expired");
+    assert_eq!(scene.states()[0], "Expired");
     assert_eq!(scene.ready().0, "True");
 }
 
@@ -499,16 +920,51 @@ fn a_restart_knows_what_was_read_and_asks_again_only_for_what_failed() {
     let mut scene = synced();
     scene.answers = vec![failed(Failure::SecretNotFound), Answer::Unchanged];
     scene.settle();
-    let wants = wants(
-        &scene.object,
-        super::fixtures::URL,
-        &scene.sources(),
-        Duration::from_secs(60),
-        None,
-        &BTreeSet::new(),
-    );
+    let wants = scene.wants();
     assert_eq!(wants[0].known, None);
     assert_eq!(wants[1].known.as_ref().map(|known| known.version.as_str()), Some("v1"));
+}
+
+#[test]
+fn a_value_that_gives_no_key_is_read_once() {
+    let mut scene = synced();
+    scene.object.spec.data[0].from.secret.property = Some("$.a".to_owned());
+    scene.object.metadata.generation = Some(2);
+    assert_eq!(scene.demands(), [0]);
+    scene.answers[0] = read("v1", "no JSON");
+    assert_eq!(scene.settle().outcome, Outcome::Failed);
+    assert_eq!((scene.ready().1.as_str(), scene.keys()), ("InvalidJson", vec!["A", "B"]));
+    assert_eq!(scene.verdict().status, None);
+    // Its last value stays, and after a restart it is judged once more.
+    scene.kept = Kept::default();
+    assert_eq!(scene.demands(), [0]);
+}
+
+#[test]
+fn a_property_that_is_gone_takes_its_key_with_it_where_the_spec_says_so() {
+    let mut scene = Scene::new(vec![key("A", "one"), key("B", "two")], Vec::new());
+    scene.object.spec.data[0].from.secret.property = Some("$.a".to_owned());
+    scene.object.spec.data[0].on_missing = OnMissing::Remove;
+    scene.answers = vec![read("v1", r#"{"a": "1"}"#), read("v1", "b")];
+    scene.create();
+    scene.answers = vec![read("v2", "{}"), Answer::Unchanged];
+    assert_eq!(scene.changes().remove.iter().collect::<Vec<_>>(), ["A"]);
+    scene.sees(changed(ours(&scene, "2", &["B"])));
+    scene.settle();
+    assert_eq!((scene.ready().0.as_str(), scene.states()[0]), ("True", "Missing"));
+    assert_eq!(scene.verdict().status, None);
+}
+
+#[test]
+fn a_status_of_an_earlier_release_costs_a_read_of_each_source_and_moves_nothing() {
+    let mut scene = synced();
+    let mut stored = serde_json::to_value(scene.status()).unwrap();
+    stored["target"]["keys"] = serde_json::json!(["A", "B"]);
+    stored["format"] = serde_json::json!(1);
+    stored["entries"][0]["state"] = serde_json::json!("Settling");
+    scene.object.status = Some(serde_json::from_value(stored).unwrap());
+    assert_eq!(scene.status().entries[0].state, EntryState::Unknown);
+    assert_eq!(scene.demands(), [0, 1]);
 }
 
 const SECRETS_ONLY: Permit = Permit { secret: true, certificate: false };
@@ -523,10 +979,10 @@ fn of_certificate(version: &str, value: &str) -> Answer {
 fn the_secret_of_a_certificate_is_never_written_by_a_grant_for_secrets() {
     let mut scene = Scene::new(vec![key("A", "one"), key("TLS", "tls")], Vec::new());
     scene.permit = SECRETS_ONLY;
+    scene.object.spec.data[1].on_missing = OnMissing::Remove;
     scene.answers = vec![read("v1", "a"), of_certificate("v1", "private")];
-    let Step::Create(new) = scene.step() else { panic!("{:?}", scene.step()) };
-    assert_eq!(new.data.keys().collect::<Vec<_>>(), ["A"]);
     scene.create();
+    assert_eq!(scene.keys(), ["A"]);
     let (status, reason, message) = scene.ready();
     assert_eq!((status.as_str(), reason.as_str()), ("False", "NotAllowed"));
     assert!(message.contains("key TLS") && message.contains("certificates [tls]"), "{message}");
@@ -534,11 +990,9 @@ fn the_secret_of_a_certificate_is_never_written_by_a_grant_for_secrets() {
     assert_eq!(scene.verdict().status, None);
     // Granted: its value is asked for, and written.
     scene.permit = Permit::FULL;
-    assert_eq!(scene.step(), Step::Read([1].into()));
-    scene.demanded = [1].into();
+    assert_eq!(scene.demands(), [1]);
     scene.answers = vec![Answer::Unchanged, of_certificate("v1", "private")];
-    let change = change_of(scene.step());
-    assert_eq!(change.set.keys().collect::<Vec<_>>(), ["TLS"]);
+    assert_eq!(names(&scene.changes()), ["TLS"]);
 }
 
 #[test]
@@ -548,11 +1002,11 @@ fn a_withdrawn_grant_for_certificates_keeps_what_was_written() {
     scene.create();
     scene.permit = SECRETS_ONLY;
     let verdict = scene.settle();
-    assert_eq!((verdict.outcome, verdict.reason), (Outcome::Failed, Some(crate::api::Reason::NotAllowed)));
-    assert_eq!(scene.object.status.as_ref().unwrap().target.as_ref().unwrap().keys, ["TLS"]);
+    assert_eq!((verdict.outcome, verdict.reason), (Outcome::Failed, Some(Reason::NotAllowed)));
+    assert_eq!(scene.keys(), ["TLS"]);
     // Another version is not written either.
     scene.answers = vec![of_certificate("v2", "private2")];
-    assert!(matches!(scene.step(), Step::Settle(_)));
+    assert!(matches!(scene.step(), Step::End(_)));
 }
 
 #[test]
@@ -560,8 +1014,19 @@ fn an_object_that_only_reads_a_certificates_secret_is_created_once_it_is_granted
     let mut scene = Scene::new(vec![key("TLS", "tls")], Vec::new());
     scene.permit = SECRETS_ONLY;
     scene.answers = vec![of_certificate("v1", "private")];
-    assert!(scene.settle().blocked);
-    assert!(scene.settle().blocked);
+    assert!(scene.looks());
+    scene.sees(Seen::Absent);
+    scene.settle();
+    assert_eq!(scene.ready().1, "NotAllowed");
     scene.permit = Permit::FULL;
-    assert_eq!(scene.step(), Step::Read([0].into()));
+    assert_eq!(scene.demands(), [0]);
+}
+
+#[test]
+fn an_entry_of_status_that_speaks_of_nothing_known_is_read() {
+    let entry =
+        EntryStatus { name: "one".to_owned(), version: Some("v1".to_owned()), ..EntryStatus::default() };
+    let mut scene = synced();
+    scene.object.status.as_mut().unwrap().entries[0] = entry;
+    assert_eq!(scene.wants()[0].known, None);
 }

@@ -1,17 +1,21 @@
-//! The end of a round: what is to be said of it, and when to look again without being woken.
+//! The end of a round: what is to be said of it, what is kept, and when to look again without being woken.
 
-use super::render::{Rendered, render};
-use super::{
-    Input, Problem, Seen, Vault, Verified, answers, manager_of, outage, remembered, renders_all, reply,
-    status, write,
-};
-use crate::api::{Reason, VaultSecretSyncStatus};
+use super::picture::Picture;
+use super::render::Rendered;
+use super::round::{Kept, Round};
+use super::target::{Refusal, Seen, Verified, manager_of};
+use super::{Input, Problem, Vault, status};
+use crate::api::{EntryState, READY, VaultSecretSyncStatus, condition};
+use crate::reason::Reason;
 use jiff::Timestamp;
 use std::time::Duration;
 use strum::IntoStaticStr;
 
-/// How often an object that is stale, or was refused, looks again by itself.
+/// How often an object that is stale looks again by itself.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// A Secret that differs is told of this long after it was seen, if its values could not be had until then.
+const DRIFT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What became of a round; the `result` label of `vaultsync_reconciles_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr)]
@@ -44,7 +48,7 @@ impl Outcome {
 }
 
 /// The end of a round.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Verdict {
     /// What became of it.
     pub outcome: Outcome,
@@ -54,141 +58,176 @@ pub struct Verdict {
     pub status: Option<VaultSecretSyncStatus>,
     /// When to look again without being woken.
     pub next: Option<Duration>,
-    /// The target as this round left it or found it in order.
-    pub verified: Option<Verified>,
-    /// Everything was answered and still nothing could be written: only another answer or spec changes that.
-    pub blocked: bool,
-    /// Values are awaited: the next round demands the same again, and looks at the target if this one had to.
-    pub unfinished: bool,
+    /// Whether the round still waits for values that it demanded; else it has used what it was given.
+    pub waits: bool,
+    /// What the next round begins with, once this is said.
+    pub kept: Kept,
 }
 
-impl Verdict {
-    /// Whether the round has used the values it asked for.
-    #[must_use]
-    pub fn is_final(&self) -> bool {
-        self.outcome != Outcome::Waiting
-    }
+/// Nothing is said.
+pub(super) fn quiet(round: &Round, outcome: Outcome) -> Verdict {
+    let waits = outcome == Outcome::Waiting;
+    Verdict { outcome, reason: None, status: None, next: None, waits, kept: round.keep(waits) }
+}
 
-    pub(super) const fn quiet(outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            reason: None,
-            status: None,
-            next: None,
-            verified: None,
-            blocked: false,
-            unfinished: false,
-        }
-    }
+/// The round is sealed, and what it saw since asks for values that it has not: the next one begins at once.
+pub(super) fn again(round: &Round, input: &Input<'_>) -> Verdict {
+    let status = status::waiting(round, input);
+    Verdict { status, next: Some(Duration::ZERO), ..quiet(round, Outcome::Waiting) }
 }
 
 /// Suspended: the generation is observed, Ready stays as it was.
-pub(super) fn suspended(input: &Input<'_>) -> Verdict {
-    let status = status::suspended(input);
-    Verdict { reason: Some(Reason::Suspended), status, ..Verdict::quiet(Outcome::Suspended) }
+pub(super) fn suspended(round: &Round, input: &Input<'_>) -> Verdict {
+    let status = status::suspended(round, input);
+    let kept = after_write(round, input, round.keep(false));
+    Verdict { reason: Some(Reason::Suspended), status, kept, ..quiet(round, Outcome::Suspended) }
 }
 
 /// Something is in the way of the whole object; entries and target stay as they were.
-pub(super) fn refused(input: &Input<'_>, problem: Problem) -> Verdict {
+pub(super) fn refused(round: &Round, input: &Input<'_>, problem: Problem) -> Verdict {
     let outcome =
         if problem.reason == Reason::NamespaceTerminating { Outcome::Deleting } else { Outcome::Failed };
     let reason = Some(problem.reason);
-    let look_again = matches!(input.seen, Seen::Refused(_)) || problem.reason == Reason::TooManyConnections;
-    let next = look_again.then_some(LOOK_AGAIN);
-    Verdict { reason, status: status::refused(input, problem), next, ..Verdict::quiet(outcome) }
+    let next = (problem.reason == Reason::TooManyConnections).then_some(LOOK_AGAIN);
+    let kept = after_write(round, input, round.keep(false));
+    let status = status::refused(round, input, problem);
+    Verdict { reason, status, next, kept, ..quiet(round, outcome) }
+}
+
+/// The API server refuses the target. Whoever has one is looked at again at the pace of all.
+pub(super) fn refused_target(round: &Round, input: &Input<'_>, refusal: &Refusal) -> Verdict {
+    let problem = Problem::refused(input.object, refusal);
+    let asked = matches!(input.vault, Vault::Usable { reply: Some(_), .. });
+    if *refusal == Refusal::TooLarge && asked {
+        // It is not the target that is in the way: other values would fit.
+        let picture = round.picture(input);
+        return not_written(round, input, &picture, &super::render::render(&picture), Some(problem));
+    }
+    refused(round, input, problem)
 }
 
 /// Values are on their way. Nothing is said, unless the vault is the one that keeps them back.
-pub(super) fn waiting(input: &Input<'_>, drifted: bool) -> Verdict {
+pub(super) fn waiting(round: &Round, input: &Input<'_>, drifted: bool) -> Verdict {
     let vault = &input.object.spec.vault_ref;
-    let never_written = remembered(input).is_none();
-    let problem = outage(input).and_then(|(failure, _)| {
-        if drifted {
-            Some(Problem::drifted(vault, input.object.target_name()))
-        } else if never_written || renders_all(input) {
-            Some(Problem::outage(vault, failure))
-        } else {
-            None
-        }
-    });
-    match problem.or_else(|| stale(input)) {
-        Some(problem) => {
-            let reason = Some(problem.reason);
-            let status = status::refused(input, problem);
-            let next = Some(LOOK_AGAIN);
-            Verdict { reason, status, next, unfinished: true, ..Verdict::quiet(Outcome::Failed) }
-        }
-        None => Verdict { next: next(input, None), unfinished: true, ..Verdict::quiet(Outcome::Waiting) },
+    let since = drifted.then(|| round.open.drifted.unwrap_or(input.now));
+    let lasting = since.map(|since| Duration::try_from(input.now.duration_since(since)).unwrap_or_default());
+    let kept = after_write(round, input, round.keep(true)).open(|open| open.drifted = since);
+    let problem = if lasting.is_some_and(|lasting| lasting >= DRIFT_PATIENCE) {
+        Some(Problem::drifted(vault, input.object.target_name()))
+    } else {
+        input.outage().filter(|_| is_unapplied(input)).map(|failure| Problem::outage(vault, failure))
+    };
+    if let Some(problem) = problem.or_else(|| stale(input)) {
+        return Verdict {
+            reason: Some(problem.reason),
+            status: status::refused(round, input, problem),
+            next: Some(LOOK_AGAIN),
+            waits: true,
+            kept,
+            ..quiet(round, Outcome::Failed)
+        };
     }
+    let patience = lasting.map(|lasting| DRIFT_PATIENCE.saturating_sub(lasting));
+    let next = [next(input, None), patience].into_iter().flatten().min();
+    Verdict { status: status::waiting(round, input), next, kept, ..quiet(round, Outcome::Waiting) }
+}
+
+/// Whether the object was never synced as its spec says: then there is no Ready=True that an outage could leave alone.
+fn is_unapplied(input: &Input<'_>) -> bool {
+    input.object.status.as_ref().is_none_or(|status| {
+        status.target.is_none()
+            || status.observed_generation != input.object.metadata.generation
+            || status.vault.as_deref() != input.vault_url()
+    })
 }
 
 /// The answers are in and nothing could be written: the sources' own problems, and `problem` before them.
-pub(super) fn not_written(input: &Input<'_>, rendered: &Rendered, problem: Option<&Problem>) -> Verdict {
-    let status = status::not_written(input, rendered, problem.cloned());
-    let blocked = problem.is_some();
-    Verdict { blocked: true, ..conclude(input, status, blocked, Outcome::Failed) }
+pub(super) fn not_written(
+    round: &Round,
+    input: &Input<'_>,
+    picture: &Picture<'_>,
+    rendered: &Rendered,
+    problem: Option<Problem>,
+) -> Verdict {
+    let new = status::answered(round, input, picture, rendered, problem);
+    let kept = judged(round, picture, rendered).open(|open| open.blocked = Some(picture.fingerprint()));
+    conclude(round, input, new, Outcome::Failed, kept)
 }
 
 /// The answers are in and the Secret is as they say, as far as they go.
-pub(super) fn settled(input: &Input<'_>) -> Verdict {
-    let (_, answers) = answers(input);
-    let rendered = render(input);
-    let outcome = match input.seen {
+pub(super) fn settled(
+    round: &Round,
+    input: &Input<'_>,
+    picture: &Picture<'_>,
+    rendered: &Rendered,
+) -> Verdict {
+    let outcome = match &round.seen {
         Seen::Written(written) if written.created => Outcome::Created,
-        Seen::Written(written) if written.moved => {
-            if answers.iter().any(|answer| matches!(answer, crate::vault::Answer::Read(_)))
-                && !only_drift(input)
-            {
-                Outcome::Updated
-            } else {
-                Outcome::Repaired
-            }
-        }
+        Seen::Written(written) if written.moved && round.restores_only(input) => Outcome::Repaired,
+        Seen::Written(written) if written.moved => Outcome::Updated,
         _ => Outcome::Unchanged,
     };
-    let status = status::settled(input, &rendered, stale(input));
-    let verified = |observed| Verified::of(observed, &manager_of(input.object));
-    let verified = match input.seen {
-        Seen::Written(written) => Some(verified(&written.after)),
-        Seen::Ours(observed) => write::drift(input).is_empty().then(|| verified(observed)),
-        _ => None,
-    };
-    Verdict { verified, ..conclude(input, status, false, outcome) }
+    let new = status::answered(round, input, picture, rendered, stale(input));
+    let ready = condition(&new.conditions, READY).is_some_and(|ready| ready.status == "True");
+    if ready && new.entries.iter().any(|entry| entry.state == EntryState::Pending) {
+        // Ready never says more than the record does.
+        return again(round, input);
+    }
+    let mut kept = judged(round, picture, rendered);
+    if let Seen::Ours(observed) = &round.seen
+        && picture.record.as_ref().is_some_and(|record| record.drift.is_empty())
+    {
+        kept.verified = Some(Verified::of(observed, &manager_of(input.object)));
+    }
+    let kept = after_write(round, input, kept);
+    conclude(round, input, new, outcome, kept)
 }
 
 /// Nothing could be written, and nothing that was answered since can change that.
-pub(super) fn still_blocked(input: &Input<'_>) -> Verdict {
+pub(super) fn still_blocked(round: &Round, input: &Input<'_>) -> Verdict {
     let conditions = input.object.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    let reason =
-        crate::api::condition(conditions, crate::api::READY).and_then(|ready| ready.reason.parse().ok());
-    Verdict { reason, blocked: true, next: next(input, None), ..Verdict::quiet(Outcome::Failed) }
+    let reason = condition(conditions, READY).and_then(|ready| ready.reason.parse().ok());
+    let kept = round.keep(false).open(|open| open.blocked = round.open.blocked);
+    Verdict { reason, next: next(input, None), kept, ..quiet(round, Outcome::Failed) }
 }
 
-/// Whether the write of this round only undid somebody else's: the vault and the spec say what they said before.
-fn only_drift(input: &Input<'_>) -> bool {
-    let Some(old) = input.object.status.as_ref() else { return false };
-    let (used, answers) = answers(input);
-    !renders_all(input)
-        && used.iter().zip(answers).all(|(used, answer)| match answer {
-            crate::vault::Answer::Read(reading) => super::sources::entry(&old.entries, &used.source)
-                .is_some_and(|entry| entry.version.as_deref() == Some(reading.attributes.version.as_str())),
-            _ => true,
-        })
+/// What is kept of values that gave no key, as long as the spec wants them.
+fn judged(round: &Round, picture: &Picture<'_>, rendered: &Rendered) -> Kept {
+    let keys = picture.keys.iter().filter_map(|key| key.of);
+    let wanted: Vec<_> = keys.chain(picture.objects.iter().filter_map(|object| object.of)).collect();
+    round.keep(false).open(|open| {
+        open.judged.extend(rendered.judged.iter().map(|(of, reason)| (*of, *reason)));
+        open.judged.retain(|of, _| wanted.contains(of));
+    })
 }
 
-fn conclude(input: &Input<'_>, new: VaultSecretSyncStatus, failed: bool, outcome: Outcome) -> Verdict {
-    let ready = crate::api::condition(&new.conditions, crate::api::READY);
+/// After every write of ours the target is as we left it.
+fn after_write(round: &Round, input: &Input<'_>, mut kept: Kept) -> Kept {
+    if let Seen::Written(written) = &round.seen {
+        kept.verified = Some(Verified::of(&written.after, &manager_of(input.object)));
+    }
+    kept
+}
+
+fn conclude(
+    round: &Round,
+    input: &Input<'_>,
+    new: VaultSecretSyncStatus,
+    outcome: Outcome,
+    kept: Kept,
+) -> Verdict {
+    let ready = condition(&new.conditions, READY);
     let reason = ready.and_then(|ready| ready.reason.parse().ok());
     let is_ready = ready.is_some_and(|ready| ready.status == "True");
-    let outcome =
-        if failed || (!is_ready && outcome == Outcome::Unchanged) { Outcome::Failed } else { outcome };
+    let outcome = if outcome == Outcome::Unchanged && !is_ready { Outcome::Failed } else { outcome };
     let next = next(input, Some(&new));
-    Verdict { reason, status: status::if_new(input.object, new), next, ..Verdict::quiet(outcome) }
+    let status = status::if_new(input, new);
+    Verdict { reason, status, next, kept, ..quiet(round, outcome) }
 }
 
 /// The problem of an object whose values the vault has not confirmed for too long.
 pub(super) fn stale(input: &Input<'_>) -> Option<Problem> {
-    let unconfirmed = reply(input)?.unconfirmed_for?;
+    let unconfirmed = input.reply()?.unconfirmed_for?;
     (unconfirmed >= input.stale_after)
         .then(|| Problem::stale(&input.object.spec.vault_ref, input.stale_after))
 }
@@ -196,12 +235,9 @@ pub(super) fn stale(input: &Input<'_>) -> Option<Problem> {
 /// When something will be to say though nobody wakes the object: staleness, or a source that begins or ends to be
 /// valid.
 fn next(input: &Input<'_>, status: Option<&VaultSecretSyncStatus>) -> Option<Duration> {
-    let staleness = match &input.vault {
-        Vault::Found { reply, .. } => reply.unconfirmed_for.map(|unconfirmed| {
-            input.stale_after.checked_sub(unconfirmed).filter(|left| !left.is_zero()).unwrap_or(LOOK_AGAIN)
-        }),
-        Vault::Unknown | Vault::Unusable(_) => None,
-    };
+    let staleness = input.reply().and_then(|reply| reply.unconfirmed_for).map(|unconfirmed| {
+        input.stale_after.checked_sub(unconfirmed).filter(|left| !left.is_zero()).unwrap_or(LOOK_AGAIN)
+    });
     let validity = status
         .into_iter()
         .flat_map(|status| &status.entries)

@@ -1,283 +1,179 @@
-//! What to write: which values are needed, which keys are set, removed and kept.
+//! What to write: which values that takes, which keys are set, removed and kept.
 
-use super::render::{MAX_KEYS, MAX_SECRET_BYTES, Rendered, render};
-use super::target::{Change, Desired, NewSecret, Observed, Seen, drifted, manager_of, overtaken};
-use super::{
-    Input, Problem, Step, UsedSource, answers, pending_request, permit, remembered, renders_all, sources,
-    verdict,
-};
-use crate::api::{EntryStatus, Reason};
-use crate::vault::Answer;
+use super::fingerprint::of_metadata;
+use super::picture::Picture;
+use super::render::{KeyBytes, MAX_KEYS, MAX_SECRET_BYTES, Rendered, render};
+use super::round::{Anew, Round, Sent};
+use super::target::{Change, Desired, NewSecret, Observed, Seen, manager_of};
+use super::{Input, Problem, Step, verdict};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The write that brings the target to what the answers say; the values it needs first, or a verdict if there is
-/// nothing to write.
-pub(super) fn write(input: &Input<'_>) -> Step {
-    let (used, answers) = answers(input);
-    if input.blocked && says_nothing_new(input) {
-        return Step::Settle(verdict::still_blocked(input));
+/// The write that brings the target to what the snapshot says, with what it carries; before it the values that it takes,
+/// or the end of the round if there is nothing to write.
+pub(super) fn write(round: &Round, input: &Input<'_>) -> (Step, Option<Sent>) {
+    if let Some(version) = round.overtaken(input) {
+        return (Step::ReadAnew(Anew::Overtaken(version.to_owned())), None);
     }
-    // Of what was judged while nothing could be written, nothing was written: all of it is due.
-    let overtaken = overtaken_by(input);
-    let all = renders_all(input) || input.blocked || overtaken.is_some();
-    if let Some(resource_version) = overtaken.filter(|version| input.rechecked != Some(*version)) {
-        let sources = used.iter().enumerate().filter(|(index, used)| !is_known_refused(input, *index, used));
-        return Step::Recheck {
-            resource_version: resource_version.to_owned(),
-            sources: sources.map(|(index, _)| index).collect(),
+    let picture = round.picture(input);
+    let end = |verdict| (Step::End(verdict), None);
+    if round.is_still_blocked(input, &picture) {
+        return end(verdict::still_blocked(round, input));
+    }
+    let creates = picture.record.is_none() && !matches!(round.seen, Seen::Ours(_));
+    if let Some(problem) = obstacle(input, &picture, creates) {
+        // Nothing can be written, whatever the values are, so none is asked for. Before it is said that there is no
+        // Secret it is looked whether there is one.
+        return match round.seen {
+            _ if picture.is_pending() => without_values(round, input, &picture),
+            Seen::Remembered if creates => (Step::Look, None),
+            _ => end(verdict::not_written(round, input, &picture, &render(&picture), Some(problem))),
         };
     }
-    let drift = drift(input);
-    let needed: BTreeSet<usize> = used
-        .iter()
-        .zip(answers)
-        .enumerate()
-        .filter(|(index, (used, answer))| {
-            let needed = all
-                || of_drifted(input, used, &drift)
-                || joins_a_changed_picture(used, answers, input)
-                || is_newly_permitted(input, *index, used);
-            needed
-                && matches!(answer, Answer::Unchanged)
-                && !input.demanded.contains(index)
-                && !is_known_refused(input, *index, used)
-        })
-        .map(|(index, _)| index)
-        .collect();
+    let needed = &picture.needed(round.reads_all(input)) - &round.open.demanded;
     if !needed.is_empty() {
-        return Step::Read(needed);
+        return (Step::Demand(needed), None);
     }
     // A rotation is never torn in half: as long as one source has no answer, nothing moves but what needs no value.
-    if answers.iter().any(|answer| matches!(answer, Answer::Pending)) {
-        return without_values(input, !drift.is_empty());
+    if picture.is_pending() {
+        return without_values(round, input, &picture);
     }
-    let rendered = render(input);
-    match input.seen {
-        Seen::Ours(observed) => change(input, &rendered, &drift, all, Some(observed)),
-        Seen::Remembered if remembered(input).is_some() => change(input, &rendered, &drift, all, None),
-        _ => create(input, rendered),
+    let rendered = render(&picture);
+    if creates {
+        return create(round, input, &picture, rendered);
     }
-}
-
-/// Whether every answer is the one that was judged already, and nobody asks for another look.
-fn says_nothing_new(input: &Input<'_>) -> bool {
-    let (used, answers) = answers(input);
-    let entries = input.object.status.as_ref().map_or(&[][..], |status| &status.entries);
-    let judged = |used: &UsedSource, reason: &str| {
-        sources::entry(entries, &used.source)
-            .is_some_and(|entry| entry.state == reason || entry.state == super::status::MISSING)
-    };
-    pending_request(input).is_none()
-        && input.demanded.is_empty()
-        && used.iter().zip(answers).enumerate().all(|(index, (used, answer))| match answer {
-            Answer::Unchanged | Answer::Pending => !is_newly_permitted(input, index, used),
-            Answer::Failed(failure) => judged(used, failure.reason().as_str()),
-            Answer::Read(_) => false,
-        })
-}
-
-/// The keys that somebody else changed or removed.
-pub(super) fn drift(input: &Input<'_>) -> BTreeSet<String> {
-    let observed = match input.seen {
-        Seen::Ours(observed) => Some(observed),
-        Seen::Written(written) => Some(&written.after),
-        _ => None,
-    };
-    match (observed, remembered(input)) {
-        (Some(observed), Some(target)) if observed.uid == target.uid => drifted(
-            observed,
-            input.verified,
-            &target.resource_version,
-            &target.keys,
-            &manager_of(input.object),
-        ),
-        _ => BTreeSet::new(),
+    match change(round, input, &picture, &rendered) {
+        Err(problem) => end(verdict::not_written(round, input, &picture, &rendered, Some(problem))),
+        Ok(change) if change.is_empty() && rendered.set.is_empty() => {
+            end(verdict::settled(round, input, &picture, &rendered))
+        }
+        Ok(change) => {
+            let metadata =
+                matches!(round.seen, Seen::Ours(_)).then(|| of_metadata(&Desired::of(input.object)));
+            let (data, sent) = Sent::of(rendered, change.remove.clone(), metadata, &picture);
+            (Step::Change(Change { set: data, ..change }), Some(sent))
+        }
     }
 }
 
-/// The resourceVersion that another operator gave the target under our name.
-fn overtaken_by<'a>(input: &Input<'a>) -> Option<&'a str> {
-    let Seen::Ours(observed) = input.seen else { return None };
-    overtaken(observed, input.verified, &manager_of(input.object))
-        .then_some(observed.resource_version.as_str())
-}
-
-/// Whether the source is known to be of a kind that the object may not read: its value would be of no use.
-pub(super) fn is_known_refused(input: &Input<'_>, index: usize, used: &UsedSource) -> bool {
-    known(input, used)
-        .is_some_and(|entry| entry.version.is_some() && !permit(input, index).covers(entry.managed))
-}
-
-/// Whether the source was refused for its kind and is permitted by now.
-fn is_newly_permitted(input: &Input<'_>, index: usize, used: &UsedSource) -> bool {
-    known(input, used).is_some_and(|entry| {
-        entry.state == Reason::NotAllowed.as_str() && permit(input, index).covers(entry.managed)
-    })
-}
-
-fn known<'a>(input: &Input<'a>, used: &UsedSource) -> Option<&'a EntryStatus> {
-    sources::entry(input.object.status.as_ref().map_or(&[][..], |status| &status.entries), &used.source)
-}
-
-/// Whether a source gives one of the drifted keys; a key that no entry of `data` names is from any `dataFrom`.
-fn of_drifted(input: &Input<'_>, used: &UsedSource, drift: &BTreeSet<String>) -> bool {
-    let spec = &input.object.spec;
-    used.keys(spec).iter().any(|key| drift.contains(*key))
-        || (!used.data_from.is_empty()
-            && drift.iter().any(|key| spec.data.iter().all(|item| item.key != *key)))
-}
-
-/// Keys that left one JSON object, or stand in two, show only in a complete picture: once one `dataFrom` source
-/// changed, all are read.
-fn joins_a_changed_picture(used: &UsedSource, answers: &[Answer], input: &Input<'_>) -> bool {
-    let Ok(sources) = input.sources else { return false };
-    !used.data_from.is_empty()
-        && sources
-            .iter()
-            .zip(answers)
-            .any(|(other, answer)| !other.data_from.is_empty() && matches!(answer, Answer::Read(_)))
+/// What keeps the Secret from being written whatever the values are.
+fn obstacle(input: &Input<'_>, picture: &Picture<'_>, creates: bool) -> Option<Problem> {
+    let type_ = input.object.spec.target.type_;
+    if let Some(key) = picture.lacking(type_.required_keys(), creates) {
+        return Some(Problem::missing_key(type_, key));
+    }
+    let reason = picture.holds_up_creation().filter(|_| creates)?;
+    Some(Problem::not_created(input.object.target_name(), reason))
 }
 
 /// Metadata needs no value, so it is repaired though the vault is silent.
-fn without_values(input: &Input<'_>, drifted: bool) -> Step {
-    if let Seen::Ours(observed) = input.seen {
-        let change = Desired::of(input.object).change(observed);
+fn without_values(round: &Round, input: &Input<'_>, picture: &Picture<'_>) -> (Step, Option<Sent>) {
+    let desired = Desired::of(input.object);
+    if let Seen::Ours(observed) = &round.seen {
+        let change = desired.change(observed);
         if !change.is_empty() {
-            return Step::Change(change);
+            return (Step::Change(change), Some(Sent::of_metadata(Some(of_metadata(&desired)), picture)));
         }
     }
-    let gone = matches!(input.seen, Seen::Absent) && remembered(input).is_some();
-    Step::Settle(verdict::waiting(input, drifted || gone))
+    let drifted = picture.record.as_ref().is_some_and(|record| !record.drift.is_empty());
+    let gone = matches!(round.seen, Seen::Absent) && input.remembered().is_some();
+    (Step::End(verdict::waiting(round, input, drifted || gone)), None)
 }
 
-fn create(input: &Input<'_>, rendered: Rendered) -> Step {
+fn create(
+    round: &Round,
+    input: &Input<'_>,
+    picture: &Picture<'_>,
+    rendered: Rendered,
+) -> (Step, Option<Sent>) {
     let type_ = input.object.spec.target.type_;
+    let target = input.object.target_name();
     let lacking = type_.required_keys().iter().find(|key| !rendered.set.contains_key(**key));
     let problem = if let Some(key) = lacking {
         Some(Problem::missing_key(type_, key))
-    } else if rendered.set.is_empty() && rendered.problems.is_empty() {
-        Some(Problem::nothing_to_write(input.object.target_name()))
+    } else if let Some(reason) = picture.held_up_by(&rendered) {
+        Some(Problem::not_created(target, reason))
+    } else if rendered.set.is_empty() {
+        Some(Problem::nothing_to_write(target))
     } else {
-        too_large(&rendered.set)
+        too_large(&rendered)
     };
-    if rendered.set.is_empty() || problem.is_some() {
-        return Step::Settle(verdict::not_written(input, &rendered, problem.as_ref()));
+    if problem.is_some() {
+        if matches!(round.seen, Seen::Remembered) {
+            return (Step::Look, None);
+        }
+        return (Step::End(verdict::not_written(round, input, picture, &rendered, problem)), None);
     }
-    let desired = Desired::of(input.object);
-    Step::Create(NewSecret {
-        type_,
-        labels: desired.labels,
-        annotations: desired.annotations,
-        owner: desired.owner,
-        data: rendered.set,
-    })
+    let Desired { labels, annotations, owner } = Desired::of(input.object);
+    let metadata = of_metadata(&Desired::of(input.object));
+    let (data, sent) = Sent::of(rendered, BTreeSet::new(), Some(metadata), picture);
+    (Step::Create(NewSecret { type_, labels, annotations, owner, data }), Some(sent))
 }
 
+/// The change without the bytes of its keys.
 fn change(
+    round: &Round,
     input: &Input<'_>,
+    picture: &Picture<'_>,
     rendered: &Rendered,
-    drift: &BTreeSet<String>,
-    all: bool,
-    observed: Option<&Observed>,
-) -> Step {
+) -> Result<Change, Problem> {
+    let observed = match &round.seen {
+        Seen::Ours(observed) => Some(observed),
+        _ => None,
+    };
     let mut change = match observed {
         Some(observed) => Desired::of(input.object).change(observed),
-        None => bare_change(input),
+        None => bare_change(round, input),
     };
-    change.set = changed_keys(input, rendered, drift, all);
-    change.remove = left_keys(input, rendered, observed);
-    let required = input.object.spec.target.type_.required_keys();
-    if let Some(key) = change.remove.iter().find(|key| required.contains(&key.as_str())) {
-        let problem = Problem::missing_key(input.object.spec.target.type_, key);
-        return Step::Settle(verdict::not_written(input, rendered, Some(&problem)));
+    let ours = our_keys(input, picture, observed);
+    change.remove = left_keys(&ours, rendered, observed);
+    let type_ = input.object.spec.target.type_;
+    if let Some(key) = type_.required_keys().iter().find(|key| change.remove.contains(**key)) {
+        return Err(Problem::missing_key(type_, key));
     }
-    if let Some(problem) = too_large(&change.set) {
-        return Step::Settle(verdict::not_written(input, rendered, Some(&problem)));
+    let stay = ours.iter().any(|key| !change.remove.contains(key));
+    if !change.remove.is_empty() && !stay && rendered.set.is_empty() {
+        return Err(Problem::nothing_left(input.object.target_name()));
     }
-    if change.is_empty() {
-        return Step::Settle(verdict::settled(input));
-    }
-    Step::Change(change)
+    too_large(rendered).map_or(Ok(change), Err)
 }
 
 /// A change planned from memory: the newest of what this process and status remember.
-fn bare_change(input: &Input<'_>) -> Change {
-    let target = remembered(input).cloned().unwrap_or_default();
-    let resource_version = input
-        .verified
-        .filter(|verified| verified.is_of(&target.uid))
-        .map_or(target.resource_version, |verified| verified.resource_version.clone());
-    Change {
-        uid: target.uid,
-        resource_version,
-        set: BTreeMap::new(),
-        remove: BTreeSet::new(),
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
-        add_owner: None,
-        drop_owners: Vec::new(),
-    }
+fn bare_change(round: &Round, input: &Input<'_>) -> Change {
+    let target = input.remembered().cloned().unwrap_or_default();
+    let verified = round.kept.verified.as_ref().filter(|verified| verified.is_of(&target.uid));
+    let resource_version =
+        verified.map_or(target.resource_version, |verified| verified.resource_version.clone());
+    Change { uid: target.uid, resource_version, ..Change::default() }
 }
 
-/// Every key that may differ from what is there: all, or those of changed versions and of drift. A key that is
-/// sent though it is equal moves nothing.
-fn changed_keys(
-    input: &Input<'_>,
-    rendered: &Rendered,
-    drift: &BTreeSet<String>,
-    all: bool,
-) -> BTreeMap<String, super::KeyBytes> {
-    let (used, answers) = answers(input);
-    let spec = &input.object.spec;
-    let moved: Vec<&UsedSource> = used
-        .iter()
-        .zip(answers)
-        .filter(|(used, answer)| version_moved(input, used, answer))
-        .map(|(used, _)| used)
-        .collect();
-    let of_data: BTreeSet<&str> = moved.iter().flat_map(|used| used.keys(spec)).collect();
-    let objects_moved = moved.iter().any(|used| !used.data_from.is_empty());
-    let in_data = |key: &str| spec.data.iter().any(|item| item.key == key);
-    rendered
-        .set
-        .iter()
-        .filter(|(key, _)| {
-            all || drift.contains(*key) || of_data.contains(key.as_str()) || (objects_moved && !in_data(key))
-        })
-        .map(|(key, bytes)| (key.clone(), bytes.clone()))
+/// The keys of the Secret that are ours to remove.
+fn our_keys(input: &Input<'_>, picture: &Picture<'_>, observed: Option<&Observed>) -> BTreeSet<String> {
+    let recorded = picture.record.iter().flat_map(|record| &record.target.keys).map(|key| key.name.clone());
+    let written = observed.map(|observed| observed.keys_of(&manager_of(input.object)));
+    recorded
+        .chain(written.into_iter().flatten())
+        .filter(|key| observed.is_none_or(|observed| observed.keys.contains_key(key)))
         .collect()
-}
-
-fn version_moved(input: &Input<'_>, used: &UsedSource, answer: &Answer) -> bool {
-    let Answer::Read(reading) = answer else { return false };
-    known(input, used).is_none_or(|entry| {
-        // A source that was missing or refused had its keys removed or never made, whatever version it had.
-        entry.version.as_deref() != Some(reading.attributes.version.as_str())
-            || entry.state == super::status::MISSING
-            || entry.state == Reason::NotAllowed.as_str()
-    })
 }
 
 /// Our keys that the spec or the vault no longer gives. Without a complete picture of `dataFrom`, a key that no
 /// entry of `data` named may still be given by it, and stays.
-fn left_keys(input: &Input<'_>, rendered: &Rendered, observed: Option<&Observed>) -> BTreeSet<String> {
-    let mut ours: BTreeSet<String> =
-        remembered(input).map(|target| target.keys.iter().cloned().collect()).unwrap_or_default();
-    let exists = |key: &String| observed.is_none_or(|observed| observed.keys.contains_key(key));
-    if let Some(observed) = observed {
-        ours.extend(observed.keys_of(&manager_of(input.object)));
-    }
-    let gone: BTreeSet<String> = ours
-        .iter()
+fn left_keys(ours: &BTreeSet<String>, rendered: &Rendered, observed: Option<&Observed>) -> BTreeSet<String> {
+    ours.iter()
         .filter(|key| !rendered.set.contains_key(*key) && !rendered.keep.contains(*key))
         .filter(|key| rendered.complete || rendered.remove.contains(*key))
+        .filter(|key| observed.is_none_or(|observed| observed.keys.contains_key(*key)))
         .cloned()
-        .collect();
-    gone.into_iter().filter(exists).collect()
+        .collect()
 }
 
-/// More than the API server takes in a Secret, or than status can name.
-fn too_large(set: &BTreeMap<String, super::KeyBytes>) -> Option<Problem> {
-    let bytes: usize = set.iter().map(|(key, bytes)| key.len() + bytes.expose().len()).sum();
-    (bytes > MAX_SECRET_BYTES || set.len() > MAX_KEYS).then(Problem::too_large)
+/// More than the API server takes in a Secret, or than status can name. What is there and is not written now the
+/// API server counts itself: it refuses the whole write then.
+fn too_large(rendered: &Rendered) -> Option<Problem> {
+    let size = |(key, (bytes, _)): (&String, &(KeyBytes, _))| key.len() + bytes.expose().len();
+    let bytes: usize = rendered.set.iter().map(size).sum();
+    (bytes > MAX_SECRET_BYTES || rendered.set.len() > MAX_KEYS).then(Problem::too_large)
 }
+
+/// The bytes of a request, apart from what made them.
+pub(super) type Data = BTreeMap<String, KeyBytes>;

@@ -131,7 +131,8 @@ async fn a_creation_whose_answer_is_lost_is_found_done() {
     let object = scene.synced("shop").await;
     let kept = scene.api::<Secret>().get("shop").await.unwrap();
     assert_eq!((kept.metadata.uid.as_ref(), version(&kept)), (made.metadata.uid.as_ref(), version(&made)));
-    assert_eq!(object.status.unwrap().target.unwrap().keys, ["A", "B"]);
+    let target = object.status.unwrap().target.unwrap();
+    assert_eq!(target.key_names().collect::<Vec<_>>(), ["A", "B"]);
 }
 
 #[tokio::test]

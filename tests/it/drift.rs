@@ -124,8 +124,8 @@ async fn what_others_add_stays_and_is_no_drift() {
     scene.vault.set("a", "three");
     scene.force("shop", "now").await;
     scene.secret_is("shop", &[("A", "three"), ("B", "two"), ("THEIRS", "edited")]).await;
-    let keys = scene.synced("shop").await.status.unwrap().target.unwrap().keys;
-    assert_eq!(keys, ["A", "B"]);
+    let target = scene.synced("shop").await.status.unwrap().target.unwrap();
+    assert_eq!(target.key_names().collect::<Vec<_>>(), ["A", "B"]);
     assert!(!scene.event_reasons("shop").await.contains(&"SecretRepaired".to_owned()));
 }
 

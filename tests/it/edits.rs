@@ -42,7 +42,7 @@ async fn get(scene: &Scene) -> Secret {
 }
 
 fn keys(object: &VaultSecretSync) -> Vec<String> {
-    object.status.as_ref().unwrap().target.as_ref().unwrap().keys.clone()
+    object.status.as_ref().unwrap().target.as_ref().unwrap().key_names().map(str::to_owned).collect()
 }
 
 #[tokio::test]

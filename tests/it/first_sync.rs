@@ -30,9 +30,16 @@ async fn a_value_in_the_vault_becomes_a_secret() {
     ];
     scene.secret_is("shop", &expected).await;
     let status = object.status.unwrap();
-    assert_eq!(status.target.unwrap().keys, ["API_TOKEN", "DATABASE_URL", "LOG_LEVEL", "PORT"]);
+    let target = status.target.unwrap();
+    assert_eq!(target.key_names().collect::<Vec<_>>(), ["API_TOKEN", "DATABASE_URL", "LOG_LEVEL", "PORT"]);
     assert_eq!(status.entries.len(), 3);
-    assert!(status.entries.iter().all(|entry| entry.state == "Synced" && entry.version.is_some()));
+    // They were set a moment ago: each is read once more.
+    assert!(
+        status
+            .entries
+            .iter()
+            .all(|entry| entry.state == vaultsync::api::EntryState::Synced && entry.version.is_some())
+    );
     scene.vault_says("default", "True", "Connected").await;
 }
 

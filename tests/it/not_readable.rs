@@ -13,7 +13,7 @@ use support::scene::CLIENT;
 fn state(object: &VaultSecretSync, source: &str) -> String {
     let entries = &object.status.as_ref().expect("a status").entries;
     let entry = entries.iter().find(|entry| entry.name == source);
-    entry.unwrap_or_else(|| panic!("no entry {source} in {entries:?}")).state.clone()
+    entry.unwrap_or_else(|| panic!("no entry {source} in {entries:?}")).state.to_string()
 }
 
 /// Ready's message names each of these.
