@@ -29,7 +29,7 @@ pub(crate) async fn measure(
     say("429 on everything for a minute");
     operator.next_sweep(HOST).await?;
     witness.take();
-    let (mark, before) = (site.world.cluster.mark(), site.vault.requests().len());
+    let (mark, before) = (site.bench.cluster.mark(), site.vault.requests().len());
     let fault = site.vault.fault(Fault::throttle(None));
     tokio::time::sleep(STORM).await;
     site.vault.clear_fault(fault);
@@ -43,7 +43,7 @@ pub(crate) async fn measure(
     let (during, after) = (storm - before, &requests[storm..]);
     let peak = keyvault_emulator::peak_per_second(after);
     let usual = OneVault::pages(scale) as f64 * STORM.as_secs_f64() / scale.interval.as_secs_f64();
-    let calls = |resource| site.world.operator_calls(mark, "patch", resource);
+    let calls = |resource| site.bench.operator_calls(mark, "patch", resource);
     let (of_vault, of_objects) = (calls("clusterkeyvaults/status"), calls("vaultsecretsyncs/status"));
     let secrets = count(&witness.take(), SECRET);
     // Shorter intervals of the short form do not shorten the longest back-off.

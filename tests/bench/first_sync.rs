@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::cluster::CONCURRENCY;
 use crate::one_vault::{HOST, OneVault};
 use crate::operator::Operator;
 use crate::rows::{Row, Rows, seconds};
 use crate::say;
 use crate::scale::Scale;
-use crate::world::CONCURRENCY;
 use support::Result;
 
 /// A budget that is never reached: what is measured is the operator, not its patience.
@@ -23,16 +23,16 @@ pub(crate) async fn measure(
     rows: &mut Rows,
 ) -> Result<Operator> {
     say("first sync");
-    let mark = site.world.cluster.mark();
+    let mark = site.bench.cluster.mark();
     let start = Instant::now();
-    let operator = Operator::start(&site.world, Some(LIFTED)).await?;
+    let operator = Operator::start(&site.bench, Some(LIFTED)).await?;
     let created = [("result", "created"), ("reason", "Synced")];
     let metrics =
         operator.until("all are synced", |metrics| metrics.rounds(&created) >= scale.objects).await?;
     let took = start.elapsed();
     let (cpu, memory) = (operator.cpu()?, operator.memory()?);
     let ratio = took.as_secs_f64() / floor.as_secs_f64();
-    let calls = |verb, resource| site.world.operator_calls(mark, verb, resource);
+    let calls = |verb, resource| site.bench.operator_calls(mark, verb, resource);
     let (gets, secrets) = (metrics.requests(HOST, "GetSecret"), calls("create", "secrets"));
     let (statuses, events) = (calls("patch", "vaultsecretsyncs/status"), calls("create", "events"));
     rows.memory.push(("after the first sync", memory));

@@ -8,21 +8,21 @@ use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 use vaultsync::api::{VaultSecretSync, field_manager};
 
+use crate::cluster::{BenchCluster, each};
 use crate::one_vault::{APPLICATION, CREDENTIAL, OneVault, index_of, secret};
 use crate::say;
 use crate::scale::Scale;
-use crate::world::{World, each};
 use support::Result;
 
 /// For each object one GET of its secret, one POST of a Secret as the operator writes it, one PATCH of the object's
 /// status: as the operator's own account, so that RBAC and policies judge it alike.
 pub(crate) async fn measure(site: &OneVault, scale: &Scale) -> Result<Duration> {
     let objects = site.objects().await?;
-    let server = site.world.cluster.operator_client().await;
-    let http = vault_client(&site.world)?;
+    let server = site.bench.cluster.operator_client().await;
+    let http = vault_client(&site.bench)?;
     say("the floor: a plain loop of the same requests");
     let start = Instant::now();
-    let token = vault_token(&site.world, &http).await?;
+    let token = vault_token(&site.bench, &http).await?;
     let vault = Vault { http, token, url: site.vault.url() };
     each(scale.objects, |index| one(&server, &vault, &objects[index])).await?;
     Ok(start.elapsed())
@@ -74,20 +74,20 @@ async fn one(server: &Client, vault: &Vault, object: &VaultSecretSync) -> Result
     Ok(())
 }
 
-fn vault_client(world: &World) -> Result<reqwest::Client> {
-    let root = reqwest::Certificate::from_pem(world.emulator.ca_pem().as_bytes())?;
-    let proxy = reqwest::Proxy::https(world.emulator.proxy_url())?;
+fn vault_client(bench: &BenchCluster) -> Result<reqwest::Client> {
+    let root = reqwest::Certificate::from_pem(bench.emulator.ca_pem().as_bytes())?;
+    let proxy = reqwest::Proxy::https(bench.emulator.proxy_url())?;
     Ok(reqwest::Client::builder().proxy(proxy).tls_certs_only([root]).build()?)
 }
 
-async fn vault_token(world: &World, http: &reqwest::Client) -> Result<String> {
+async fn vault_token(bench: &BenchCluster, http: &reqwest::Client) -> Result<String> {
     let form = url::form_urlencoded::Serializer::new(String::new())
         .append_pair("grant_type", "client_credentials")
         .append_pair("client_id", APPLICATION)
         .append_pair("client_secret", CREDENTIAL)
         .append_pair("scope", "https://vault.azure.net/.default")
         .finish();
-    let url = format!("https://login.microsoftonline.com/{}/oauth2/v2.0/token", world.emulator.tenant());
+    let url = format!("https://login.microsoftonline.com/{}/oauth2/v2.0/token", bench.emulator.tenant());
     let request = http.post(url).header("content-type", "application/x-www-form-urlencoded").body(form);
     let answer: Value = serde_json::from_str(&request.send().await?.error_for_status()?.text().await?)?;
     Ok(answer["access_token"].as_str().ok_or("an access token")?.to_owned())

@@ -15,6 +15,7 @@
     reason = "a benchmark talks, and ends at the first thing that is not as it should be"
 )]
 
+mod cluster;
 mod document;
 mod fault_of_all;
 mod first_sync;
@@ -30,7 +31,6 @@ mod scale;
 mod steady;
 mod tenants;
 mod tenants_trouble;
-mod world;
 
 use rows::Rows;
 use scale::Scale;

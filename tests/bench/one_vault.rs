@@ -7,9 +7,9 @@ use kube::{Client, ResourceExt as _};
 use serde_json::json;
 use vaultsync::api::{ClusterKeyVault, VaultSecretSync};
 
+use crate::cluster::{BenchCluster, create_object, each};
 use crate::rows::Rows;
 use crate::scale::Scale;
-use crate::world::{World, create_object, each};
 use crate::{fault_of_all, first_sync, floor, restart, say, steady};
 use support::Result;
 
@@ -23,7 +23,7 @@ const CONNECTION: &str = "bench";
 
 /// The population.
 pub(crate) struct OneVault {
-    pub(crate) world: World,
+    pub(crate) bench: BenchCluster,
     pub(crate) client: Client,
     pub(crate) vault: Vault,
 }
@@ -46,16 +46,16 @@ pub(crate) async fn measure(scale: &Scale, rows: &mut Rows) -> Result<()> {
 impl OneVault {
     async fn create(scale: &Scale) -> Result<Self> {
         say(&format!("starting a control plane with {} objects", scale.objects));
-        let world = World::start().await?;
-        let vault = world.emulator.vault("bench");
+        let bench = BenchCluster::start().await?;
+        let vault = bench.emulator.vault("bench");
         vault.grant(APPLICATION);
-        world.emulator.register_secret(world.emulator.tenant(), APPLICATION, CREDENTIAL);
-        std::fs::write(world.credentials().join(CONNECTION), CREDENTIAL)?;
+        bench.emulator.register_secret(bench.emulator.tenant(), APPLICATION, CREDENTIAL);
+        std::fs::write(bench.credentials().join(CONNECTION), CREDENTIAL)?;
         for index in 0..scale.objects {
             vault.set(&secret(index), &"x".repeat(1024));
         }
-        let client = world.cluster.admin();
-        let site = Self { world, client, vault };
+        let client = bench.cluster.admin();
+        let site = Self { bench, client, vault };
         site.connect().await?;
         let interval = format!("{}s", scale.interval.as_secs());
         let object = |index: usize| {
@@ -73,7 +73,7 @@ impl OneVault {
     async fn connect(&self) -> Result<()> {
         let teams: Vec<String> = (0..NAMESPACES).map(team).collect();
         for team in &teams {
-            self.world.namespace(&self.client, team).await?;
+            self.bench.namespace(&self.client, team).await?;
         }
         let connection: ClusterKeyVault = serde_json::from_value(json!({
             "metadata": {"name": CONNECTION},
@@ -81,7 +81,7 @@ impl OneVault {
                 "url": self.vault.url(),
                 "minRefreshInterval": "10s",
                 "identity": {"servicePrincipal": {
-                    "tenantId": self.world.emulator.tenant(), "clientId": APPLICATION, "credentialFile": CONNECTION,
+                    "tenantId": self.bench.emulator.tenant(), "clientId": APPLICATION, "credentialFile": CONNECTION,
                 }},
                 "allow": [{"namespaces": {"names": teams}, "secrets": ["*"]}],
             },

@@ -7,8 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use vaultsync::run::clock;
 
+use crate::cluster::BenchCluster;
 use crate::metrics::Metrics;
-use crate::world::World;
 use support::Result;
 use support::wait::within;
 
@@ -33,15 +33,15 @@ pub(crate) struct Memory {
 
 impl Operator {
     /// Starts it with the defaults of the chart, or with another budget for each vault.
-    pub(crate) async fn start(world: &World, requests_per_second: Option<u32>) -> Result<Self> {
+    pub(crate) async fn start(bench: &BenchCluster, requests_per_second: Option<u32>) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let address = format!("127.0.0.1:{port}");
-        let ca = world.cluster.processes.write("emulator-ca.pem", world.emulator.ca_pem())?;
-        let mut command = world.cluster.operator_command(&world.binary).await?;
+        let ca = bench.cluster.processes.write("emulator-ca.pem", bench.emulator.ca_pem())?;
+        let mut command = bench.cluster.operator_command(&bench.binary).await?;
         command
             .env("VAULTSYNC_LISTEN", &address)
-            .env("VAULTSYNC_CREDENTIALS_DIR", world.credentials())
-            .env("HTTPS_PROXY", world.emulator.proxy_url())
+            .env("VAULTSYNC_CREDENTIALS_DIR", bench.credentials())
+            .env("HTTPS_PROXY", bench.emulator.proxy_url())
             .env("NO_PROXY", "127.0.0.1")
             .env("SSL_CERT_FILE", ca)
             .stdout(Stdio::null())
@@ -50,7 +50,7 @@ impl Operator {
             command.env("VAULTSYNC_MAX_REQUESTS_PER_SECOND", rate.to_string());
         }
         let started = clock();
-        let child = world.cluster.processes.spawn(&mut command)?;
+        let child = bench.cluster.processes.spawn(&mut command)?;
         let http = reqwest::Client::builder().no_proxy().build()?;
         Ok(Self { child, started, address, http })
     }

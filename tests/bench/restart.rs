@@ -7,13 +7,13 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use vaultsync::api::VaultSecretSync;
 
+use crate::cluster::each;
 use crate::moves::{Moves, OBJECT, SECRET, count};
 use crate::one_vault::{HOST, OneVault};
 use crate::operator::Operator;
 use crate::rows::{Row, Rows, seconds};
 use crate::say;
 use crate::scale::{BUDGET, BUDGET_SAYS, Scale};
-use crate::world::each;
 use support::Result;
 
 /// One object of so many has its status wiped.
@@ -24,9 +24,9 @@ pub(crate) async fn measure(site: &OneVault, scale: &Scale, rows: &mut Rows) -> 
     say("restart");
     let unsettled = site.objects().await?.iter().filter(|object| is_unsettled(object)).count();
     let witness = Moves::start(&site.client).await?;
-    let mark = site.world.cluster.mark();
+    let mark = site.bench.cluster.mark();
     let start = Instant::now();
-    let operator = Operator::start(&site.world, None).await?;
+    let operator = Operator::start(&site.bench, None).await?;
     let shown = operator.until("a sweep, and a round of each object", |metrics| {
         metrics.rounds(&[]) >= scale.objects && metrics.sweeps(HOST) > 0
     });
@@ -35,10 +35,10 @@ pub(crate) async fn measure(site: &OneVault, scale: &Scale, rows: &mut Rows) -> 
     let reads = metrics.requests(HOST, "GetSecret");
     let pages = metrics.requests(HOST, "ListSecrets");
     let rechecks = metrics.requests(HOST, "Recheck");
-    let user = site.world.cluster.operator().user();
+    let user = site.bench.cluster.operator().user();
     let probe = |verb: &str, resource: &str| verb == "patch" && resource == "secrets";
     let writes = site
-        .world
+        .bench
         .cluster
         .seen_since(mark, |seen| seen.user == user && seen.is_write() && !probe(&seen.verb, &seen.resource));
     let moved = witness.take().len();
@@ -90,7 +90,7 @@ pub(crate) async fn without_statuses(
     witness.until(OBJECT, wiped, Duration::from_secs(30)).await?;
     let before = site.vault.requests().len();
     let start = Instant::now();
-    let operator = Operator::start(&site.world, None).await?;
+    let operator = Operator::start(&site.bench, None).await?;
     operator.until("a round of each object", |metrics| metrics.rounds(&[]) >= scale.objects).await?;
     let moved = witness.until(OBJECT, wiped, Duration::from_secs(300)).await?;
     let took = start.elapsed();

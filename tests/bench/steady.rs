@@ -36,15 +36,15 @@ pub(crate) async fn measure(
     operator.next_sweep(HOST).await?;
     tokio::time::sleep(APART).await;
     witness.take();
-    let (mark, cpu) = (site.world.cluster.mark(), operator.cpu()?);
+    let (mark, cpu) = (site.bench.cluster.mark(), operator.cpu()?);
     let (before, requests) = (operator.metrics().await?, site.vault.requests().len());
     tokio::time::sleep(scale.steady).await;
     let (after, requests) = (operator.metrics().await?, site.vault.requests().len() - requests);
     let cpu = operator.cpu()? - cpu;
     let moved = witness.take().len();
-    let user = site.world.cluster.operator().user();
+    let user = site.bench.cluster.operator().user();
     let mut calls: BTreeMap<String, usize> = BTreeMap::new();
-    for seen in site.world.cluster.seen_since(mark, |seen| seen.user == user) {
+    for seen in site.bench.cluster.seen_since(mark, |seen| seen.user == user) {
         *calls.entry(format!("{} {}", seen.verb, seen.resource)).or_default() += 1;
     }
     let probes = calls.remove("patch secrets").unwrap_or_default();
@@ -91,9 +91,9 @@ pub(crate) async fn measure(
 fn connections(site: &OneVault, operator: &Operator, scale: &Scale, rows: &mut Rows) {
     let begun = operator.started;
     let target = format!("{HOST}:443");
-    let connects = site.world.emulator.connects();
+    let connects = site.bench.emulator.connects();
     let connections = connects.iter().filter(|one| one.target == target && one.time >= begun).count();
-    let tokens = site.world.emulator.token_requests();
+    let tokens = site.bench.emulator.token_requests();
     let tokens = tokens.iter().filter(|one| one.client_id == APPLICATION && one.time >= begun).count();
     rows.add(Row {
         what: format!(
@@ -121,7 +121,7 @@ pub(crate) async fn change(
     // The worst moment: the sweep that would have seen it has just passed.
     operator.next_sweep(HOST).await?;
     witness.take();
-    let (mark, journal) = (site.world.cluster.mark(), site.vault.requests().len());
+    let (mark, journal) = (site.bench.cluster.mark(), site.vault.requests().len());
     let (start, changed_at) = (Instant::now(), clock());
     for name in &names {
         site.vault.set(name, &"y".repeat(1024));
@@ -135,7 +135,7 @@ pub(crate) async fn change(
     let is_changed = |name: &str| index_of(name).is_some_and(|index| names.contains(&secret(index)));
     let right = moved.iter().filter(|one| one.kind == SECRET && is_changed(&one.name)).count();
     let secrets = count(&moved, SECRET);
-    let written = site.world.operator_calls(mark, "patch", "vaultsecretsyncs/status");
+    let written = site.bench.operator_calls(mark, "patch", "vaultsecretsyncs/status");
     let bound = scale.interval + Duration::from_secs(2);
     rows.add(Row {
         what: format!("{CHANGED} of {} values change, just after a sweep", scale.objects),

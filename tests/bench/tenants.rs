@@ -10,12 +10,12 @@ use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 use vaultsync::api::KeyVault;
 
+use crate::cluster::{BenchCluster, create, create_object, each};
 use crate::metrics::Metrics;
 use crate::one_vault::secret;
 use crate::operator::Operator;
 use crate::rows::{Row, Rows, percent, seconds};
 use crate::scale::{BUDGET, BUDGET_SAYS, Scale};
-use crate::world::{World, create, create_object, each};
 use crate::{say, tenants_trouble};
 use support::Result;
 
@@ -40,7 +40,7 @@ const MORE_REQUESTS: f64 = 1.02;
 
 /// The population.
 pub(crate) struct Tenants {
-    pub(crate) world: World,
+    pub(crate) bench: BenchCluster,
     pub(crate) client: Client,
     pub(crate) teams: Vault,
     pub(crate) shared: Vault,
@@ -53,7 +53,7 @@ pub(crate) struct Tenants {
 pub(crate) async fn measure(scale: &Scale, rows: &mut Rows) -> Result<()> {
     say("starting a control plane with many tenants");
     let tenants = Tenants::create(scale).await?;
-    let operator = Operator::start(&tenants.world, None).await?;
+    let operator = Operator::start(&tenants.bench, None).await?;
     let created = [("result", "created"), ("reason", "Synced")];
     operator.until("all are synced", |metrics| metrics.rounds(&created) >= Tenants::objects()).await?;
     let calm = tenants.steady(&operator, scale, rows).await?;
@@ -74,10 +74,10 @@ impl Tenants {
     }
 
     async fn create(scale: &Scale) -> Result<Self> {
-        let world = World::start().await?;
-        let client = world.cluster.admin();
+        let bench = BenchCluster::start().await?;
+        let client = bench.cluster.admin();
         let vault = |name: &str, secrets: usize| {
-            let vault = world.emulator.vault(name);
+            let vault = bench.emulator.vault(name);
             (0..secrets).for_each(|index| drop(vault.set(&secret(index), "a value")));
             vault
         };
@@ -86,7 +86,7 @@ impl Tenants {
         let mixed = vault("mixed", MIXED.len() * OF_AN_INTERVAL);
         let crowd = vault("crowd", scale.crowded);
         let regions = (0..REGIONS).map(|index| vault(&region(index), OF_A_REGION)).collect();
-        let tenants = Self { world, client, teams, shared, regions, mixed, crowd };
+        let tenants = Self { bench, client, teams, shared, regions, mixed, crowd };
         let interval = format!("{}s", scale.tenants_interval.as_secs());
         tenants.create_teams(&interval).await?;
         tenants.create_crowds(&interval).await?;
@@ -97,7 +97,7 @@ impl Tenants {
     async fn create_teams(&self, interval: &str) -> Result<()> {
         each(TEAMS, |index| async move {
             let namespace = team(index);
-            self.world.namespace(&self.client, &namespace).await?;
+            self.bench.namespace(&self.client, &namespace).await?;
             self.connect(&namespace, CONNECTION, &self.teams, &identity(Role::Team, index)).await
         })
         .await?;
@@ -110,7 +110,7 @@ impl Tenants {
 
     async fn create_crowds(&self, interval: &str) -> Result<()> {
         for index in 0..CROWDS {
-            self.world.namespace(&self.client, &crowd(index)).await?;
+            self.bench.namespace(&self.client, &crowd(index)).await?;
         }
         each(CROWDS * OF_A_CROWD, |index| async move {
             let namespace = crowd(index / OF_A_CROWD);
@@ -123,7 +123,7 @@ impl Tenants {
 
     async fn create_others(&self, interval: &str) -> Result<()> {
         for namespace in ["mixed", "shared", "regions"] {
-            self.world.namespace(&self.client, namespace).await?;
+            self.bench.namespace(&self.client, namespace).await?;
         }
         self.connect("mixed", CONNECTION, &self.mixed, &identity(Role::Other, 0)).await?;
         self.connect("shared", CONNECTION, &self.shared, &identity(Role::Other, 1)).await?;
@@ -146,8 +146,8 @@ impl Tenants {
     /// A `KeyVault` with an identity of its own.
     async fn connect(&self, namespace: &str, name: &str, vault: &Vault, client_id: &str) -> Result<()> {
         vault.grant(client_id);
-        self.world.identity(&self.client, namespace, name, client_id).await?;
-        let spec = self.world.key_vault(&vault.url(), name, client_id);
+        self.bench.identity(&self.client, namespace, name, client_id).await?;
+        let spec = self.bench.key_vault(&vault.url(), name, client_id);
         create::<KeyVault>(&self.client, namespace, json!({"metadata": {"name": name}, "spec": spec})).await
     }
 

@@ -37,7 +37,7 @@ pub(crate) async fn measure(
         seconds(window)
     ));
     let witness = Moves::start(&tenants.client).await?;
-    let mark = tenants.world.cluster.mark();
+    let mark = tenants.bench.cluster.mark();
     tenants.teams.fault(Fault::status(503));
     tenants.regions[0].fault(Fault::stall());
     let (start, changed_at) = (Instant::now(), clock());
@@ -108,8 +108,8 @@ async fn outage_row(
     within(RECOVERED, || recovered(tenants)).await.map_err(|seen| format!("after the outage: {seen}"))?;
     let recovered = start.elapsed();
     let of_team = |namespace: &str| (0..TEAMS).any(|index| team(index) == namespace);
-    let user = tenants.world.cluster.operator().user();
-    let writes = tenants.world.cluster.seen_since(mark, |seen| {
+    let user = tenants.bench.cluster.operator().user();
+    let writes = tenants.bench.cluster.seen_since(mark, |seen| {
         seen.user == user && seen.resource == "keyvaults/status" && of_team(&seen.namespace)
     });
     let mut by_connection: BTreeMap<String, usize> = BTreeMap::new();
@@ -123,8 +123,8 @@ async fn outage_row(
         .chain(&later)
         .filter(|one| of_team(&one.namespace) && (one.kind == SECRET || one.kind == OBJECT))
         .count();
-    let connections = tenants.world.connections(&host(&tenants.teams));
-    let tokens = tenants.world.emulator.token_requests();
+    let connections = tenants.bench.connections(&host(&tenants.teams));
+    let tokens = tenants.bench.emulator.token_requests();
     let of_a_team = |client: &str| (0..TEAMS).any(|index| identity(Role::Team, index) == client);
     let tokens = tokens.iter().filter(|one| of_a_team(&one.client_id)).count();
     rows.add(Row {

@@ -17,13 +17,10 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use keyvault_emulator::{Config, Emulator, FederatedCredential, Vault};
+use keyvault_emulator::{Emulator, Vault};
 use kube::Api;
-use support::clients::Account;
-use support::{Cluster, Result, tools};
-use vaultsync::api::KeyVault;
-
-const NAMESPACE: &str = "shop";
+use support::samples::NAMESPACE;
+use support::{Cluster, Result, samples, tools};
 
 /// The demo's world.
 struct Demo {
@@ -64,37 +61,15 @@ fn heading(text: &str) {
 impl Demo {
     async fn start() -> Result<Self> {
         let cluster = Cluster::start(|step| println!("   {step}"))?;
-        let emulator = Emulator::start(Config::default()).await?;
-        let vault = emulator.vault("shop");
-        let demo = Self { cluster, emulator, vault, kubectl: tools::tool("kubectl")? };
         println!("   trusting the cluster's ServiceAccount in the emulated Entra");
-        demo.federate()?;
+        let (emulator, vault) = samples::azure(&cluster).await?;
+        let demo = Self { cluster, emulator, vault, kubectl: tools::tool("kubectl")? };
         demo.vault.set("shop-db-url", "postgres://shop:demo-only@db/shop");
         demo.vault.set("shop-api", r#"{"token": "first-token"}"#);
         demo.vault.set("shop-config", r#"{"LOG_LEVEL": "info", "FEATURES": "search,cart"}"#);
         println!("   starting vaultsync as the chart's Deployment says, with the chart's ServiceAccount");
         demo.start_operator().await?;
         Ok(demo)
-    }
-
-    /// What a platform team does once in Azure: an identity that trusts the ServiceAccount and may read the vault.
-    fn federate(&self) -> Result<()> {
-        let sample = std::fs::read_to_string(samples().join("keyvault.yaml"))?;
-        let sample: KeyVault = serde_saphyr::from_str(&sample)?;
-        let identity = sample.spec.identity.workload_identity.ok_or("the sample has an identity")?;
-        let issuer = self.cluster.issuer();
-        self.emulator.trust_issuer(&issuer.url, &issuer.jwks.to_string())?;
-        let tenant = identity.tenant_id.ok_or("the sample has a tenant")?;
-        self.vault.set_tenant(&tenant);
-        self.vault.grant(&identity.client_id);
-        self.emulator.federate(FederatedCredential {
-            tenant,
-            client_id: identity.client_id,
-            issuer: issuer.url.clone(),
-            subject: Account::new(NAMESPACE, &identity.service_account_name).user(),
-            audience: "api://AzureADTokenExchange".to_owned(),
-        });
-        Ok(())
     }
 
     async fn start_operator(&self) -> Result<()> {
@@ -228,10 +203,6 @@ impl Demo {
         tokio::signal::ctrl_c().await?;
         Ok(())
     }
-}
-
-fn samples() -> PathBuf {
-    tools::project().join("config/samples")
 }
 
 /// As a shell would want it.

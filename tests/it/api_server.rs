@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 use vaultsync::api::VaultSecretSync;
 
-use support::scene::{Scene, data, version};
+use support::scene::{OperatorScene, data, version};
 use support::{Call, Fault, Gate, eventually};
 
 fn creates(call: &Call) -> bool {
@@ -22,21 +22,21 @@ fn writes_status(call: &Call) -> bool {
     call.is("patch", "vaultsecretsyncs/status")
 }
 
-async fn apply(scene: &Scene) {
+async fn apply(scene: &OperatorScene) {
     scene.vault.set("a", "one");
     scene.vault.set("b", "one");
     scene.sync("shop", data(&[("A", "a"), ("B", "b")])).await;
 }
 
-async fn synced() -> Scene {
-    let scene = Scene::new().await;
+async fn synced() -> OperatorScene {
+    let scene = OperatorScene::new().await;
     apply(&scene).await;
     scene.synced("shop").await;
     scene
 }
 
 /// Changes a secret and waits until Secret and status have it.
-async fn change_arrives(scene: &Scene) -> Secret {
+async fn change_arrives(scene: &OperatorScene) -> Secret {
     let id = scene.vault.set("a", "two");
     let secret = scene.secret_is("shop", &[("A", "two"), ("B", "one")]).await;
     eventually("status names the version", || async {
@@ -52,7 +52,7 @@ async fn change_arrives(scene: &Scene) -> Secret {
 
 #[tokio::test]
 async fn a_busy_api_server_is_asked_again_when_it_said_and_not_before() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     let gate = Gate::default();
     scene.faults.next(1, creates, Fault::throttled(Some(5)));
     scene.faults.next(1, creates, Fault::Hold(gate.clone()));
@@ -68,7 +68,7 @@ async fn a_busy_api_server_is_asked_again_when_it_said_and_not_before() {
 
 #[tokio::test]
 async fn a_status_that_could_not_be_written_comes_later_and_moves_no_secret() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.faults.next(2, writes_status, Fault::internal());
     apply(&scene).await;
     let made = scene.secret_is("shop", &[("A", "one"), ("B", "one")]).await;
@@ -124,7 +124,7 @@ async fn a_secret_that_goes_while_it_is_written_is_created_whole() {
 
 #[tokio::test]
 async fn a_creation_whose_answer_is_lost_is_found_done() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.faults.next(1, creates, Fault::LoseAnswer);
     apply(&scene).await;
     let made = scene.secret_is("shop", &[("A", "one"), ("B", "one")]).await;
@@ -148,7 +148,7 @@ async fn a_change_whose_answer_is_lost_is_found_done() {
 
 #[tokio::test]
 async fn a_status_whose_answer_is_lost_is_found_done() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.faults.next(1, writes_status, Fault::LoseAnswer);
     apply(&scene).await;
     scene.synced("shop").await;
@@ -157,7 +157,7 @@ async fn a_status_whose_answer_is_lost_is_found_done() {
 
 #[tokio::test]
 async fn an_api_server_that_cannot_be_reached_is_tried_again() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.faults.next(2, |call| creates(call) || writes_status(call), Fault::Refuse);
     apply(&scene).await;
     scene.secret_is("shop", &[("A", "one"), ("B", "one")]).await;
@@ -166,7 +166,7 @@ async fn an_api_server_that_cannot_be_reached_is_tried_again() {
 
 #[tokio::test]
 async fn an_event_that_cannot_be_published_fails_nothing_and_is_counted() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.faults.always(|call| call.is("create", "events"), Fault::internal());
     apply(&scene).await;
     scene.synced("shop").await;
@@ -184,7 +184,7 @@ async fn an_event_that_cannot_be_published_fails_nothing_and_is_counted() {
 
 #[tokio::test]
 async fn no_round_waits_for_an_event_and_the_newest_of_a_reason_is_told() {
-    let mut scene = Scene::new().await;
+    let mut scene = OperatorScene::new().await;
     let gate = Gate::default();
     scene.faults.always(|call| call.is("create", "events"), Fault::Hold(gate.clone()));
     apply(&scene).await;
@@ -210,7 +210,7 @@ async fn no_round_waits_for_an_event_and_the_newest_of_a_reason_is_told() {
 
 #[tokio::test]
 async fn an_operator_that_is_stopped_before_it_has_seen_every_kind_ends() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     let (gate, lists) = (Gate::default(), AtomicUsize::new(0));
     // The first list asks whether the kind may be read, the second is that of the watch.
     let watched =

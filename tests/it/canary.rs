@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
-use keyvault_emulator::{Fault, FederatedCredential, Forbidden, Unauthorized};
+use keyvault_emulator::{Fault, Forbidden, Unauthorized};
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 use serde_json::{Value, json};
@@ -20,8 +20,8 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Once};
-use support::scene::{Scene, data};
-use support::{Fault as ApiFault, eventually};
+use support::scene::{OperatorScene, data};
+use support::{Account, Fault as ApiFault, eventually};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::dynamic_filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -190,7 +190,7 @@ struct Operator {
 }
 
 impl Operator {
-    async fn start(scene: &Scene, format: &str) -> Self {
+    async fn start(scene: &OperatorScene, format: &str) -> Self {
         let cluster = scene.namespace.cluster();
         let folder = cluster.processes.folder();
         let name = format!("canary-{}", scene.namespace.name);
@@ -240,7 +240,7 @@ impl Drop for Operator {
 }
 
 /// Every failure of one entry, of the whole object and of the API server, with the marker in each value.
-async fn objects(scene: &Scene, marker: &str) -> Vec<(&'static str, &'static str, &'static str)> {
+async fn objects(scene: &OperatorScene, marker: &str) -> Vec<(&'static str, &'static str, &'static str)> {
     let vault = &scene.vault;
     let one = |fields: &Value| {
         let mut secret = json!({"name": "value"});
@@ -310,7 +310,7 @@ async fn objects(scene: &Scene, marker: &str) -> Vec<(&'static str, &'static str
 }
 
 /// Every failure of a whole vault, each at a vault of its own, with the marker in whatever the vault says.
-async fn outages(scene: &Scene, client: &str, marker: &str) -> Vec<(String, &'static str)> {
+async fn outages(scene: &OperatorScene, client: &str, marker: &str) -> Vec<(String, &'static str)> {
     let quoted = json!({"error": {
         "code": marker, "message": format!("AKV10032 oid={marker};appid={marker} {marker}"), "innererror": {"code": marker},
     }})
@@ -352,7 +352,7 @@ async fn outages(scene: &Scene, client: &str, marker: &str) -> Vec<(String, &'st
 }
 
 /// Every refusal of the token service, each for an identity of its own.
-async fn refusals(scene: &Scene, marker: &str) -> Vec<(String, &'static str)> {
+async fn refusals(scene: &OperatorScene, marker: &str) -> Vec<(String, &'static str)> {
     let quoted = |text: &str| {
         let description = format!("AADSTS700016: {text}");
         json!({"error": text, "error_description": description, "error_codes": [700_016]}).to_string()
@@ -376,13 +376,7 @@ async fn refusals(scene: &Scene, marker: &str) -> Vec<(String, &'static str)> {
     let mut expected = Vec::new();
     for (index, (fault, reason)) in faults.into_iter().enumerate() {
         let client = format!("bbbbbbbb-1111-4222-8333-{index:012}");
-        scene.emulator.federate(FederatedCredential {
-            tenant: scene.emulator.tenant().to_owned(),
-            client_id: client.clone(),
-            issuer: scene.namespace.cluster().issuer().url.clone(),
-            subject: format!("system:serviceaccount:{}:shop", scene.namespace.name),
-            audience: "api://AzureADTokenExchange".to_owned(),
-        });
+        scene.federate(&Account::new(&scene.namespace.name, "shop"), &client);
         scene.emulator.token_fault(fault.on_secret(&client));
         let mut connection = scene.key_vault(&format!("t{index}"), &scene.vault.url());
         connection["spec"]["identity"]["workloadIdentity"]["clientId"] = json!(client);
@@ -392,7 +386,7 @@ async fn refusals(scene: &Scene, marker: &str) -> Vec<(String, &'static str)> {
 }
 
 /// An object that reads through this connection.
-async fn through(scene: &Scene, connection: &Value) -> String {
+async fn through(scene: &OperatorScene, connection: &Value) -> String {
     let vault: KeyVault = scene.create(connection).await;
     let name = vault.name_any();
     let mut spec = data(&[("DB", "db")]);
@@ -402,7 +396,7 @@ async fn through(scene: &Scene, connection: &Value) -> String {
 }
 
 /// All that can be read in the namespace but the Secrets.
-async fn hunt_cluster(scene: &Scene, hunter: &Hunter) {
+async fn hunt_cluster(scene: &OperatorScene, hunter: &Hunter) {
     let all = ListParams::default();
     let objects = scene.api::<VaultSecretSync>().list(&all).await.unwrap();
     let vaults = scene.api::<KeyVault>().list(&all).await.unwrap();
@@ -428,7 +422,7 @@ async fn hunt_cluster(scene: &Scene, hunter: &Hunter) {
 }
 
 async fn hunt(format: &str, level: &str) {
-    let scene = Scene::without_operator().await;
+    let scene = OperatorScene::without_operator().await;
     let hunter = Hunter::new();
     let operator = Operator::start(&scene, format).await;
     let expected = objects(&scene, &hunter.marker).await;
@@ -534,7 +528,7 @@ impl Write for Ear {
 async fn a_value_is_in_no_log_when_the_api_server_fails() {
     // This test's runtime is this thread: all that its operator says comes here, and nothing of other tests.
     let _listening = Listening::start();
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     let hunter = Hunter::new();
     scene.vault.set("db", &hunter.marker);
     for fault in [ApiFault::internal(), ApiFault::throttled(Some(1)), ApiFault::LoseAnswer] {

@@ -19,7 +19,7 @@ use vaultsync::api::{SecretType, VaultSecretSync};
 use vaultsync::cli::Cli;
 
 use crate::program::{Program, authority, binary};
-use support::scene::{Scene, data};
+use support::scene::{OperatorScene, data};
 use support::shared::grant;
 use support::tools::{project, tool};
 use support::{Account, Mounted, Namespace, Seen, cluster, eventually, kubelet, manifests};
@@ -74,7 +74,7 @@ fn environment(objects: &[DynamicObject]) -> BTreeMap<String, String> {
 
 #[tokio::test]
 async fn what_helm_installs_syncs_secrets_and_its_uninstall_leaves_them() {
-    let scene = Scene::without_operator().await;
+    let scene = OperatorScene::without_operator().await;
     let cluster = scene.namespace.cluster();
     let system = Namespace::new().await;
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -262,7 +262,7 @@ fn pairs(rules: &[PolicyRule]) -> BTreeSet<(String, String)> {
 async fn the_role_grants_what_the_operator_uses_and_nothing_else() {
     let cluster = cluster();
     let mark = cluster.mark();
-    let mut scene = Scene::new().await;
+    let mut scene = OperatorScene::new().await;
     scene.vault.set("db", "one");
     // Everything there is to do: create, change, lose an entry, fail, recover, be repaired.
     scene.sync("shop", data(&[("DB", "db"), ("GONE", "gone")])).await;
@@ -382,7 +382,7 @@ fn the_operators_own_identity_is_asked_for_where_the_webhook_looks_and_nowhere_e
 
 #[tokio::test]
 async fn the_operator_of_the_chart_reads_as_the_identity_that_the_webhook_injects() {
-    let mut scene = Scene::of_shared_vaults().await;
+    let mut scene = OperatorScene::of_shared_vaults().await;
     let cluster = scene.namespace.cluster();
     let settings = own_identity(CLIENT);
     let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
@@ -398,7 +398,7 @@ async fn the_operator_of_the_chart_reads_as_the_identity_that_the_webhook_inject
     assert_eq!(pod.labels.unwrap()["azure.workload.identity/use"], "true");
     let accounts: Api<ServiceAccount> = scene.api();
     let annotations = accounts.get(&account.name).await.unwrap().metadata.annotations.unwrap();
-    let mut projected = Mounted::new(&scene.namespace);
+    let mut projected = Mounted::empty();
     projected.put("azure-identity-token", cluster.assertion(&account, 3600).await);
     let mut command = cluster.start_of(&deployment).await.unwrap().command(binary());
     command

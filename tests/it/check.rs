@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use vaultsync::api::KeyVault;
 
 use crate::program::{authority, binary};
-use support::scene::{CLIENT, Scene};
+use support::scene::{CLIENT, OperatorScene};
 use support::shared::grant;
 
 /// Runs it as the cluster's admin, with the emulator's way to the vaults.
-async fn check(scene: &Scene, arguments: &[&str]) -> (Option<i32>, String) {
+async fn check(scene: &OperatorScene, arguments: &[&str]) -> (Option<i32>, String) {
     let cluster = scene.namespace.cluster();
     let mut command = Command::new(binary());
     command
@@ -29,7 +29,7 @@ async fn check(scene: &Scene, arguments: &[&str]) -> (Option<i32>, String) {
     (status.code(), String::from_utf8([stdout, stderr].concat()).expect("text"))
 }
 
-async fn check_default(scene: &Scene) -> (Option<i32>, String) {
+async fn check_default(scene: &OperatorScene) -> (Option<i32>, String) {
     check(scene, &["kv/default", "-n", &scene.namespace.name]).await
 }
 
@@ -41,7 +41,7 @@ fn step<'a>(report: &'a str, name: &str) -> &'a str {
 
 #[tokio::test]
 async fn a_connection_that_works_is_said_to_step_by_step_without_reading_a_value() {
-    let scene = Scene::without_operator().await;
+    let scene = OperatorScene::without_operator().await;
     scene.vault.set("db", "canary");
     let (code, report) = check_default(&scene).await;
     assert_eq!(code, Some(0), "{report}");
@@ -56,7 +56,7 @@ async fn a_connection_that_works_is_said_to_step_by_step_without_reading_a_value
 
 #[tokio::test]
 async fn the_first_step_that_fails_carries_reason_and_remedy_and_the_exit_code_says_so() {
-    let scene = Scene::without_operator().await;
+    let scene = OperatorScene::without_operator().await;
     scene.vault.fault(Fault::forbidden(Forbidden::ByFirewall));
     let (code, report) = check_default(&scene).await;
     assert_eq!(code, Some(1), "{report}");
@@ -74,7 +74,7 @@ async fn the_first_step_that_fails_carries_reason_and_remedy_and_the_exit_code_s
 
 #[tokio::test]
 async fn what_cannot_be_proved_is_no_failure() {
-    let scene = Scene::without_operator().await;
+    let scene = OperatorScene::without_operator().await;
     scene.vault.revoke(CLIENT);
     let (code, report) = check_default(&scene).await;
     assert_eq!(code, Some(0), "{report}");
@@ -85,7 +85,7 @@ async fn what_cannot_be_proved_is_no_failure() {
 
 #[tokio::test]
 async fn a_program_reads_the_same_as_json() {
-    let scene = Scene::without_operator().await;
+    let scene = OperatorScene::without_operator().await;
     scene.vault.fault(Fault::forbidden(Forbidden::ByConnection));
     let (code, report) = check(&scene, &["kv/default", "-n", &scene.namespace.name, "-o", "json"]).await;
     assert_eq!(code, Some(1), "{report}");
@@ -99,7 +99,7 @@ async fn a_program_reads_the_same_as_json() {
 
 #[tokio::test]
 async fn an_object_is_checked_by_its_connection_and_by_what_it_is_granted() {
-    let scene = Scene::of_shared_vaults().await;
+    let scene = OperatorScene::of_shared_vaults().await;
     let namespace = scene.namespace.name.clone();
     let shared = scene.share(json!([grant(&[&namespace], &["db"])])).await;
     scene.sync("shop", shared.spec(&[("DB", "db")])).await;
@@ -123,7 +123,7 @@ async fn an_object_is_checked_by_its_connection_and_by_what_it_is_granted() {
 
 #[tokio::test]
 async fn what_is_not_there_or_not_said_right_gets_a_sentence() {
-    let scene = Scene::without_operator().await;
+    let scene = OperatorScene::without_operator().await;
     for (arguments, code, sentence) in [
         (&["kv/none", "-n", "default"][..], 1, "vaultsync: there is no KeyVault none in namespace default\n"),
         (&["ckv/none"], 1, "vaultsync: there is no ClusterKeyVault none\n"),
@@ -139,7 +139,7 @@ async fn what_is_not_there_or_not_said_right_gets_a_sentence() {
 /// The page shows a real run; what differs from run to run is what a reader's own would be.
 #[tokio::test]
 async fn the_page_on_checks_shows_a_real_run() {
-    let scene = Scene::without_operator().await;
+    let scene = OperatorScene::without_operator().await;
     let namespace = scene.namespace.name.clone();
     let (_, works) = check_default(&scene).await;
     scene.delete::<KeyVault>("default").await;

@@ -1,10 +1,10 @@
 //! `ClusterKeyVault`: what its schema refuses, whose identity it uses, and how the operator lives without it.
 
 use serde_json::{Value, json};
-use support::scene::{CLIENT, Scene, data, sync};
+use support::scene::{CLIENT, OperatorScene, data, sync};
 use support::shared::{cluster_key_vault, grant, try_cluster_key_vault};
-use support::{Fault, Namespace};
-use vaultsync::api::KeyVault;
+use support::{Fault, Namespace, Says as _};
+use vaultsync::api::{KeyVault, VaultSecretSync};
 
 async fn refusal(fields: Value) -> String {
     match try_cluster_key_vault(&cluster_key_vault("refused", &fields)).await {
@@ -106,7 +106,7 @@ async fn a_url_that_could_lead_elsewhere_is_refused_though_the_cloud_is_its_own(
 
 #[tokio::test]
 async fn what_only_the_platform_may_set_is_unknown_to_a_key_vault() {
-    let scene = Scene::without_operator().await;
+    let scene = OperatorScene::without_operator().await;
     for (pointer, value) in [
         ("allow", json!([])),
         ("cloud", json!({"authority": "https://evil.example.com", "audience": "https://vault.azure.net"})),
@@ -130,7 +130,7 @@ async fn what_only_the_platform_may_set_is_unknown_to_a_key_vault() {
 
 #[tokio::test]
 async fn each_namespace_reads_as_its_own_service_account_and_shares_nothing() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     let other = Namespace::new().await;
     scene.settings.namespaces.push(other.name.clone());
     scene.identity_in(&other, "shop", CLIENT).await;
@@ -140,7 +140,7 @@ async fn each_namespace_reads_as_its_own_service_account_and_shares_nothing() {
     scene.sync("shop", shared.spec(&[("DB", "db")])).await;
     scene.create_in(&other, "vaultsecretsyncs", &sync("shop", &shared.spec(&[("DB", "db")]))).await;
     scene.synced("shop").await;
-    scene.ready_in(&other, "shop", "True", "Synced").await;
+    other.says::<VaultSecretSync>("shop", "True", "Synced").await;
     shared.says("True", "Connected").await;
     let subject = |namespace: &Namespace| Some(format!("system:serviceaccount:{}:shop", namespace.name));
     let tokens = scene.emulator.token_requests();
@@ -153,7 +153,7 @@ async fn each_namespace_reads_as_its_own_service_account_and_shares_nothing() {
 
 #[tokio::test]
 async fn the_service_account_of_another_namespace_is_never_used() {
-    let mut scene = Scene::of_shared_vaults().await;
+    let mut scene = OperatorScene::of_shared_vaults().await;
     let other = Namespace::new().await;
     scene.settings.namespaces.push(other.name.clone());
     scene.vault.set("db", "one");
@@ -161,7 +161,7 @@ async fn the_service_account_of_another_namespace_is_never_used() {
     scene.start().await;
     // The scene's own namespace has a ServiceAccount `shop` that could read; this one has none.
     scene.create_in(&other, "vaultsecretsyncs", &sync("shop", &shared.spec(&[("DB", "db")]))).await;
-    scene.ready_in(&other, "shop", "False", "ServiceAccountNotFound").await;
+    other.says::<VaultSecretSync>("shop", "False", "ServiceAccountNotFound").await;
     let message = shared.says("False", "ServiceAccountNotFound").await;
     assert!(message.contains(&other.name), "{message}");
     assert!(scene.emulator.token_requests().is_empty());
@@ -169,7 +169,7 @@ async fn the_service_account_of_another_namespace_is_never_used() {
 
 #[tokio::test]
 async fn an_operator_without_the_right_serves_its_namespace_and_notices_when_it_gets_it() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     let limited = format!("settings.watchNamespaces={{{}}}", scene.namespace.name);
     scene.operate_with(&[&limited]).await;
     scene.vault.set("db", "one");
@@ -179,14 +179,14 @@ async fn an_operator_without_the_right_serves_its_namespace_and_notices_when_it_
     scene.sync("shared", shared.spec(&[("DB", "db")])).await;
     scene.synced("own").await;
     let object = scene.ready("shared", "False", "VaultNotFound").await;
-    assert!(Scene::message(&object).contains("may not read ClusterKeyVaults"), "{}", Scene::message(&object));
+    assert!(object.message().contains("may not read ClusterKeyVaults"), "{}", object.message());
     scene.operate_with(&[]).await;
     scene.synced("shared").await;
 }
 
 #[tokio::test]
 async fn a_cluster_without_the_kind_disturbs_nothing_else() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     let missing = Fault::Answer { code: 404, reason: "NotFound", retry_after: None };
     scene.faults.always(|call| call.resource == "clusterkeyvaults", missing);
     scene.vault.set("db", "one");
@@ -196,7 +196,7 @@ async fn a_cluster_without_the_kind_disturbs_nothing_else() {
     scene.sync("shared", shared.spec(&[("DB", "db")])).await;
     scene.synced("own").await;
     let object = scene.ready("shared", "False", "VaultNotFound").await;
-    assert!(Scene::message(&object).contains("is not installed"), "{}", Scene::message(&object));
+    assert!(object.message().contains("is not installed"), "{}", object.message());
     assert_eq!(scene.http("/readyz").await.0, 200);
     scene.faults.clear();
     scene.synced("shared").await;
@@ -204,7 +204,7 @@ async fn a_cluster_without_the_kind_disturbs_nothing_else() {
 
 #[tokio::test]
 async fn an_edit_wakes_the_objects_of_all_namespaces() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     let other = Namespace::new().await;
     scene.settings.namespaces.push(other.name.clone());
     scene.identity_in(&other, "shop", CLIENT).await;
@@ -217,17 +217,17 @@ async fn an_edit_wakes_the_objects_of_all_namespaces() {
     scene.sync("shop", spec.clone()).await;
     scene.create_in(&other, "vaultsecretsyncs", &sync("shop", &spec)).await;
     scene.ready("shop", "False", "NotAllowed").await;
-    scene.ready_in(&other, "shop", "False", "NotAllowed").await;
+    other.says::<VaultSecretSync>("shop", "False", "NotAllowed").await;
     shared.allow(json!([grant(&[&scene.namespace.name, &other.name], &["*"])])).await;
     scene.synced("shop").await;
-    scene.ready_in(&other, "shop", "True", "Synced").await;
+    other.says::<VaultSecretSync>("shop", "True", "Synced").await;
 }
 
 #[tokio::test]
 async fn a_thousand_bogus_connections_in_one_namespace_do_no_harm_elsewhere() {
     use futures::StreamExt as _;
     const MANY: usize = 1000;
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     let bad = Namespace::new().await;
     scene.settings.namespaces.push(bad.name.clone());
     scene.vault.set("db", "one");
@@ -246,7 +246,7 @@ async fn a_thousand_bogus_connections_in_one_namespace_do_no_harm_elsewhere() {
     scene.synced("shop").await;
     // With all of it shown, the oldest have their place and the others none.
     let last = name(MANY - 1);
-    scene.ready_in(&bad, &last, "False", "TooManyConnections").await;
+    bad.says::<VaultSecretSync>(&last, "False", "TooManyConnections").await;
     let vaults: kube::Api<KeyVault> = bad.api(&scene.admin());
     support::until(&vaults, &last, "the connection says so too", |vault: Option<&KeyVault>| {
         let status = vault.and_then(|vault| vault.status.as_ref());

@@ -7,7 +7,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use vaultsync::api::VaultSecretSync;
 
-use support::scene::{Scene, data, version};
+use support::scene::{OperatorScene, data, version};
 use support::{Call, Fault, Gate, eventually, until};
 
 const HOLD: &str = "tests.vaultsync.dev/hold";
@@ -18,15 +18,15 @@ fn with_deletion(policy: &str) -> Value {
     spec
 }
 
-async fn synced(policy: &str) -> Scene {
-    let scene = Scene::new().await;
+async fn synced(policy: &str) -> OperatorScene {
+    let scene = OperatorScene::new().await;
     scene.vault.set("a", "one");
     scene.sync("shop", with_deletion(policy)).await;
     scene.synced("shop").await;
     scene
 }
 
-async fn looked(scene: &Scene, times: usize) {
+async fn looked(scene: &OperatorScene, times: usize) {
     let before = scene.faults.count("patch", "secrets");
     eventually("the operator looks at its Secrets", || async {
         let now = scene.faults.count("patch", "secrets");
@@ -52,7 +52,7 @@ async fn the_secret_of_a_deleted_object_goes_and_stays_away() {
 
 #[tokio::test]
 async fn an_object_that_goes_in_the_middle_of_its_round_leaves_nothing_behind() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     scene.settings.limits.idle = Duration::from_millis(200);
     scene.vault.set("a", "one");
     scene.start().await;
@@ -176,7 +176,7 @@ async fn a_namespace_that_is_deleted_ends_and_nothing_is_written_into_it_meanwhi
 }
 
 /// Waits until the operator has had so many more rounds.
-async fn rounds(scene: &Scene, more: u64) {
+async fn rounds(scene: &OperatorScene, more: u64) {
     let before = reconciled(scene).await;
     eventually("more rounds", || async {
         let now = reconciled(scene).await;
@@ -185,7 +185,7 @@ async fn rounds(scene: &Scene, more: u64) {
     .await;
 }
 
-async fn reconciled(scene: &Scene) -> u64 {
+async fn reconciled(scene: &OperatorScene) -> u64 {
     let (_, text) = scene.http("/metrics").await;
     let lines = text.lines().filter(|line| line.starts_with("vaultsync_reconciles_total{"));
     lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()

@@ -7,17 +7,17 @@ use keyvault_emulator::Fault;
 use serde_json::{Value, json};
 use vaultsync::api::{READY, VaultSecretSync, condition};
 
-use support::scene::{Scene, data, version};
-use support::{eventually, until};
+use support::scene::{OperatorScene, data, version};
+use support::{Says as _, eventually, until};
 
 /// A synced object `shop` with the keys `A` and `B`, a label and an annotation.
-async fn synced() -> Scene {
-    let scene = Scene::new().await;
+async fn synced() -> OperatorScene {
+    let scene = OperatorScene::new().await;
     sync(&scene).await;
     scene
 }
 
-async fn sync(scene: &Scene) {
+async fn sync(scene: &OperatorScene) {
     scene.vault.set("a", "one");
     scene.vault.set("b", "two");
     let mut spec = data(&[("A", "a"), ("B", "b")]);
@@ -29,7 +29,7 @@ async fn sync(scene: &Scene) {
 /// `one`, edited by somebody, in Base64.
 const EDITED: &str = "ZWRpdGVk";
 
-async fn probed(scene: &Scene, times: usize) {
+async fn probed(scene: &OperatorScene, times: usize) {
     let before = scene.faults.count("patch", "secrets");
     eventually("the operator looks at its Secret", || async {
         let now = scene.faults.count("patch", "secrets");
@@ -75,7 +75,7 @@ async fn a_removed_key_comes_back() {
 
 #[tokio::test]
 async fn a_drifted_key_is_read_once_and_the_others_never() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     scene.start().await;
     scene.vault.set("a", "one");
     scene.vault.set("b", "two");
@@ -136,7 +136,7 @@ async fn an_edit_while_the_vault_is_silent_is_said_at_once_and_undone_afterwards
     scene.vault_says("default", "False", "ServiceUnavailable").await;
     scene.edit_secret("shop", json!({"data": {"A": EDITED}})).await;
     let object = scene.ready("shop", "False", "Drifted").await;
-    let message = Scene::message(&object);
+    let message = object.message();
     assert!(message.contains("Secret shop") && message.contains("KeyVault default"), "{message}");
     // It stays said, whatever wakes the object meanwhile.
     let since = ready_since(&object);

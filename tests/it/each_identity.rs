@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 
-use support::scene::{CLIENT, Scene};
+use support::scene::{CLIENT, OperatorScene};
 use support::shared::Shared;
 use support::tools::project;
 use support::{Account, Mounted};
@@ -21,13 +21,13 @@ const ASSERTION_SECONDS: i64 = 600;
 
 /// A Secret that is synced through a `ClusterKeyVault`.
 struct Synced {
-    scene: Scene,
+    scene: OperatorScene,
     shared: Shared,
 }
 
 impl Synced {
     /// All of it, the operator running.
-    async fn by(mut scene: Scene, identity: Value) -> Self {
+    async fn by(mut scene: OperatorScene, identity: Value) -> Self {
         scene.emulator.set_token_lifetime(TOKEN_SECONDS);
         scene.vault.set("db", "one");
         let shared = scene.share_as(identity).await;
@@ -62,7 +62,7 @@ impl Synced {
 
 #[tokio::test]
 async fn a_workload_identity_is_replaced_by_another_application_and_survives_its_service_account() {
-    let scene = Scene::of_shared_vaults().await;
+    let scene = OperatorScene::of_shared_vaults().await;
     let identity = |client: &str| {
         json!({"workloadIdentity": {
             "serviceAccountName": "shop", "clientId": client, "tenantId": scene.emulator.tenant(),
@@ -73,7 +73,7 @@ async fn a_workload_identity_is_replaced_by_another_application_and_survives_its
     synced.delivers("one").await;
 
     let Synced { scene, shared } = &synced;
-    scene.distrust("shop", CLIENT);
+    scene.unfederate(&Account::new(&scene.namespace.name, "shop"), CLIENT);
     scene.federate(&Account::new(&scene.namespace.name, "shop"), SECOND);
     scene.vault.grant(SECOND);
     synced.is_revoked("InvalidIdentity", &["AADSTS700016", CLIENT]).await;
@@ -90,9 +90,9 @@ async fn a_workload_identity_is_replaced_by_another_application_and_survives_its
 
 #[tokio::test]
 async fn the_operators_own_identity_follows_its_projected_token() {
-    let mut scene = Scene::of_shared_vaults().await;
+    let mut scene = OperatorScene::of_shared_vaults().await;
     let cluster = scene.namespace.cluster();
-    let mut projected = Mounted::new(&scene.namespace);
+    let mut projected = Mounted::empty();
     scene.give(&[
         format!("--azure-client-id={SECOND}"),
         format!("--azure-tenant-id={}", scene.emulator.tenant()),
@@ -118,7 +118,7 @@ async fn the_operators_own_identity_follows_its_projected_token() {
 
 #[tokio::test]
 async fn a_managed_identity_of_the_node_is_exchanged_for_another() {
-    let mut scene = Scene::of_shared_vaults().await;
+    let mut scene = OperatorScene::of_shared_vaults().await;
     scene.give(&[
         format!("--identity-endpoint={}", scene.emulator.identity_endpoint()),
         format!("--identity-header={}", scene.emulator.identity_header()),
@@ -150,22 +150,22 @@ async fn a_managed_identity_of_the_node_is_exchanged_for_another() {
 /// What an application proves itself with, and how Entra learns of it.
 struct Credential {
     file: Vec<u8>,
-    register: fn(&Scene),
+    register: fn(&OperatorScene),
 }
 
 fn fixture(name: &str) -> Vec<u8> {
     fs::read(project().join("tests/credentials").join(name)).expect("a fixture")
 }
 
-fn register_certificate(scene: &Scene, name: &str) {
+fn register_certificate(scene: &OperatorScene, name: &str) {
     let pem = String::from_utf8(fixture(name)).expect("PEM");
     scene.emulator.register_certificates(scene.emulator.tenant(), SECOND, &pem);
 }
 
 /// The file arrives late, is revoked, and is replaced by another.
 async fn a_replaced_file_counts(first: Credential, second: Credential, number: &str) {
-    let mut scene = Scene::of_shared_vaults().await;
-    let mut mounted = Mounted::new(&scene.namespace);
+    let mut scene = OperatorScene::of_shared_vaults().await;
+    let mut mounted = Mounted::empty();
     scene.give(&[format!("--credentials-dir={}", mounted.path().display())]);
     (first.register)(&scene);
     scene.vault.grant(SECOND);

@@ -6,29 +6,29 @@ use k8s_openapi::api::core::v1::Secret;
 use keyvault_emulator::Fault;
 use kube::api::ListParams;
 use serde_json::{Value, json};
-use vaultsync::api::{Deletion, KeyVault, READY, VaultSecretSync, condition};
+use vaultsync::api::{Deletion, KeyVault, READY, VaultSecretSync};
 
-use support::scene::{Scene, data, version};
-use support::{eventually, until};
+use support::scene::{OperatorScene, data, version};
+use support::{Says as _, eventually, until};
 
 /// `theirs`, in Base64.
 const THEIRS: &str = "dGhlaXJz";
 
 /// A synced object `shop` with the keys `A` and `B`.
-async fn synced() -> Scene {
-    let scene = Scene::new().await;
+async fn synced() -> OperatorScene {
+    let scene = OperatorScene::new().await;
     synced_in(&scene).await;
     scene
 }
 
-async fn synced_in(scene: &Scene) {
+async fn synced_in(scene: &OperatorScene) {
     scene.vault.set("a", "one");
     scene.vault.set("b", "two");
     scene.sync("shop", data(&[("A", "a"), ("B", "b")])).await;
     scene.synced("shop").await;
 }
 
-async fn looked(scene: &Scene, times: usize) {
+async fn looked(scene: &OperatorScene, times: usize) {
     let before = scene.faults.count("patch", "secrets");
     eventually("the operator looks at its Secret", || async {
         let now = scene.faults.count("patch", "secrets");
@@ -37,7 +37,7 @@ async fn looked(scene: &Scene, times: usize) {
     .await;
 }
 
-async fn get(scene: &Scene) -> Secret {
+async fn get(scene: &OperatorScene) -> Secret {
     scene.api::<Secret>().get("shop").await.unwrap()
 }
 
@@ -73,7 +73,7 @@ async fn a_key_that_is_renamed_moves() {
 
 #[tokio::test]
 async fn another_property_or_decoding_of_the_same_version_is_written() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("login", r#"{"user": "shop", "token": "b25l"}"#);
     let with = |secret: Value| json!({"spec": {"refreshInterval": "24h", "data": [{"key": "A", "from": {"secret": secret}}]}});
     let spec = with(json!({"name": "login", "property": "$.user"}))["spec"].clone();
@@ -107,7 +107,7 @@ async fn labels_and_annotations_come_and_go_with_the_spec() {
 }
 
 /// Waits until the Secret has exactly these labels and annotations, and those that are always ours.
-async fn metadata_is(scene: &Scene, labels: &[(&str, &str)], annotations: &[(&str, &str)]) {
+async fn metadata_is(scene: &OperatorScene, labels: &[(&str, &str)], annotations: &[(&str, &str)]) {
     let map = |pairs: &[(&str, &str)], ours: (&str, &str)| -> Option<BTreeMap<String, String>> {
         let pairs = pairs.iter().chain([&ours]);
         Some(pairs.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
@@ -185,7 +185,7 @@ async fn an_object_that_refers_to_another_connection_reads_there() {
     other.set("a", "eins");
     other.set("b", "zwei");
     scene.edit("shop", json!({"spec": {"vaultRef": {"name": "other"}}})).await;
-    let message = Scene::message(&scene.ready("shop", "False", "VaultNotFound").await);
+    let message = scene.ready("shop", "False", "VaultNotFound").await.message().to_owned();
     assert!(message.contains("KeyVault other") && message.contains("create it"), "{message}");
     scene.secret_is("shop", &[("A", "one"), ("B", "two")]).await;
     // It need not be told: the connection wakes it.
@@ -211,7 +211,7 @@ async fn an_edit_during_an_outage_waits_and_names_the_vault() {
     scene.vault.fault(Fault::status(503));
     scene.vault_says("default", "False", "ServiceUnavailable").await;
     scene.edit("shop", json!({"spec": data(&[("A", "b"), ("B", "a")])})).await;
-    let message = Scene::message(&scene.ready("shop", "False", "ServiceUnavailable").await);
+    let message = scene.ready("shop", "False", "ServiceUnavailable").await.message().to_owned();
     assert!(message.contains("KeyVault default"), "{message}");
     assert_eq!(version(&get(&scene).await), version(&before));
     scene.vault.clear_faults();
@@ -245,7 +245,7 @@ async fn a_suspended_object_reads_and_writes_nothing_until_it_is_resumed() {
 
 #[tokio::test]
 async fn an_object_that_is_suspended_from_the_start_says_so() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("a", "one");
     let mut spec = data(&[("A", "a")]);
     spec["suspend"] = true.into();
@@ -261,7 +261,7 @@ async fn an_object_that_is_suspended_from_the_start_says_so() {
 
 #[tokio::test]
 async fn a_forced_sync_reads_each_source_once_and_is_echoed() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("a", "one");
     scene.vault.set("b", "two");
     let mut spec = data(&[("A", "a"), ("B", "b"), ("B2", "b")]);
@@ -272,7 +272,7 @@ async fn a_forced_sync_reads_each_source_once_and_is_echoed() {
     for request in ["2026-11-02T09:00:00Z", "again"] {
         scene.vault.clear_log();
         let object = scene.force("shop", request).await;
-        let ready = condition(&object.status.as_ref().unwrap().conditions, READY).unwrap();
+        let ready = object.condition(READY).unwrap();
         assert_eq!(ready.status, "True");
         let mut read: Vec<_> =
             scene.vault.requests().into_iter().filter_map(|request| request.secret).collect();
@@ -287,7 +287,7 @@ async fn a_forced_sync_reads_each_source_once_and_is_echoed() {
 
 #[tokio::test]
 async fn a_forced_sync_repairs_though_nothing_else_looks() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     scene.settings.drift_interval = std::time::Duration::ZERO;
     scene.start().await;
     synced_in(&scene).await;

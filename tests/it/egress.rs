@@ -8,12 +8,12 @@ use serde_json::json;
 
 use vaultsync::api::KeyVault;
 
-use support::Mounted;
-use support::scene::{CLIENT, Scene, data};
+use support::scene::{CLIENT, OperatorScene, data};
+use support::{Mounted, Says as _};
 
 #[tokio::test]
 async fn no_token_leaves_for_a_host_outside_whatever_the_answers_lead_to() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     for number in 0..60 {
         scene.vault.set(&format!("db-{number}"), "one");
     }
@@ -67,8 +67,8 @@ async fn no_token_leaves_for_a_host_outside_whatever_the_answers_lead_to() {
 
 #[tokio::test]
 async fn an_injected_authority_of_another_cloud_gets_no_assertion() {
-    let mut scene = Scene::of_shared_vaults().await;
-    let (cluster, mut projected) = (scene.namespace.cluster(), Mounted::new(&scene.namespace));
+    let mut scene = OperatorScene::of_shared_vaults().await;
+    let (cluster, mut projected) = (scene.namespace.cluster(), Mounted::empty());
     projected.put("token", cluster.assertion(cluster.operator(), 3600).await);
     scene.federate(cluster.operator(), CLIENT);
     scene.give(&[
@@ -88,7 +88,7 @@ async fn an_injected_authority_of_another_cloud_gets_no_assertion() {
 
 #[tokio::test]
 async fn a_host_that_passes_the_schema_and_is_no_vault_is_asked_nothing() {
-    let mut scene = Scene::of_shared_vaults().await;
+    let mut scene = OperatorScene::of_shared_vaults().await;
     scene.start().await;
     let cloud =
         json!({"authority": "https://login.evil.test", "audience": "https://vault.azure.net/.default"});
@@ -112,7 +112,7 @@ async fn a_host_that_passes_the_schema_and_is_no_vault_is_asked_nothing() {
     spec["vaultRef"] = json!({"name": "imitation"});
     scene.sync("imitation", spec).await;
     let object = scene.ready("imitation", "False", "VaultInvalid").await;
-    assert!(Scene::message(&object).contains("characters that no vault's name has"));
+    assert!(object.message().contains("characters that no vault's name has"));
     scene.vault_says("imitation", "False", "VaultInvalid").await;
     assert!(scene.emulator.connects().is_empty());
     assert!(scene.emulator.token_requests().is_empty());

@@ -14,10 +14,10 @@ use vaultsync::Reason;
 use vaultsync::api::{KeyVault, READY, condition};
 use vaultsync::vault::{Credentials, Transport};
 
-use support::scene::{CLIENT, Scene, data};
+use support::scene::{CLIENT, OperatorScene, data};
 use support::shared::Shared;
 use support::tools::project;
-use support::{Fault as ApiFault, Mounted, until};
+use support::{Fault as ApiFault, Mounted, Says as _, until};
 
 #[test]
 fn every_reason_is_read_by_a_test_where_a_user_reads_it() {
@@ -39,11 +39,11 @@ fn every_reason_is_read_by_a_test_where_a_user_reads_it() {
 }
 
 /// The object `shop` waits for the connection `default`; both say why.
-async fn both_say(scene: &Scene, reason: &str, parts: &[&str]) {
+async fn both_say(scene: &OperatorScene, reason: &str, parts: &[&str]) {
     let vault = scene.vault_says("default", "False", reason).await;
-    let said = condition(&vault.status.as_ref().unwrap().conditions, READY).unwrap().message.clone();
+    let said = vault.condition(READY).unwrap().message.clone();
     let object = scene.ready("shop", "False", reason).await;
-    let object = Scene::message(&object);
+    let object = object.message();
     assert!(object.contains("KeyVault default"), "{object}");
     for part in parts {
         assert!(said.contains(part) && object.contains(part), "`{part}` is not in: {said} / {object}");
@@ -52,24 +52,24 @@ async fn both_say(scene: &Scene, reason: &str, parts: &[&str]) {
 }
 
 /// The same of an object that waits for a shared connection.
-async fn shared_says(scene: &Scene, shared: &Shared, reason: &str, parts: &[&str]) {
+async fn shared_says(scene: &OperatorScene, shared: &Shared, reason: &str, parts: &[&str]) {
     let said = shared.says("False", reason).await;
     let object = scene.ready("shop", "False", reason).await;
-    let object = Scene::message(&object);
+    let object = object.message();
     assert!(object.contains(&format!("ClusterKeyVault {}", shared.name)), "{object}");
     for part in parts {
         assert!(said.contains(part) && object.contains(part), "`{part}` is not in: {said} / {object}");
     }
 }
 
-async fn both_heal(scene: &Scene) {
+async fn both_heal(scene: &OperatorScene) {
     scene.synced("shop").await;
     scene.vault_says("default", "True", "Connected").await;
 }
 
 /// A scene with one secret and an object that reads it, without an operator.
-async fn waiting() -> Scene {
-    let scene = Scene::without_operator().await;
+async fn waiting() -> OperatorScene {
+    let scene = OperatorScene::without_operator().await;
     scene.vault.set("db", "one");
     scene.sync("shop", data(&[("DB", "db")])).await;
     scene
@@ -92,7 +92,7 @@ impl Resolve for NoNames {
 /// Leads through the emulator's proxy, but for hosts that end so: these are sought by name, in vain, or through
 /// another proxy, until the way is `mended`.
 fn broken_for(
-    scene: &Scene,
+    scene: &OperatorScene,
     end: &'static str,
     proxy: Option<String>,
     mended: &Arc<AtomicBool>,
@@ -256,7 +256,7 @@ async fn an_identity_that_may_not_list_reads_by_get_and_the_connection_says_why(
 }
 
 /// An object that waits for a shared connection of this identity.
-async fn waiting_as(scene: &Scene, identity: Value) -> Shared {
+async fn waiting_as(scene: &OperatorScene, identity: Value) -> Shared {
     scene.vault.set("db", "one");
     let shared = scene.share_as(identity).await;
     scene.sync("shop", shared.spec(&[("DB", "db")])).await;
@@ -265,14 +265,14 @@ async fn waiting_as(scene: &Scene, identity: Value) -> Shared {
 
 #[tokio::test]
 async fn an_operator_without_an_identity_of_its_own_is_told_how_to_get_one() {
-    let mut scene = Scene::of_shared_vaults().await;
+    let mut scene = OperatorScene::of_shared_vaults().await;
     let shared = waiting_as(&scene, json!({"operatorIdentity": {}})).await;
     scene.start().await;
     let parts = ["azure.workload.identity/use", "azure.workload.identity/client-id", "restart the pod"];
     shared_says(&scene, &shared, "WorkloadIdentityNotInjected", &parts).await;
 
     scene.stop().await;
-    let (cluster, mut projected) = (scene.namespace.cluster(), Mounted::new(&scene.namespace));
+    let (cluster, mut projected) = (scene.namespace.cluster(), Mounted::empty());
     projected.put("token", cluster.assertion(cluster.operator(), 3600).await);
     scene.federate(cluster.operator(), CLIENT);
     scene.give(&[
@@ -287,7 +287,7 @@ async fn an_operator_without_an_identity_of_its_own_is_told_how_to_get_one() {
 
 #[tokio::test]
 async fn a_node_without_managed_identities_is_told_so() {
-    let mut scene = Scene::of_shared_vaults().await;
+    let mut scene = OperatorScene::of_shared_vaults().await;
     assign(&scene);
     let header = format!("--identity-header={}", scene.emulator.identity_header());
     scene.give(&[format!("--identity-endpoint=http://{}/msi/token", nobody()), header.clone()]);
@@ -305,7 +305,7 @@ async fn a_node_without_managed_identities_is_told_so() {
 
 #[tokio::test]
 async fn what_answers_in_place_of_managed_identities_is_told_by_its_status_and_heals() {
-    let mut scene = Scene::of_shared_vaults().await;
+    let mut scene = OperatorScene::of_shared_vaults().await;
     assign(&scene);
     scene.emulator.identity_fault(FaultKind::NotFound.into());
     scene.give(&[
@@ -320,7 +320,7 @@ async fn what_answers_in_place_of_managed_identities_is_told_by_its_status_and_h
     shared.says("True", "Connected").await;
 }
 
-fn assign(scene: &Scene) {
+fn assign(scene: &OperatorScene) {
     scene.emulator.assign_identity(ManagedIdentity {
         tenant: scene.emulator.tenant().to_owned(),
         client_id: CLIENT.to_owned(),
@@ -328,7 +328,7 @@ fn assign(scene: &Scene) {
     });
 }
 
-fn principal(scene: &Scene) -> Value {
+fn principal(scene: &OperatorScene) -> Value {
     json!({"servicePrincipal": {
         "tenantId": scene.emulator.tenant(), "clientId": CLIENT, "credentialFile": "shop",
     }})
@@ -336,8 +336,8 @@ fn principal(scene: &Scene) -> Value {
 
 #[tokio::test]
 async fn each_state_of_a_credential_file_has_its_own_reason_and_a_good_one_heals() {
-    let mut scene = Scene::of_shared_vaults().await;
-    let mut mounted = Mounted::new(&scene.namespace);
+    let mut scene = OperatorScene::of_shared_vaults().await;
+    let mut mounted = Mounted::empty();
     scene.give(&[format!("--credentials-dir={}", mounted.path().display())]);
     let tenant = scene.emulator.tenant().to_owned();
     let shared = waiting_as(&scene, principal(&scene)).await;
@@ -358,8 +358,8 @@ async fn each_state_of_a_credential_file_has_its_own_reason_and_a_good_one_heals
 
 #[tokio::test]
 async fn a_certificate_that_expired_is_told_with_its_end_and_is_signed_with_no_more() {
-    let mut scene = Scene::of_shared_vaults().await;
-    let mut mounted = Mounted::new(&scene.namespace);
+    let mut scene = OperatorScene::of_shared_vaults().await;
+    let mut mounted = Mounted::empty();
     let file = project().join("tests/credentials/first.pem");
     mounted.put("shop", fs::read(file).unwrap());
     let late = || "2999-01-01T00:00:00Z".parse().unwrap();

@@ -14,18 +14,18 @@ const ONE: &str = "b25l";
 const TWO: &str = "dHdv";
 
 /// A namespace, with the operator and a person at work in it.
-struct Scene {
+struct Fence {
     namespace: Namespace,
     operator: Secrets,
     human: Secrets,
 }
 
-async fn scene() -> Scene {
+async fn fence() -> Fence {
     let namespace = Namespace::new().await;
     let cluster = namespace.cluster();
     let operator = Secrets::new(&cluster.operator_client().await, &namespace.name, "vaultsync:shop");
     let human = Secrets::new(&cluster.admin(), &namespace.name, "human");
-    Scene { namespace, operator, human }
+    Fence { namespace, operator, human }
 }
 
 fn secret(annotations: &Value) -> Value {
@@ -75,7 +75,7 @@ fn assert_done(answer: &Answer) {
     assert!(matches!(answer.code, 200 | 201), "{}", answer.body);
 }
 
-impl Scene {
+impl Fence {
     /// A VaultSecretSync `shop`, as the owner of a Secret.
     async fn shop(&self) -> Value {
         let shop = json!({
@@ -107,39 +107,39 @@ impl Scene {
 
 #[tokio::test]
 async fn a_secret_with_our_mark_and_owner_is_created_and_changed() {
-    let scene = scene().await;
+    let fence = fence().await;
     let mut made = marked("shop");
-    made["metadata"]["ownerReferences"] = json!([scene.shop().await]);
-    assert_done(&scene.operator.create(&made).await);
-    let changed = scene.operator.patch("shop", &json!({"data": {"a": TWO, "b": ONE}})).await;
+    made["metadata"]["ownerReferences"] = json!([fence.shop().await]);
+    assert_done(&fence.operator.create(&made).await);
+    let changed = fence.operator.patch("shop", &json!({"data": {"a": TWO, "b": ONE}})).await;
     assert_done(&changed);
     assert_eq!(changed.body["data"], json!({"a": TWO, "b": ONE}));
-    assert_eq!(scene.operator.probe("shop").await.code, 200);
+    assert_eq!(fence.operator.probe("shop").await.code, 200);
 }
 
 #[tokio::test]
 async fn a_secret_without_our_mark_is_not_created() {
-    let scene = scene().await;
-    assert_fenced(&scene.operator.create(&secret(&json!({}))).await);
-    assert_fenced(&scene.operator.create(&marked("")).await);
-    assert_fenced(&scene.operator.apply("shop", &secret(&json!({}))).await);
-    assert_eq!(scene.human.get("shop").await.code, 404);
+    let fence = fence().await;
+    assert_fenced(&fence.operator.create(&secret(&json!({}))).await);
+    assert_fenced(&fence.operator.create(&marked("")).await);
+    assert_fenced(&fence.operator.apply("shop", &secret(&json!({}))).await);
+    assert_eq!(fence.human.get("shop").await.code, 404);
 }
 
 #[tokio::test]
 async fn a_foreign_secret_is_not_changed() {
-    let scene = scene().await;
-    scene.assert_patch_refused(&secret(&json!({})), &json!({"data": {"a": TWO}})).await;
+    let fence = fence().await;
+    fence.assert_patch_refused(&secret(&json!({})), &json!({"data": {"a": TWO}})).await;
 }
 
 #[tokio::test]
 async fn a_foreign_secret_is_not_read_by_an_empty_patch() {
-    let scene = scene().await;
-    scene.human.create(&secret(&json!({}))).await;
+    let fence = fence().await;
+    fence.human.create(&secret(&json!({}))).await;
     for fenced in [
-        scene.operator.probe("shop").await,
-        scene.operator.empty_patch("shop").await,
-        scene.operator.dry_run().empty_patch("shop").await,
+        fence.operator.probe("shop").await,
+        fence.operator.empty_patch("shop").await,
+        fence.operator.dry_run().empty_patch("shop").await,
     ] {
         assert_fenced(&fenced);
     }
@@ -147,18 +147,18 @@ async fn a_foreign_secret_is_not_read_by_an_empty_patch() {
 
 #[tokio::test]
 async fn no_secret_is_deleted_neither_ours_nor_foreign() {
-    let scene = scene().await;
-    assert_done(&scene.operator.create(&marked("shop")).await);
+    let fence = fence().await;
+    assert_done(&fence.operator.create(&marked("shop")).await);
     // RBAC has no delete to begin with. Where somebody grants it, the policy still refuses.
-    assert_unauthorised(&scene.operator.delete("shop").await);
-    grant_delete(&scene).await;
-    assert_fenced(&scene.operator.delete("shop").await);
-    assert_eq!(scene.human.get("shop").await.code, 200);
+    assert_unauthorised(&fence.operator.delete("shop").await);
+    grant_delete(&fence).await;
+    assert_fenced(&fence.operator.delete("shop").await);
+    assert_eq!(fence.human.get("shop").await.code, 200);
 }
 
 /// A role beside the chart's, as a cluster with `OwnerReferencesPermissionEnforcement` needs it.
-async fn grant_delete(scene: &Scene) {
-    let account = scene.namespace.cluster().operator();
+async fn grant_delete(fence: &Fence) {
+    let account = fence.namespace.cluster().operator();
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "delete"},
         "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["delete"]}],
@@ -169,10 +169,10 @@ async fn grant_delete(scene: &Scene) {
         "subjects": [{"kind": "ServiceAccount", "name": account.name, "namespace": account.namespace}],
     });
     let objects = [role, binding].map(|object| serde_json::from_value(object).unwrap());
-    let admin = scene.namespace.cluster().admin();
-    manifests::apply(&admin, &scene.namespace.name, &objects).await.unwrap();
+    let admin = fence.namespace.cluster().admin();
+    manifests::apply(&admin, &fence.namespace.name, &objects).await.unwrap();
     eventually("the right to delete is there", || async {
-        let answer = scene.operator.delete("nothing").await;
+        let answer = fence.operator.delete("nothing").await;
         if answer.code == 404 { Ok(()) } else { Err(answer.body.to_string()) }
     })
     .await;
@@ -180,64 +180,64 @@ async fn grant_delete(scene: &Scene) {
 
 #[tokio::test]
 async fn a_mark_is_not_stolen() {
-    let scene = scene().await;
-    scene.assert_patch_refused(&marked("other"), &marking("shop")).await;
+    let fence = fence().await;
+    fence.assert_patch_refused(&marked("other"), &marking("shop")).await;
 }
 
 #[tokio::test]
 async fn a_mark_is_not_stolen_with_a_consent_either() {
-    let scene = scene().await;
+    let fence = fence().await;
     let made = secret(&json!({"vaultsync.dev/owner": "other", "vaultsync.dev/consent": "shop"}));
-    scene.assert_patch_refused(&made, &marking("shop")).await;
+    fence.assert_patch_refused(&made, &marking("shop")).await;
 }
 
 #[tokio::test]
 async fn a_mark_is_not_dropped() {
-    let scene = scene().await;
+    let fence = fence().await;
     let drop = json!({"metadata": {"annotations": {"vaultsync.dev/owner": null}}});
-    scene.assert_patch_refused(&marked("shop"), &drop).await;
+    fence.assert_patch_refused(&marked("shop"), &drop).await;
 }
 
 #[tokio::test]
 async fn a_secret_is_not_adopted_without_consent() {
-    let scene = scene().await;
-    scene.assert_patch_refused(&secret(&json!({})), &marking("shop")).await;
+    let fence = fence().await;
+    fence.assert_patch_refused(&secret(&json!({})), &marking("shop")).await;
 }
 
 #[tokio::test]
 async fn a_secret_is_not_adopted_with_the_consent_for_another() {
-    let scene = scene().await;
-    scene.assert_patch_refused(&consenting("other,third"), &marking("shop")).await;
+    let fence = fence().await;
+    fence.assert_patch_refused(&consenting("other,third"), &marking("shop")).await;
 }
 
 #[tokio::test]
 async fn an_empty_consent_is_none() {
-    let scene = scene().await;
-    scene.assert_patch_refused(&consenting(" , "), &json!({"data": {"a": TWO}})).await;
+    let fence = fence().await;
+    fence.assert_patch_refused(&consenting(" , "), &json!({"data": {"a": TWO}})).await;
 }
 
 #[tokio::test]
 async fn the_operator_does_not_consent_to_itself() {
-    let scene = scene().await;
+    let fence = fence().await;
     let consent = json!({"metadata": {"annotations": {"vaultsync.dev/consent": "shop"}}});
-    scene.assert_patch_refused(&secret(&json!({})), &consent).await;
-    assert_done(&scene.human.delete("shop").await);
-    scene.assert_patch_refused(&marked("shop"), &consent).await;
-    assert_done(&scene.human.delete("shop").await);
+    fence.assert_patch_refused(&secret(&json!({})), &consent).await;
+    assert_done(&fence.human.delete("shop").await);
+    fence.assert_patch_refused(&marked("shop"), &consent).await;
+    assert_done(&fence.human.delete("shop").await);
     let withdraw = json!({"metadata": {"annotations": {"vaultsync.dev/consent": null}}});
-    scene.assert_patch_refused(&consenting("shop"), &withdraw).await;
-    assert_done(&scene.human.delete("shop").await);
+    fence.assert_patch_refused(&consenting("shop"), &withdraw).await;
+    assert_done(&fence.human.delete("shop").await);
     let made = secret(&json!({"vaultsync.dev/owner": "shop", "vaultsync.dev/consent": "shop"}));
-    assert_fenced(&scene.operator.create(&made).await);
+    assert_fenced(&fence.operator.create(&made).await);
 }
 
 #[tokio::test]
 async fn a_secret_is_adopted_with_consent() {
-    let scene = scene().await;
-    assert_done(&scene.human.create(&consenting("other, shop")).await);
+    let fence = fence().await;
+    assert_done(&fence.human.create(&consenting("other, shop")).await);
     let mut adopt = marking("shop");
-    adopt["metadata"]["ownerReferences"] = json!([scene.shop().await]);
-    let adopted = scene.operator.patch("shop", &adopt).await;
+    adopt["metadata"]["ownerReferences"] = json!([fence.shop().await]);
+    let adopted = fence.operator.patch("shop", &adopt).await;
     assert_done(&adopted);
     assert_eq!(adopted.at("/metadata/annotations/vaultsync.dev~1owner"), "shop");
     assert_eq!(adopted.at("/metadata/ownerReferences/0/name"), "shop");
@@ -245,21 +245,21 @@ async fn a_secret_is_adopted_with_consent() {
 
 #[tokio::test]
 async fn a_secret_is_merged_into_with_consent_and_stays_its_owners() {
-    let scene = scene().await;
-    assert_done(&scene.human.create(&consenting("shop")).await);
-    assert_eq!(scene.operator.probe("shop").await.code, 200);
-    let merged = scene.operator.patch("shop", &json!({"data": {"b": TWO}})).await;
+    let fence = fence().await;
+    assert_done(&fence.human.create(&consenting("shop")).await);
+    assert_eq!(fence.operator.probe("shop").await.code, 200);
+    let merged = fence.operator.patch("shop", &json!({"data": {"b": TWO}})).await;
     assert_done(&merged);
     assert_eq!(merged.body["data"], json!({"a": ONE, "b": TWO}));
     let mut owned = json!({"data": {"b": ONE}});
-    owned["metadata"]["ownerReferences"] = json!([scene.shop().await]);
-    assert_fenced(&scene.operator.patch("shop", &owned).await);
+    owned["metadata"]["ownerReferences"] = json!([fence.shop().await]);
+    assert_fenced(&fence.operator.patch("shop", &owned).await);
 }
 
 #[tokio::test]
 async fn an_owner_that_the_mark_does_not_name_is_not_added() {
-    let scene = scene().await;
-    let made = scene.human.create(&marked("shop")).await;
+    let fence = fence().await;
+    let made = fence.human.create(&marked("shop")).await;
     for foreign in [
         owner("ConfigMap", "v1", "shop"),
         owner("VaultSecretSync", "example.com/v1", "shop"),
@@ -268,66 +268,66 @@ async fn an_owner_that_the_mark_does_not_name_is_not_added() {
         owner("VaultSecretSync", "vaultsync.dev/v1alpha1", "other"),
     ] {
         let patch = json!({"metadata": {"ownerReferences": [foreign.clone()]}});
-        assert_fenced(&scene.operator.patch("shop", &patch).await);
+        assert_fenced(&fence.operator.patch("shop", &patch).await);
         let mut create = marked("shop");
         create["metadata"]["name"] = "second".into();
         create["metadata"]["ownerReferences"] = json!([foreign]);
-        assert_fenced(&scene.operator.create(&create).await);
+        assert_fenced(&fence.operator.create(&create).await);
     }
-    scene.assert_untouched(&made).await;
+    fence.assert_untouched(&made).await;
 }
 
 #[tokio::test]
 async fn a_foreign_owner_that_is_there_already_stays_beside_ours() {
-    let scene = scene().await;
+    let fence = fence().await;
     // A live owner, or the garbage collector would take the Secret.
-    let admin = scene.namespace.cluster().admin();
-    let maps: Api<ConfigMap> = scene.namespace.api(&admin);
+    let admin = fence.namespace.cluster().admin();
+    let maps: Api<ConfigMap> = fence.namespace.api(&admin);
     let map = serde_json::from_value(json!({"metadata": {"name": "app"}})).unwrap();
     let map = maps.create(&PostParams::default(), &map).await.unwrap();
     let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "app", "uid": map.metadata.uid});
     let mut made = consenting("shop");
     made["metadata"]["ownerReferences"] = json!([theirs]);
-    assert_done(&scene.human.create(&made).await);
+    assert_done(&fence.human.create(&made).await);
 
-    let adopted = scene.operator.patch("shop", &marking("shop")).await;
+    let adopted = fence.operator.patch("shop", &marking("shop")).await;
     assert_done(&adopted);
     assert_eq!(adopted.at("/metadata/ownerReferences/0/name"), "app");
 }
 
 #[tokio::test]
 async fn retain_to_delete_and_back_adds_and_drops_our_owner() {
-    let scene = scene().await;
-    assert_done(&scene.operator.create(&marked("shop")).await);
-    let shop = scene.shop().await;
-    let added = scene.operator.patch("shop", &json!({"metadata": {"ownerReferences": [shop.clone()]}})).await;
+    let fence = fence().await;
+    assert_done(&fence.operator.create(&marked("shop")).await);
+    let shop = fence.shop().await;
+    let added = fence.operator.patch("shop", &json!({"metadata": {"ownerReferences": [shop.clone()]}})).await;
     assert_done(&added);
     assert_eq!(added.at("/metadata/ownerReferences/0/controller"), true);
     let drop = json!({"metadata": {"ownerReferences": [{"$patch": "delete", "uid": shop["uid"]}]}});
-    let dropped = scene.operator.patch("shop", &drop).await;
+    let dropped = fence.operator.patch("shop", &drop).await;
     assert_done(&dropped);
     assert!(dropped.at("/metadata/ownerReferences").is_null());
 }
 
 #[tokio::test]
 async fn a_secret_that_carries_a_token_is_not_created_nor_written_to() {
-    let scene = scene().await;
+    let fence = fence().await;
     let mut token = marked("shop");
     token["type"] = "kubernetes.io/service-account-token".into();
     token["metadata"]["annotations"]["kubernetes.io/service-account.name"] = "default".into();
-    assert_fenced(&scene.operator.create(&token).await);
+    assert_fenced(&fence.operator.create(&token).await);
     token["type"] = "example.com/anything".into();
-    assert_fenced(&scene.operator.create(&token).await);
+    assert_fenced(&fence.operator.create(&token).await);
 
     token["type"] = "kubernetes.io/service-account-token".into();
-    assert_done(&scene.human.create(&token).await);
-    assert_fenced(&scene.operator.patch("shop", &json!({"data": {"a": TWO}})).await);
-    assert_fenced(&scene.operator.empty_patch("shop").await);
+    assert_done(&fence.human.create(&token).await);
+    assert_fenced(&fence.operator.patch("shop", &json!({"data": {"a": TWO}})).await);
+    assert_fenced(&fence.operator.empty_patch("shop").await);
 }
 
 #[tokio::test]
 async fn every_type_the_product_offers_is_created() {
-    let scene = scene().await;
+    let fence = fence().await;
     for (name, kind, data) in [
         ("tls", "kubernetes.io/tls", json!({"tls.crt": ONE, "tls.key": ONE})),
         ("docker", "kubernetes.io/dockerconfigjson", json!({".dockerconfigjson": "e30="})),
@@ -339,29 +339,29 @@ async fn every_type_the_product_offers_is_created() {
         made["metadata"]["name"] = name.into();
         made["type"] = kind.into();
         made["data"] = data;
-        assert_done(&scene.operator.create(&made).await);
+        assert_done(&fence.operator.create(&made).await);
     }
 }
 
 #[tokio::test]
 async fn the_fence_stands_in_nobody_elses_way() {
-    let scene = scene().await;
-    assert_done(&scene.human.create(&marked("shop")).await);
+    let fence = fence().await;
+    assert_done(&fence.human.create(&marked("shop")).await);
     let drop = json!({"metadata": {"annotations": {"vaultsync.dev/owner": null}}});
-    assert_done(&scene.human.patch("shop", &drop).await);
-    assert_done(&scene.human.delete("shop").await);
+    assert_done(&fence.human.patch("shop", &drop).await);
+    assert_done(&fence.human.delete("shop").await);
 }
 
 #[tokio::test]
 async fn rbac_refuses_without_a_cause_and_the_fence_with_one() {
-    let scene = scene().await;
-    scene.human.create(&secret(&json!({}))).await;
-    assert_unauthorised(&scene.operator.get("shop").await);
-    assert_unauthorised(&scene.operator.delete("shop").await);
-    assert_fenced(&scene.operator.patch("shop", &json!({"data": {"a": TWO}})).await);
+    let fence = fence().await;
+    fence.human.create(&secret(&json!({}))).await;
+    assert_unauthorised(&fence.operator.get("shop").await);
+    assert_unauthorised(&fence.operator.delete("shop").await);
+    assert_fenced(&fence.operator.patch("shop", &json!({"data": {"a": TWO}})).await);
 
     // The same refusals as the client library hands them to the operator.
-    let secrets: Api<Secret> = scene.namespace.api(&scene.namespace.cluster().operator_client().await);
+    let secrets: Api<Secret> = fence.namespace.api(&fence.namespace.cluster().operator_client().await);
     let causes = |answer: kube::Result<Secret>| match answer {
         Err(kube::Error::Api(status)) if status.is_forbidden() => {
             status.details.as_ref().map_or(0, |details| details.causes.len())

@@ -1,11 +1,11 @@
 //! The main job: a value in the vault becomes a Secret, and follows it.
 
 use serde_json::json;
-use support::scene::{Scene, data};
+use support::scene::{OperatorScene, data};
 
 #[tokio::test]
 async fn a_value_in_the_vault_becomes_a_secret() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("db-url", "postgres://shop");
     scene.vault.set("api", r#"{"token": "t0k3n"}"#);
     scene.vault.set("config", r#"{"LOG_LEVEL": "info", "PORT": 8080, "NONE": null}"#);
@@ -45,7 +45,7 @@ async fn a_value_in_the_vault_becomes_a_secret() {
 
 #[tokio::test]
 async fn a_change_in_the_vault_arrives() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("db", "one");
     scene.sync("shop", data(&[("DB", "db")])).await;
     scene.synced("shop").await;

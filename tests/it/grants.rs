@@ -4,24 +4,24 @@ use k8s_openapi::api::core::v1::Namespace as Object;
 use keyvault_emulator::{LoggedRequest, SecretOptions};
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
-use support::eventually;
-use support::scene::{Scene, data};
+use support::scene::{OperatorScene, data};
 use support::shared::grant;
+use support::{Says as _, eventually};
 
-fn reads(scene: &Scene, secret: &str) -> usize {
+fn reads(scene: &OperatorScene, secret: &str) -> usize {
     scene.vault.count_where(|request: &LoggedRequest| request.secret.as_deref() == Some(secret))
 }
 
 #[tokio::test]
 async fn without_a_grant_nothing_is_read_and_no_token_is_asked_for() {
-    let scene = Scene::of_shared_vaults().await;
+    let scene = OperatorScene::of_shared_vaults().await;
     scene.vault.set("db", "one");
     let shared = scene.share(json!([])).await;
     let mut scene = scene;
     scene.start().await;
     scene.sync("shop", shared.spec(&[("DB", "db")])).await;
     let object = scene.ready("shop", "False", "NotAllowed").await;
-    let message = Scene::message(&object);
+    let message = object.message();
     for part in
         [&format!("ClusterKeyVault {}", shared.name), "secret db", "spec.allow", &scene.namespace.name]
     {
@@ -37,7 +37,7 @@ async fn without_a_grant_nothing_is_read_and_no_token_is_asked_for() {
 
 #[tokio::test]
 async fn a_withdrawn_grant_stops_refresh_and_keeps_the_secret_until_it_is_given_again() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("db", "one");
     scene.vault.set("clock", "x");
     let granted = json!([grant(&[&scene.namespace.name], &["db"])]);
@@ -67,7 +67,7 @@ async fn a_withdrawn_grant_stops_refresh_and_keeps_the_secret_until_it_is_given_
 
 #[tokio::test]
 async fn patterns_cover_names_in_any_case_and_nothing_beside_them() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     for name in ["Shop-DB", "shopping", "a-shop-db"] {
         scene.vault.set(name, "value");
     }
@@ -83,7 +83,7 @@ async fn patterns_cover_names_in_any_case_and_nothing_beside_them() {
 
 #[tokio::test]
 async fn a_grant_for_another_namespace_is_none_for_this_one() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("db", "one");
     let prefix = &scene.namespace.name[..scene.namespace.name.len() - 1];
     let shared = scene.share(json!([grant(&["default", prefix], &["*"])])).await;
@@ -94,7 +94,7 @@ async fn a_grant_for_another_namespace_is_none_for_this_one() {
 
 #[tokio::test]
 async fn the_secret_of_a_certificate_takes_a_grant_for_the_certificate() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     let managed = SecretOptions { managed: true, ..SecretOptions::default() };
     scene.vault.set_with("tls", "private-key", managed);
     scene.vault.set("db", "one");
@@ -102,7 +102,7 @@ async fn the_secret_of_a_certificate_takes_a_grant_for_the_certificate() {
     scene.sync("only", shared.spec(&[("KEY", "tls")])).await;
     scene.sync("both", shared.spec(&[("DB", "db"), ("KEY", "tls")])).await;
     let object = scene.ready("only", "False", "NotAllowed").await;
-    let message = Scene::message(&object);
+    let message = object.message();
     assert!(
         message.contains("private side of a certificate") && message.contains("certificates [tls]"),
         "{message}"
@@ -126,7 +126,7 @@ async fn the_secret_of_a_certificate_takes_a_grant_for_the_certificate() {
 
 #[tokio::test]
 async fn a_selector_grants_by_the_labels_that_a_namespace_has_now() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     scene.operate_with(&["settings.namespaceSelectors=true"]).await;
     scene.settings.namespace_selectors = true;
     scene.vault.set("db", "one");
@@ -148,7 +148,7 @@ async fn a_selector_grants_by_the_labels_that_a_namespace_has_now() {
 
 #[tokio::test]
 async fn a_selector_grants_nothing_where_namespaces_are_not_read() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("db", "one");
     scene.vault.set("named", "two");
     let shared = scene
@@ -160,14 +160,14 @@ async fn a_selector_grants_nothing_where_namespaces_are_not_read() {
     scene.sync("shop", shared.spec(&[("DB", "db")])).await;
     scene.sync("named", shared.spec(&[("NAMED", "named")])).await;
     let object = scene.ready("shop", "False", "NotAllowed").await;
-    assert!(Scene::message(&object).contains("--namespace-selectors"), "{}", Scene::message(&object));
+    assert!(object.message().contains("--namespace-selectors"), "{}", object.message());
     shared.says("False", "SelectorsDisabled").await;
     scene.synced("named").await;
 }
 
 #[tokio::test]
 async fn an_operator_that_is_to_read_namespaces_and_may_not_does_not_start() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     scene.settings.namespace_selectors = true;
     scene.start().await;
     let error = scene.end().await.unwrap_err().to_string();

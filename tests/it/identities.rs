@@ -2,13 +2,13 @@
 //! operator runs, what each failure says, and that no token leaves for a host outside.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use keyvault_emulator::{
-    Config, Emulator, Fault, FaultKind, FederatedCredential, Forbidden, LoggedRequest, ManagedIdentity,
-    TokenEndpoint, TokenRequest, Unauthorized,
+    Config, Emulator, Fault, FaultKind, Forbidden, LoggedRequest, ManagedIdentity, TokenEndpoint,
+    TokenRequest, Unauthorized,
 };
 use reqwest::dns::{Name, Resolve, Resolving};
 use vaultsync::run::clock;
@@ -17,36 +17,13 @@ use vaultsync::vault::{
     ManagedIdentityId, OperatorIdentity, Plane, Reply, Terms, Transport, VaultMetrics, VaultUrl,
 };
 
-use crate::plane::{CANARY, CLIENT, Cluster, Stage, connection, user, want};
+use support::Mounted;
+use support::plane::{AUDIENCE, CANARY, ISSUER, PlaneOnWire, ServiceAccounts, connection, user, want};
+use support::scene::CLIENT;
 
 const OPERATOR: &str = "system:serviceaccount:vaultsync-system:vaultsync";
-const AUDIENCE: &str = "api://AzureADTokenExchange";
 const RESOURCE: &str =
     "/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/shop";
-
-/// A folder that ends with its test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("vaultsync-identities-{}-{name}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    /// As a kubelet replaces a mounted file: another file takes its name.
-    fn put(&self, name: &str, content: impl AsRef<[u8]>) {
-        let fresh = self.0.join(format!(".{name}"));
-        fs::write(&fresh, content).unwrap();
-        fs::rename(fresh, self.0.join(name)).unwrap();
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).ok();
-    }
-}
 
 fn fixture(name: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/credentials").join(name)).unwrap()
@@ -60,7 +37,7 @@ fn with(identity: Identity) -> Connection {
     Connection { identity, ..connection("prod") }
 }
 
-fn principal(stage: &Stage, file: &str) -> Connection {
+fn principal(stage: &PlaneOnWire, file: &str) -> Connection {
     with(Identity::ServicePrincipal {
         tenant_id: stage.emulator.tenant().to_owned(),
         client_id: CLIENT.to_owned(),
@@ -72,13 +49,13 @@ fn managed(id: Option<ManagedIdentityId>) -> Connection {
     with(Identity::ManagedIdentity { id })
 }
 
-async fn with_folder(folder: &Folder) -> Stage {
-    let directory = folder.0.clone();
-    Stage::with(|_| Credentials { directory, ..Credentials::new(clock) }).await
+async fn with_folder(folder: &Mounted) -> PlaneOnWire {
+    let directory = folder.path().to_owned();
+    PlaneOnWire::with(|_| Credentials { directory, ..Credentials::new(clock) }).await
 }
 
-async fn with_node() -> Stage {
-    Stage::with(|emulator| {
+async fn with_node() -> PlaneOnWire {
+    PlaneOnWire::with(|emulator| {
         let (url, header) = (emulator.identity_endpoint(), emulator.identity_header().to_owned());
         let endpoint = IdentityEndpoint::new(&url, header).unwrap();
         Credentials { identity_endpoint: Some(endpoint), ..Credentials::new(clock) }
@@ -91,23 +68,23 @@ fn fails_by(reason: &str) -> impl FnMut(&Reply) -> bool {
 }
 
 /// What the connection says when it fails by this reason.
-async fn sentence(stage: &mut Stage, connection: &Connection, reason: &str) -> String {
+async fn sentence(stage: &mut PlaneOnWire, connection: &Connection, reason: &str) -> String {
     let reply = stage.until(&user("shop"), connection, &want("db"), fails_by(reason)).await;
     let HealthState::Failing { failure, .. } = reply.health.state else { unreachable!() };
     failure.to_string()
 }
 
 /// The vault no longer takes the token.
-fn reject_token(stage: &Stage) {
+fn reject_token(stage: &PlaneOnWire) {
     let _ = stage.vault("prod").fault(Fault::unauthorized(Unauthorized::TokenExpired).times(1));
 }
 
-async fn reads(stage: &mut Stage, connection: &Connection) {
+async fn reads(stage: &mut PlaneOnWire, connection: &Connection) {
     assert_eq!(stage.value(&user("shop"), connection, &want("db")).await, format!("{CANARY}-prod"));
 }
 
 /// The token is rejected, another is got, and the vault takes it.
-async fn takes_another_token(stage: &Stage) {
+async fn takes_another_token(stage: &PlaneOnWire) {
     let given = |asked: &[TokenRequest]| asked.iter().filter(|asked| asked.status == Some(200)).count();
     let (before, vault) = (given(&stage.emulator.token_requests()), stage.vault("prod"));
     reject_token(stage);
@@ -116,14 +93,14 @@ async fn takes_another_token(stage: &Stage) {
     vault.requests_until(|requests| requests[seen..].iter().any(|request| request.status == Some(200))).await;
 }
 
-async fn works_again(stage: &mut Stage, connection: &Connection) {
+async fn works_again(stage: &mut PlaneOnWire, connection: &Connection) {
     let works = |reply: &Reply| matches!(reply.health.state, HealthState::Working);
     stage.until(&user("shop"), connection, &want("db"), works).await;
 }
 
 #[tokio::test]
 async fn a_client_secret_is_rotated_by_replacing_its_file() {
-    let folder = Folder::new("secret");
+    let mut folder = Mounted::empty();
     let mut stage = with_folder(&folder).await;
     let tenant = stage.emulator.tenant().to_owned();
     stage.vault("prod");
@@ -152,7 +129,7 @@ async fn a_client_secret_is_rotated_by_replacing_its_file() {
 
 #[tokio::test]
 async fn a_certificate_is_rotated_by_replacing_its_file_whatever_its_form() {
-    let folder = Folder::new("certificate");
+    let mut folder = Mounted::empty();
     let mut stage = with_folder(&folder).await;
     let tenant = stage.emulator.tenant().to_owned();
     stage.vault("prod");
@@ -189,7 +166,7 @@ async fn a_certificate_is_rotated_by_replacing_its_file_whatever_its_form() {
 
 #[tokio::test]
 async fn a_file_that_is_no_credential_says_so_and_heals_when_it_is_one() {
-    let folder = Folder::new("broken");
+    let mut folder = Mounted::empty();
     let mut stage = with_folder(&folder).await;
     let tenant = stage.emulator.tenant().to_owned();
     stage.vault("prod");
@@ -205,7 +182,7 @@ async fn a_file_that_is_no_credential_says_so_and_heals_when_it_is_one() {
         works_again(&mut stage, &connection).await;
         stage.plane.forget(&user("shop"));
     }
-    fs::create_dir(folder.0.join("folder")).unwrap();
+    fs::create_dir(folder.path().join("folder")).unwrap();
     let connection = principal(&stage, "folder");
     let text = sentence(&mut stage, &connection, "CredentialInvalid").await;
     assert!(text.contains("cannot be read"), "{text}");
@@ -213,15 +190,15 @@ async fn a_file_that_is_no_credential_says_so_and_heals_when_it_is_one() {
 
 #[tokio::test]
 async fn a_certificate_is_not_used_outside_its_dates() {
-    let folder = Folder::new("dates");
+    let mut folder = Mounted::empty();
     folder.put("app", fixture("first.pem"));
     let late: fn() -> Timestamp = || "2999-01-01T00:00:00Z".parse().unwrap();
     for (clock, reason, says) in [
         (late, "CredentialExpired", "expired at 21"),
         (Timestamp::default, "CredentialInvalid", "not valid yet"),
     ] {
-        let directory = folder.0.clone();
-        let mut stage = Stage::with(|_| Credentials { directory, ..Credentials::new(clock) }).await;
+        let directory = folder.path().to_owned();
+        let mut stage = PlaneOnWire::with(|_| Credentials { directory, ..Credentials::new(clock) }).await;
         stage.vault("prod");
         let connection = principal(&stage, "app");
         let text = sentence(&mut stage, &connection, reason).await;
@@ -232,9 +209,9 @@ async fn a_certificate_is_not_used_outside_its_dates() {
 
 #[tokio::test]
 async fn the_operators_own_identity_follows_its_token_file() {
-    let folder = Folder::new("operator");
-    let token_file = folder.0.join("token");
-    let mut stage = Stage::with(|emulator| {
+    let mut folder = Mounted::empty();
+    let token_file = folder.path().join("token");
+    let mut stage = PlaneOnWire::with(|emulator| {
         let operator = OperatorIdentity {
             client_id: CLIENT.to_owned(),
             tenant_id: emulator.tenant().to_owned(),
@@ -249,23 +226,17 @@ async fn the_operators_own_identity_follows_its_token_file() {
     let text = sentence(&mut stage, &connection, "WorkloadIdentityNotInjected").await;
     assert!(text.contains("AZURE_FEDERATED_TOKEN_FILE"), "{text}");
 
-    folder.put("token", stage.cluster.sign(OPERATOR, AUDIENCE));
+    folder.put("token", stage.accounts.sign(OPERATOR, AUDIENCE));
     let text = sentence(&mut stage, &connection, "FederationMismatch").await;
-    for part in [OPERATOR, AUDIENCE, "https://cluster.test", CLIENT] {
+    for part in [OPERATOR, AUDIENCE, ISSUER, CLIENT] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    stage.emulator.federate(FederatedCredential {
-        tenant: stage.emulator.tenant().to_owned(),
-        client_id: CLIENT.to_owned(),
-        issuer: "https://cluster.test".to_owned(),
-        subject: OPERATOR.to_owned(),
-        audience: AUDIENCE.to_owned(),
-    });
+    stage.emulator.federate_account(ISSUER, OPERATOR, CLIENT);
     reads(&mut stage, &connection).await;
 
     // The cluster's key is another: only a token of the new one counts.
-    let rotated = Cluster::new();
-    stage.emulator.trust_issuer("https://cluster.test", &rotated.jwks()).unwrap();
+    let rotated = ServiceAccounts::default();
+    rotated.trusted_by(&stage.emulator);
     reject_token(&stage);
     sentence(&mut stage, &connection, "InvalidIdentity").await;
     folder.put("token", rotated.sign(OPERATOR, AUDIENCE) + "\n");
@@ -277,7 +248,7 @@ async fn the_operators_own_identity_follows_its_token_file() {
 
 #[tokio::test]
 async fn an_operator_without_an_identity_says_how_to_give_it_one() {
-    let mut stage = Stage::with(|_| Credentials::new(clock)).await;
+    let mut stage = PlaneOnWire::with(|_| Credentials::new(clock)).await;
     stage.vault("prod");
     let text = sentence(&mut stage, &with(Identity::Operator), "WorkloadIdentityNotInjected").await;
     assert!(text.contains("azure.workload.identity/use") && text.contains("webhook"), "{text}");
@@ -354,7 +325,7 @@ async fn a_managed_identity_endpoint_that_fails_is_told_from_one_that_is_not_the
     }
 
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut stage = Stage::with(|_| {
+    let mut stage = PlaneOnWire::with(|_| {
         let endpoint =
             IdentityEndpoint::new(&format!("http://{nobody}/msi/token"), "proof".to_owned()).unwrap();
         Credentials { identity_endpoint: Some(endpoint), ..Credentials::new(clock) }
@@ -373,7 +344,7 @@ fn stack(emulator: &Emulator, audience: &str, bundle: bool) -> CustomCloud {
 
 #[tokio::test]
 async fn a_cloud_of_its_own_is_read_with_its_own_token_service_audience_and_ca() {
-    let mut stage = Stage::with(|_| Credentials::new(clock)).await;
+    let mut stage = PlaneOnWire::with(|_| Credentials::new(clock)).await;
     let vault = stage.vault("prod");
     stage.emulator.add_authority("login.stack.test", "https://vault.stack.test");
     vault.set_host("prod.vault.stack.test");
@@ -410,7 +381,7 @@ async fn a_cloud_of_its_own_is_read_with_its_own_token_service_audience_and_ca()
 
 #[tokio::test]
 async fn no_token_leaves_for_a_host_that_a_vault_leads_to() {
-    let mut stage = Stage::with(|_| Credentials::new(clock)).await;
+    let mut stage = PlaneOnWire::with(|_| Credentials::new(clock)).await;
     let vault = stage.vault("prod");
     for (authority, resource) in [
         ("evil.test", "https://vault.azure.net"),
@@ -459,7 +430,7 @@ async fn no_token_leaves_for_a_host_that_a_vault_leads_to() {
 
 #[tokio::test]
 async fn a_claims_challenge_gets_one_new_token_and_then_its_own_reason() {
-    let mut stage = Stage::with(|_| Credentials::new(clock)).await;
+    let mut stage = PlaneOnWire::with(|_| Credentials::new(clock)).await;
     let vault = stage.vault("prod");
     stage.value(&user("shop"), &connection("prod"), &want("db")).await;
     let once = vault.fault(Fault::unauthorized(Unauthorized::InsufficientClaims).times(1));
@@ -490,7 +461,7 @@ async fn a_claims_challenge_gets_one_new_token_and_then_its_own_reason() {
 
 #[tokio::test]
 async fn each_refusal_of_the_vault_carries_what_its_reader_needs() {
-    let mut stage = Stage::with(|_| Credentials::new(clock)).await;
+    let mut stage = PlaneOnWire::with(|_| Credentials::new(clock)).await;
     let tenant = stage.emulator.tenant().to_owned();
     let scope = "/subscriptions/00000000-0000-0000-0000-000000000001/resourcegroups/emulator/providers/microsoft.keyvault/vaults";
     let object = ManagedIdentity { tenant: tenant.clone(), client_id: CLIENT.to_owned(), resource_id: None }
@@ -543,7 +514,7 @@ impl Resolve for NoNames {
 
 #[tokio::test]
 async fn a_network_that_leads_nowhere_is_named_for_what_it_is() {
-    let stage = Stage::with(|_| Credentials::new(clock)).await;
+    let stage = PlaneOnWire::with(|_| Credentials::new(clock)).await;
     stage.vault("prod");
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (proxy, private) = (stage.emulator.proxy_url(), stage.emulator.private_ca_pem().to_owned());
@@ -576,8 +547,8 @@ async fn a_network_that_leads_nowhere_is_named_for_what_it_is() {
     ];
     for (transport, reason) in transports {
         let metrics = VaultMetrics::new(&prometheus::Registry::new()).unwrap();
-        let (limits, cluster) = (Limits::default(), Arc::new(Cluster::new()));
-        let (plane, mut wakes) = Plane::new(limits, transport, cluster, Credentials::new(clock), metrics);
+        let (limits, accounts) = (Limits::default(), Arc::new(ServiceAccounts::default()));
+        let (plane, mut wakes) = Plane::new(limits, transport, accounts, Credentials::new(clock), metrics);
         loop {
             let reply = plane.ask(&user("shop"), &connection("prod"), Terms::default(), &[want("db")], false);
             if let HealthState::Failing { failure, .. } = reply.health.state {
@@ -594,7 +565,7 @@ async fn a_network_that_leads_nowhere_is_named_for_what_it_is() {
 #[ignore = "needs a network of its own"]
 async fn within_a_network_that_has_imds() {
     let config = Config { identity_address: "169.254.169.254:80".parse().unwrap(), ..Config::default() };
-    let mut stage = Stage::on(config, |_| Credentials::new(clock)).await;
+    let mut stage = PlaneOnWire::on(config, |_| Credentials::new(clock)).await;
     stage.vault("prod");
     stage.emulator.assign_identity(ManagedIdentity {
         tenant: stage.emulator.tenant().to_owned(),

@@ -3,9 +3,9 @@
 use k8s_openapi::api::core::v1::Secret;
 use keyvault_emulator::{Fault, Forbidden, SecretOptions};
 use serde_json::{Value, json};
-use support::scene::{Scene, data, version};
-use support::until;
-use vaultsync::api::{STALLED, VaultSecretSync, condition};
+use support::scene::{OperatorScene, data, version};
+use support::{Says as _, until};
+use vaultsync::api::{STALLED, VaultSecretSync};
 
 use support::scene::CLIENT;
 
@@ -19,7 +19,7 @@ fn state(object: &VaultSecretSync, source: &str) -> String {
 /// Ready's message names each of these.
 #[track_caller]
 fn says(object: &VaultSecretSync, parts: &[&str]) {
-    let message = Scene::message(object);
+    let message = object.message();
     for part in parts {
         assert!(message.contains(part), "`{part}` is not in: {message}");
     }
@@ -41,24 +41,24 @@ struct Row {
     /// More fields of the source.
     source: Value,
     /// Sets `db` so that it reads as `one` or `two`.
-    good: fn(&Scene, &str),
+    good: fn(&OperatorScene, &str),
     /// Makes `db` unreadable.
-    break_it: fn(&Scene),
+    break_it: fn(&OperatorScene),
     /// Makes it readable again, as `two`.
-    mend: fn(&Scene),
+    mend: fn(&OperatorScene),
     reason: &'static str,
     /// What the message says, beside the source and its key.
     remedy: &'static str,
 }
 
-fn plain(scene: &Scene, value: &str) {
+fn plain(scene: &OperatorScene, value: &str) {
     scene.vault.set("db", value);
 }
 
 impl Row {
     /// At first creation the others are written and the key is not there; when the cause goes it arrives.
     async fn at_first_creation(&self) {
-        let scene = Scene::new().await;
+        let scene = OperatorScene::new().await;
         (self.good)(&scene, "one");
         (self.break_it)(&scene);
         scene.vault.set("other", "one");
@@ -69,7 +69,7 @@ impl Row {
             (state(&object, "db"), state(&object, "other")),
             (self.reason.to_owned(), "Synced".to_owned())
         );
-        let stalled = condition(&object.status.as_ref().unwrap().conditions, STALLED).cloned();
+        let stalled = object.condition(STALLED).cloned();
         assert_eq!(stalled, None, "the vault can mend it, so nothing is stalled");
         scene.secret_is("shop", &[("OTHER", "one")]).await;
         // One entry of one object is no outage of the vault.
@@ -84,7 +84,7 @@ impl Row {
 
     /// Later the key keeps its value, the others follow the vault, and when the cause goes it follows too.
     async fn later(&self) {
-        let scene = Scene::new().await;
+        let scene = OperatorScene::new().await;
         (self.good)(&scene, "one");
         scene.vault.set("other", "one");
         scene.sync("shop", beside_another(&self.source, "Keep")).await;
@@ -251,8 +251,8 @@ async fn a_value_that_stops_being_base64_keeps_its_last_value() {
 }
 
 /// What stands in the way of one secret only, by a fault that the vault plays.
-fn fault(break_it: fn(&Scene), reason: &'static str, remedy: &'static str) -> Row {
-    let mend: fn(&Scene) = |scene| {
+fn fault(break_it: fn(&OperatorScene), reason: &'static str, remedy: &'static str) -> Row {
+    let mend: fn(&OperatorScene) = |scene| {
         scene.vault.clear_faults();
         plain(scene, "two");
     };
@@ -261,26 +261,27 @@ fn fault(break_it: fn(&Scene), reason: &'static str, remedy: &'static str) -> Ro
 
 #[tokio::test]
 async fn an_answer_that_makes_no_sense_keeps_the_last_value() {
-    let garbage: fn(&Scene) = |scene| _ = scene.vault.fault(Fault::garbage().on_secret("db"));
+    let garbage: fn(&OperatorScene) = |scene| _ = scene.vault.fault(Fault::garbage().on_secret("db"));
     fault(garbage, "MalformedResponse", "Check whether a proxy answers").later().await;
 }
 
 #[tokio::test]
 async fn an_answer_larger_than_any_secret_keeps_the_last_value() {
-    let oversized: fn(&Scene) = |scene| _ = scene.vault.fault(Fault::oversized(400_000).on_secret("db"));
+    let oversized: fn(&OperatorScene) =
+        |scene| _ = scene.vault.fault(Fault::oversized(400_000).on_secret("db"));
     fault(oversized, "TooLarge", "larger than any secret can be").later().await;
 }
 
 #[tokio::test]
 async fn a_read_that_a_policy_forbids_keeps_the_last_value() {
-    let policy: fn(&Scene) =
+    let policy: fn(&OperatorScene) =
         |scene| _ = scene.vault.fault(Fault::forbidden(Forbidden::ByPolicy).on_secret("db"));
     fault(policy, "Forbidden", "Azure Policy").later().await;
 }
 
 #[tokio::test]
 async fn a_missing_secret_may_remove_its_key_and_the_object_stays_ready() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("other", "one");
     scene.sync("shop", beside_another(&json!({}), "Remove")).await;
     let object = scene.synced("shop").await;
@@ -306,7 +307,7 @@ async fn a_missing_secret_may_remove_its_key_and_the_object_stays_ready() {
 
 #[tokio::test]
 async fn a_missing_property_may_remove_its_key_and_the_object_stays_ready() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("other", "one");
     scene.vault.set("db", r#"{"token": null}"#);
     scene.sync("shop", beside_another(&json!({"property": "$.token"}), "Remove")).await;
@@ -325,7 +326,7 @@ async fn a_missing_property_may_remove_its_key_and_the_object_stays_ready() {
 
 #[tokio::test]
 async fn a_value_that_is_not_readable_is_never_removed_though_missing_ones_may_be() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("other", "one");
     scene.vault.set("db", r#"{"token": "one"}"#);
     scene.sync("shop", beside_another(&json!({"property": "$.token"}), "Remove")).await;
@@ -342,7 +343,7 @@ async fn a_value_that_is_not_readable_is_never_removed_though_missing_ones_may_b
 
 #[tokio::test]
 async fn nothing_that_is_missing_ever_makes_an_empty_secret() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     let mark = scene.namespace.cluster().mark();
     scene.sync("kept", data(&[("DB", "db")])).await;
     scene
@@ -390,7 +391,7 @@ fn from_object(names: &[&str]) -> Value {
 
 #[tokio::test]
 async fn an_object_that_stops_being_one_keeps_its_keys() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("other", "one");
     scene.vault.set("config", r#"{"A": "1", "B": "1"}"#);
     scene.sync("shop", from_object(&["config"])).await;
@@ -401,7 +402,7 @@ async fn an_object_that_stops_being_one_keeps_its_keys() {
         scene.vault.set("config", broken);
         let object = scene.force("shop", request).await;
         says(&object, &["secret config (dataFrom)", "not a JSON object"]);
-        assert!(!Scene::message(&object).contains("hidden"));
+        assert!(!object.message().contains("hidden"));
         assert_eq!(state(&object, "config"), "InvalidJson");
         scene.secret_is("shop", &[("A", "1"), ("B", "1"), ("OTHER", "one")]).await;
     }
@@ -413,7 +414,7 @@ async fn an_object_that_stops_being_one_keeps_its_keys() {
 
 #[tokio::test]
 async fn a_member_that_can_be_no_key_is_reported_and_the_others_are_written() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("other", "one");
     scene.vault.set("config", r#"{"A": "1", "no key": "hidden"}"#);
     scene.sync("shop", from_object(&["config"])).await;
@@ -428,7 +429,7 @@ async fn a_member_that_can_be_no_key_is_reported_and_the_others_are_written() {
 
 #[tokio::test]
 async fn a_key_that_two_objects_give_is_reported_and_neither_wins() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("other", "one");
     scene.vault.set("config", r#"{"A": "1", "SHARED": "1", "OTHER": "data wins"}"#);
     scene.vault.set("more", r#"{"B": "1", "OTHER": "data wins"}"#);
@@ -450,7 +451,7 @@ async fn a_key_that_two_objects_give_is_reported_and_neither_wins() {
 
 #[tokio::test]
 async fn keys_that_left_an_object_go_only_when_every_object_was_read() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("other", "one");
     scene.vault.set("config", r#"{"A": "1", "OLD": "1"}"#);
     scene.vault.set("more", r#"{"B": "1"}"#);
@@ -471,7 +472,7 @@ async fn keys_that_left_an_object_go_only_when_every_object_was_read() {
 
 #[tokio::test]
 async fn a_missing_object_may_remove_its_keys() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("other", "one");
     scene.vault.set("config", r#"{"A": "1"}"#);
     let mut spec = from_object(&["config"]);
@@ -503,7 +504,7 @@ fn many(count: usize) -> Value {
 
 #[tokio::test]
 async fn a_secret_that_would_be_too_large_is_not_even_tried() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     for n in 0..64 {
         scene.vault.set(&format!("large-{n}"), &large("a"));
     }
@@ -522,7 +523,7 @@ async fn a_secret_that_would_be_too_large_is_not_even_tried() {
 
 #[tokio::test]
 async fn a_secret_that_grows_too_large_stays_as_it_was() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     for n in 0..50 {
         scene.vault.set(&format!("large-{n}"), if n < 40 { large("a") } else { "small".to_owned() }.as_str());
     }
@@ -550,7 +551,7 @@ async fn a_secret_that_grows_too_large_stays_as_it_was() {
 
 #[tokio::test]
 async fn an_expired_secret_and_one_that_is_not_yet_valid_are_delivered_and_say_so() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     let (past, future) = (946_684_800, 4_102_444_800);
     scene.vault.set_with("old", "one", SecretOptions { expires: Some(past), ..SecretOptions::default() });
     scene.vault.set_with(
@@ -569,7 +570,7 @@ async fn an_expired_secret_and_one_that_is_not_yet_valid_are_delivered_and_say_s
 
 #[tokio::test]
 async fn a_pinned_version_is_delivered_and_stays() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     let first = scene.vault.set("db", "one");
     scene.vault.set("db", "two");
     scene
@@ -593,7 +594,7 @@ async fn a_pinned_version_is_delivered_and_stays() {
 
 #[tokio::test]
 async fn a_pinned_version_that_does_not_exist_is_named() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("db", "one");
     scene.vault.set("other", "one");
     let wrong = "0".repeat(32);
@@ -611,7 +612,7 @@ fn typed(type_: &str, keys: &[(&str, &str)]) -> Value {
 
 #[tokio::test]
 async fn a_tls_secret_is_made_only_whole() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("crt", "certificate");
     scene.sync("shop", typed("kubernetes.io/tls", &[("tls.crt", "crt"), ("tls.key", "key")])).await;
     let object = scene.ready("shop", "False", "MissingKey").await;
@@ -627,7 +628,7 @@ async fn a_tls_secret_is_made_only_whole() {
 
 #[tokio::test]
 async fn a_tls_secret_never_loses_a_key_it_needs_though_the_spec_would_remove_it() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("crt", "certificate");
     scene.vault.set("key", "private");
     let mut spec = typed("kubernetes.io/tls", &[("tls.crt", "crt"), ("tls.key", "key")]);
@@ -648,7 +649,7 @@ async fn a_tls_secret_never_loses_a_key_it_needs_though_the_spec_would_remove_it
 
 #[tokio::test]
 async fn a_pull_secret_that_is_no_json_is_refused_without_a_word_of_it() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("pull", "canary-not-json");
     let good = r#"{"auths":{}}"#;
     scene.sync("shop", typed("kubernetes.io/dockerconfigjson", &[(".dockerconfigjson", "pull")])).await;
@@ -676,7 +677,7 @@ async fn a_pull_secret_that_is_no_json_is_refused_without_a_word_of_it() {
 
 #[tokio::test]
 async fn a_pull_secret_whose_source_is_missing_says_which_key_it_needs() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.sync("shop", typed("kubernetes.io/dockerconfigjson", &[(".dockerconfigjson", "pull")])).await;
     let object = scene.ready("shop", "False", "MissingKey").await;
     says(&object, &["kubernetes.io/dockerconfigjson", ".dockerconfigjson", "secret pull"]);
@@ -687,7 +688,7 @@ async fn a_pull_secret_whose_source_is_missing_says_which_key_it_needs() {
 
 #[tokio::test]
 async fn a_source_that_fails_for_another_reason_says_the_new_one() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.sync("shop", data(&[("DB", "db")])).await;
     scene.ready("shop", "False", "SecretNotFound").await;
     scene.vault.set("db", "one");

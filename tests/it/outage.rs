@@ -1,52 +1,46 @@
 //! A vault or identity that fails as a whole: said once, at the connection; nothing is written, all heals by itself.
 
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
-use keyvault_emulator::{Fault, FederatedCredential, Forbidden, Unauthorized};
+use keyvault_emulator::{Fault, Forbidden, Unauthorized};
 use std::time::Duration;
 use support::Mark;
-use support::scene::{CLIENT, Scene, data, version};
-use support::{eventually, until};
-use vaultsync::api::{KeyVault, READY, VaultSecretSync, condition};
+use support::scene::{CLIENT, OperatorScene, data, version};
+use support::{Account, Says as _, eventually, until};
+use vaultsync::api::{KeyVault, VaultSecretSync};
 
 /// One way in which all reads fail, and what a user is told.
 struct Outage {
-    begin: fn(&Scene),
-    end: fn(&Scene),
+    begin: fn(&OperatorScene),
+    end: fn(&OperatorScene),
     reason: &'static str,
     remedy: &'static str,
     /// It is of the token or of the connection: an operator that has both notices only when it needs new ones.
     restart: bool,
 }
 
-fn of_vault(begin: fn(&Scene), reason: &'static str, remedy: &'static str) -> Outage {
+fn of_vault(begin: fn(&OperatorScene), reason: &'static str, remedy: &'static str) -> Outage {
     Outage { begin, end: |scene| scene.vault.clear_faults(), reason, remedy, restart: false }
 }
 
-fn of_token(begin: fn(&Scene), reason: &'static str, remedy: &'static str) -> Outage {
+fn of_token(begin: fn(&OperatorScene), reason: &'static str, remedy: &'static str) -> Outage {
     Outage { begin, end: |scene| scene.emulator.clear_token_faults(), reason, remedy, restart: true }
 }
 
-/// The message of a connection's Ready.
-fn message(vault: &KeyVault) -> String {
-    let conditions = &vault.status.as_ref().expect("a status").conditions;
-    condition(conditions, READY).expect("a condition").message.clone()
-}
-
 /// How many writes of the status of this object the operator asked for.
-fn status_writes(scene: &Scene, mark: Mark, resource: &str, name: &str) -> usize {
+fn status_writes(scene: &OperatorScene, mark: Mark, resource: &str, name: &str) -> usize {
     let writes = scene.namespace.cluster().operator_writes_since(mark, &scene.namespace.name);
     writes.iter().filter(|seen| seen.resource == format!("{resource}/status") && seen.name == name).count()
 }
 
 /// How many attempts at token or vault failed so far.
-fn failures(scene: &Scene) -> usize {
+fn failures(scene: &OperatorScene) -> usize {
     let tokens = scene.emulator.token_requests();
     let tokens = tokens.iter().filter(|request| request.status.is_some_and(|status| status >= 400)).count();
     tokens + scene.vault.count_where(|request| request.status.is_none_or(|status| status >= 400))
 }
 
 /// Waits until three more attempts have failed.
-async fn three_more_failures(scene: &Scene) {
+async fn three_more_failures(scene: &OperatorScene) {
     let before = failures(scene);
     eventually("it is tried again and again", || async {
         let now = failures(scene);
@@ -57,7 +51,7 @@ async fn three_more_failures(scene: &Scene) {
 
 impl Outage {
     async fn is_said_once_and_heals(&self) {
-        let mut scene = Scene::new().await;
+        let mut scene = OperatorScene::new().await;
         scene.vault.set("db", "one");
         scene.sync("shop", data(&[("DB", "db")])).await;
         scene.sync("other", data(&[("DB", "db")])).await;
@@ -76,12 +70,12 @@ impl Outage {
         }
         scene.ask("shop", "in vain").await;
         let vault = scene.vault_says("default", "False", self.reason).await;
-        assert!(message(&vault).contains(self.remedy), "`{}` is not in: {}", self.remedy, message(&vault));
+        assert!(vault.message().contains(self.remedy), "`{}` is not in: {}", self.remedy, vault.message());
         // Who was never synced is told at once, with the vault's reason and remedy.
         scene.sync("late", data(&[("DB", "db")])).await;
         let late = scene.ready("late", "False", self.reason).await;
-        assert!(Scene::message(&late).contains("KeyVault default"), "{}", Scene::message(&late));
-        assert!(Scene::message(&late).contains(self.remedy), "{}", Scene::message(&late));
+        assert!(late.message().contains("KeyVault default"), "{}", late.message());
+        assert!(late.message().contains(self.remedy), "{}", late.message());
         // A few more attempts say the same, and so nothing.
         if self.counts() {
             three_more_failures(&scene).await;
@@ -131,7 +125,7 @@ async fn a_vault_that_says_when_to_come_back_is_said_once_and_heals() {
 #[tokio::test]
 async fn a_vault_that_fails_is_said_once_and_heals() {
     for status in [500, 503] {
-        let begin: fn(&Scene) = match status {
+        let begin: fn(&OperatorScene) = match status {
             500 => |scene| _ = scene.vault.fault(Fault::status(500)),
             _ => |scene| _ = scene.vault.fault(Fault::status(503)),
         };
@@ -339,14 +333,8 @@ async fn a_token_that_is_refused_for_another_reason_is_said_once_and_heals() {
     .await;
 }
 
-fn credential(scene: &Scene) -> FederatedCredential {
-    FederatedCredential {
-        tenant: scene.emulator.tenant().to_owned(),
-        client_id: CLIENT.to_owned(),
-        issuer: scene.namespace.cluster().issuer().url.clone(),
-        subject: format!("system:serviceaccount:{}:shop", scene.namespace.name),
-        audience: "api://AzureADTokenExchange".to_owned(),
-    }
+fn shop(scene: &OperatorScene) -> Account {
+    Account::new(&scene.namespace.name, "shop")
 }
 
 #[tokio::test]
@@ -354,11 +342,10 @@ async fn a_missing_federated_credential_is_spelled_out_and_heals() {
     Outage {
         // As if somebody had mistyped the subject.
         begin: |scene| {
-            let subject = "system:serviceaccount:elsewhere:shop".to_owned();
-            scene.emulator.federate(FederatedCredential { subject, ..credential(scene) });
-            scene.emulator.unfederate(&credential(scene));
+            scene.federate(&Account::new("elsewhere", "shop"), CLIENT);
+            scene.unfederate(&shop(scene), CLIENT);
         },
-        end: |scene| scene.emulator.federate(credential(scene)),
+        end: |scene| scene.federate(&shop(scene), CLIENT),
         reason: "FederationMismatch",
         remedy: "subject `system:serviceaccount:",
         restart: true,
@@ -369,13 +356,13 @@ async fn a_missing_federated_credential_is_spelled_out_and_heals() {
 
 #[tokio::test]
 async fn a_missing_service_account_is_said_and_heals() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     scene.delete::<ServiceAccount>("shop").await;
     scene.vault.set("db", "one");
     scene.start().await;
     scene.sync("shop", data(&[("DB", "db")])).await;
     let object = scene.ready("shop", "False", "ServiceAccountNotFound").await;
-    assert!(Scene::message(&object).contains("Create it, or correct serviceAccountName"));
+    assert!(object.message().contains("Create it, or correct serviceAccountName"));
     scene.vault_says("default", "False", "ServiceAccountNotFound").await;
     scene.namespace.account("shop").await;
     scene.synced("shop").await;
@@ -384,7 +371,7 @@ async fn a_missing_service_account_is_said_and_heals() {
 
 #[tokio::test]
 async fn an_object_whose_vault_stays_silent_becomes_stale_and_recovers() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     scene.settings.stale_after = Some(Duration::from_secs(1));
     scene.start().await;
     scene.vault.set("db", "one");
@@ -394,7 +381,7 @@ async fn an_object_whose_vault_stays_silent_becomes_stale_and_recovers() {
     scene.vault.fault(Fault::status(503));
     scene.ask("shop", "in vain").await;
     let object = scene.ready("shop", "False", "Stale").await;
-    let message = Scene::message(&object);
+    let message = object.message();
     assert!(message.contains("KeyVault default") && message.contains("keeps the last values"), "{message}");
     let kept = scene.secret_is("shop", &[("DB", "one")]).await;
     assert_eq!(version(&secret), version(&kept));
@@ -415,7 +402,7 @@ async fn an_object_whose_vault_stays_silent_becomes_stale_and_recovers() {
 
 #[tokio::test]
 async fn a_rotation_is_never_torn_in_half_by_an_outage() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("user", "one");
     scene.vault.set("password", "one");
     scene.sync("shop", data(&[("USER", "user"), ("PASSWORD", "password")])).await;
@@ -448,7 +435,7 @@ async fn a_rotation_is_never_torn_in_half_by_an_outage() {
 
 #[tokio::test]
 async fn thirty_objects_make_one_token_attempt_a_back_off() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     scene.emulator.token_fault(Fault::aadsts(700_016));
     scene.vault.set("db", "one");
     for index in 0..30 {
@@ -482,14 +469,14 @@ async fn thirty_objects_make_one_token_attempt_a_back_off() {
 
 #[tokio::test]
 async fn an_object_of_a_connection_that_does_not_exist_keeps_its_secret_and_heals() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("db", "one");
     scene.sync("shop", data(&[("DB", "db")])).await;
     scene.synced("shop").await;
     let before = scene.secret_is("shop", &[("DB", "one")]).await;
     scene.delete::<KeyVault>("default").await;
     let object = scene.ready("shop", "False", "VaultNotFound").await;
-    assert!(Scene::message(&object).contains("no KeyVault default in this namespace"));
+    assert!(object.message().contains("no KeyVault default in this namespace"));
     let kept = scene.secret_is("shop", &[("DB", "one")]).await;
     assert_eq!(version(&before), version(&kept));
     scene.vault.set("db", "two");

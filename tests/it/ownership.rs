@@ -3,15 +3,15 @@
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
 use serde_json::{Value, json};
-use vaultsync::api::{STALLED, VaultSecretSync, condition};
+use vaultsync::api::{STALLED, VaultSecretSync};
 
-use support::scene::{Scene, data, version};
-use support::until;
+use support::scene::{OperatorScene, data, version};
+use support::{Says as _, until};
 
 const OWNER: &str = "vaultsync.dev/owner";
 
 /// Creates a Secret as a person, a backup tool or another controller does.
-async fn create(scene: &Scene, secret: Value) -> Secret {
+async fn create(scene: &OperatorScene, secret: Value) -> Secret {
     let secret = serde_json::from_value(secret).unwrap();
     scene.api::<Secret>().create(&PostParams::default(), &secret).await.unwrap()
 }
@@ -20,18 +20,17 @@ fn marked(owner: &str, key: &str, value: &str) -> Value {
     json!({"metadata": {"name": "shop", "annotations": {OWNER: owner}}, "stringData": {key: value}})
 }
 
-async fn get(scene: &Scene) -> Secret {
+async fn get(scene: &OperatorScene) -> Secret {
     scene.api::<Secret>().get("shop").await.unwrap()
 }
 
 fn is_stalled(object: &VaultSecretSync) -> bool {
-    condition(&object.status.as_ref().unwrap().conditions, STALLED)
-        .is_some_and(|stalled| stalled.status == "True")
+    object.condition(STALLED).is_some_and(|stalled| stalled.status == "True")
 }
 
 /// The scene after somebody took the Secret away and `secret` in its place, all while the operator was not looking.
-async fn swapped(secret: Value) -> (Scene, Secret) {
-    let mut scene = Scene::new().await;
+async fn swapped(secret: Value) -> (OperatorScene, Secret) {
+    let mut scene = OperatorScene::new().await;
     scene.vault.set("a", "one");
     scene.sync("shop", data(&[("A", "a")])).await;
     scene.synced("shop").await;
@@ -45,14 +44,14 @@ async fn swapped(secret: Value) -> (Scene, Secret) {
 
 #[tokio::test]
 async fn a_foreign_secret_is_refused_untouched_and_created_once_it_is_gone() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     let cluster = scene.namespace.cluster();
     let mark = cluster.mark();
     scene.vault.set("a", "one");
     let theirs = scene.foreign_secret("shop", "THEIRS", "kept").await;
     scene.sync("shop", data(&[("A", "a")])).await;
     let object = scene.ready("shop", "False", "TargetNotOwned").await;
-    let message = Scene::message(&object);
+    let message = object.message();
     for part in ["Secret shop", "delete it", "spec.target.name"] {
         assert!(message.contains(part), "{message}");
     }
@@ -79,11 +78,11 @@ async fn a_foreign_secret_is_refused_untouched_and_created_once_it_is_gone() {
 
 #[tokio::test]
 async fn a_secret_with_the_mark_of_another_object_is_refused_untouched() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("a", "one");
     let theirs = create(&scene, marked("other", "THEIRS", "kept")).await;
     scene.sync("shop", data(&[("A", "a")])).await;
-    let message = Scene::message(&scene.ready("shop", "False", "TargetConflict").await);
+    let message = scene.ready("shop", "False", "TargetConflict").await.message().to_owned();
     for part in ["Secret shop", "VaultSecretSync other", "vaultsync.dev/owner to shop"] {
         assert!(message.contains(part), "{message}");
     }
@@ -109,7 +108,7 @@ async fn a_secret_that_was_swapped_for_a_foreign_one_is_refused_untouched() {
 
 #[tokio::test]
 async fn a_write_never_hits_a_secret_that_was_swapped_since() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     // Nothing looks: the write itself has to notice.
     scene.settings.drift_interval = std::time::Duration::ZERO;
     scene.start().await;
@@ -159,7 +158,7 @@ async fn a_secret_of_an_owner_that_is_no_more_ends_with_the_living_one() {
 
 #[tokio::test]
 async fn a_secret_of_another_type_is_named_and_only_an_edit_can_help() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("a", "one");
     let mut other = marked("shop", "username", "kept");
     other["type"] = "kubernetes.io/basic-auth".into();
@@ -167,7 +166,7 @@ async fn a_secret_of_another_type_is_named_and_only_an_edit_can_help() {
     scene.sync("shop", data(&[("A", "a")])).await;
     let object = scene.ready("shop", "False", "TypeMismatch").await;
     assert!(is_stalled(&object));
-    let message = Scene::message(&object);
+    let message = object.message();
     assert!(message.contains("Secret shop") && message.contains("Opaque"), "{message}");
     assert_eq!(version(&get(&scene).await), version(&theirs));
     scene.delete::<Secret>("shop").await;
@@ -177,14 +176,14 @@ async fn a_secret_of_another_type_is_named_and_only_an_edit_can_help() {
 
 #[tokio::test]
 async fn an_immutable_secret_is_named_and_created_anew_once_it_is_deleted() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("a", "one");
     let mut immutable = marked("shop", "A", "old");
     immutable["immutable"] = true.into();
     let theirs = create(&scene, immutable).await;
     scene.sync("shop", data(&[("A", "a")])).await;
     let object = scene.ready("shop", "False", "TargetImmutable").await;
-    let message = Scene::message(&object);
+    let message = object.message();
     assert!(message.contains("Secret shop") && message.contains("delete it"), "{message}");
     assert_eq!(version(&get(&scene).await), version(&theirs));
     scene.delete::<Secret>("shop").await;

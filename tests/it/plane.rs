@@ -1,257 +1,14 @@
 //! The fetch plane against the emulator, over the wire: CONNECT, TLS, tokens, GETs.
 
-use std::{
-    fmt::Write as _,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::time::Duration;
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use futures::future::BoxFuture;
-use keyvault_emulator::{
-    Config, ConnectOutcome, Emulator, Fault, FaultKind, FederatedCredential, Forbidden, Operation,
-    Unauthorized, Vault,
-};
-use rcgen::{KeyPair, SigningKey as _};
-use tokio::sync::mpsc::UnboundedReceiver;
-use vaultsync::ObjectKey;
-use vaultsync::run::clock;
-use vaultsync::vault::{
-    Answer, Assertion, AssertionError, Assertions, Connection, Credentials, HealthState, Identity, Limits,
-    Plane, Reply, SecretName, ServiceVersion, Source, Terms, Transport, VaultMetrics, VaultUrl, Wake, Want,
-};
-
-const ISSUER: &str = "https://cluster.test";
-const SUBJECT: &str = "system:serviceaccount:shop:shop";
-const AUDIENCE: &str = "api://AzureADTokenExchange";
-pub(crate) const CLIENT: &str = "aaaaaaaa-1111-4222-8333-444444444444";
-/// In every value, and nowhere else.
-pub(crate) const CANARY: &str = "canary-7d1f";
-/// Only a plane that never answers needs it: a test that waits for nothing must end.
-const NEVER: Duration = Duration::from_secs(60);
-
-/// Signs what a cluster signs.
-pub(crate) struct Cluster {
-    key: KeyPair,
-    refuses: OnceLock<AssertionError>,
-}
-
-impl Cluster {
-    pub(crate) fn new() -> Self {
-        Self { key: KeyPair::generate().unwrap(), refuses: OnceLock::new() }
-    }
-
-    pub(crate) fn jwks(&self) -> String {
-        let point = self.key.public_key_raw();
-        let (x, y) = (URL_SAFE_NO_PAD.encode(&point[1..33]), URL_SAFE_NO_PAD.encode(&point[33..65]));
-        format!(
-            r#"{{"keys":[{{"kty":"EC","crv":"P-256","kid":"one","alg":"ES256","use":"sig","x":"{x}","y":"{y}"}}]}}"#
-        )
-    }
-
-    pub(crate) fn sign(&self, subject: &str, audience: &str) -> String {
-        // Far ahead of any clock: expiry is not what these tests are about.
-        let claims = format!(
-            r#"{{"iss":"{ISSUER}","sub":"{subject}","aud":["{audience}"],"iat":0,"nbf":0,"exp":9999999999}}"#
-        );
-        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256","kid":"one"}"#);
-        let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
-        let signature = raw_signature(&self.key.sign(signed.as_bytes()).unwrap());
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
-    }
-}
-
-/// The two numbers of a DER signature, 32 bytes each, as JSON web tokens have them.
-fn raw_signature(der: &[u8]) -> Vec<u8> {
-    let number = |at: usize| {
-        let length = usize::from(der[at + 1]);
-        (&der[at + 2..at + 2 + length], at + 2 + length)
-    };
-    let (r, next) = number(2);
-    let (s, _) = number(next);
-    let fixed = |number: &[u8]| {
-        let digits = &number[number.len().saturating_sub(32)..];
-        let mut fixed = vec![0; 32 - digits.len()];
-        fixed.extend_from_slice(digits);
-        fixed
-    };
-    [fixed(r), fixed(s)].concat()
-}
-
-impl Assertions for Cluster {
-    fn assertion(
-        &self,
-        namespace: &str,
-        service_account: &str,
-        audience: &str,
-    ) -> BoxFuture<'static, Result<Assertion, AssertionError>> {
-        let subject = format!("system:serviceaccount:{namespace}:{service_account}");
-        let answer = match self.refuses.get() {
-            Some(error) => Err(*error),
-            None => Ok(Assertion::new(self.sign(&subject, audience).into())),
-        };
-        Box::pin(async move { answer })
-    }
-}
-
-/// An emulator, a plane in front of it, and all that anyone could read of it.
-pub(crate) struct Stage {
-    pub(crate) emulator: Emulator,
-    pub(crate) cluster: Arc<Cluster>,
-    pub(crate) plane: Plane,
-    pub(crate) wakes: UnboundedReceiver<Wake>,
-    registry: prometheus::Registry,
-    seen: String,
-}
-
-impl Stage {
-    pub(crate) async fn new() -> Self {
-        Self::with(|_| Credentials::new(clock)).await
-    }
-
-    /// With what the operator itself was given.
-    pub(crate) async fn with(credentials: impl FnOnce(&Emulator) -> Credentials) -> Self {
-        Self::on(Config::default(), credentials).await
-    }
-
-    /// On an emulator of this kind.
-    pub(crate) async fn on(config: Config, credentials: impl FnOnce(&Emulator) -> Credentials) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let emulator = Emulator::start(config).await.unwrap();
-        let credentials = credentials(&emulator);
-        let cluster = Arc::new(Cluster::new());
-        emulator.trust_issuer(ISSUER, &cluster.jwks()).unwrap();
-        emulator.federate(FederatedCredential {
-            tenant: emulator.tenant().to_owned(),
-            client_id: CLIENT.to_owned(),
-            issuer: ISSUER.to_owned(),
-            subject: SUBJECT.to_owned(),
-            audience: AUDIENCE.to_owned(),
-        });
-        let transport = transport(emulator.proxy_url(), emulator.ca_pem());
-        // Only the waits are shorter than in life.
-        let short = (Duration::from_millis(20), Duration::from_millis(200));
-        let list_retry = Duration::from_millis(300);
-        let limits = Limits { retry: short, refused_retry: short, list_retry, ..Limits::default() };
-        let registry = prometheus::Registry::new();
-        let metrics = VaultMetrics::new(&registry).unwrap();
-        let assertions: Arc<dyn Assertions> = Arc::<Cluster>::clone(&cluster);
-        let (plane, wakes) = Plane::new(limits, transport, assertions, credentials, metrics);
-        Self { emulator, cluster, plane, wakes, registry, seen: String::new() }
-    }
-
-    /// A vault that the identity may read, with one secret.
-    pub(crate) fn vault(&self, name: &str) -> Vault {
-        let vault = self.emulator.vault(name);
-        vault.grant(CLIENT);
-        vault.set("db", &format!("{CANARY}-{name}"));
-        vault
-    }
-
-    /// Asks as `user` until the reply is the one that is waited for, whenever there is something new.
-    pub(crate) async fn until(
-        &mut self,
-        user: &ObjectKey,
-        connection: &Connection,
-        want: &Want,
-        mut done: impl FnMut(&Reply) -> bool,
-    ) -> Reply {
-        loop {
-            let reply = self.plane.ask(user, connection, Terms::default(), std::slice::from_ref(want), false);
-            write!(self.seen, "{reply:?}").unwrap();
-            for answer in &reply.answers {
-                if let Answer::Failed(failure) = answer {
-                    write!(self.seen, "{failure}").unwrap();
-                }
-            }
-            if let HealthState::Failing { failure, .. } = &reply.health.state {
-                write!(self.seen, "{failure}").unwrap();
-            }
-            if done(&reply) {
-                return reply;
-            }
-            let wake = tokio::time::timeout(NEVER, self.wakes.recv()).await;
-            write!(self.seen, "{wake:?}").unwrap();
-            assert!(wake.is_ok(), "nothing happened after {reply:?}");
-        }
-    }
-
-    /// Nothing happened that matters to a user.
-    #[track_caller]
-    pub(crate) fn nobody_was_woken(&mut self) {
-        while let Ok(wake) = self.wakes.try_recv() {
-            assert!(matches!(wake, Wake::Connection(_)), "{wake:?}");
-        }
-    }
-
-    pub(crate) async fn value(&mut self, user: &ObjectKey, connection: &Connection, want: &Want) -> String {
-        let reply =
-            self.until(user, connection, want, |reply| matches!(reply.answers[0], Answer::Read(_))).await;
-        let Answer::Read(reading) = &reply.answers[0] else { unreachable!() };
-        reading.value.expose().to_owned()
-    }
-
-    /// The reason of the first failure, of the source or of the handle.
-    pub(crate) async fn reason(&mut self, connection: &Connection, want: &Want) -> &'static str {
-        let user = user("reason");
-        let mut reason = None;
-        self.until(&user, connection, want, |reply| {
-            reason = match (&reply.answers[0], &reply.health.state) {
-                (Answer::Failed(failure), _) | (_, HealthState::Failing { failure, .. }) => {
-                    Some(failure.reason())
-                }
-                _ => None,
-            };
-            reason.is_some()
-        })
-        .await;
-        self.plane.forget(&user);
-        reason.unwrap().as_str()
-    }
-
-    /// All that was seen, with the metrics and the plane itself.
-    pub(crate) fn everything_seen(&self) -> String {
-        let metrics = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
-        format!("{} {:?} {metrics}", self.seen, self.plane)
-    }
-}
-
-/// Through the proxy, with one certificate to trust.
-pub(crate) fn transport(proxy: String, ca: &str) -> Transport {
-    let ca = ca.to_owned();
-    let make = move || {
-        reqwest::Client::builder()
-            .proxy(reqwest::Proxy::all(&proxy).unwrap())
-            .tls_certs_only([reqwest::Certificate::from_pem(ca.as_bytes()).unwrap()])
-    };
-    Transport::new(Arc::new(make), true)
-}
-
-pub(crate) fn user(name: &str) -> ObjectKey {
-    ObjectKey::new("shop", name)
-}
-
-pub(crate) fn connection(vault: &str) -> Connection {
-    Connection {
-        url: VaultUrl::parse(&format!("https://{vault}.vault.azure.net")).unwrap(),
-        identity: Identity::WorkloadIdentity {
-            namespace: "shop".to_owned(),
-            service_account: "shop".to_owned(),
-            client_id: CLIENT.to_owned(),
-            tenant_id: None,
-        },
-        service_version: ServiceVersion::default(),
-    }
-}
-
-pub(crate) fn want(name: &str) -> Want {
-    let source = Source { name: SecretName::parse(name).unwrap(), version: None };
-    Want { source, interval: Duration::from_millis(100), known: None }
-}
+use keyvault_emulator::{ConnectOutcome, Fault, FaultKind, Forbidden, Operation, Unauthorized};
+use support::plane::{AUDIENCE, CANARY, ISSUER, PlaneOnWire, SUBJECT, connection, user, want};
+use vaultsync::vault::{Answer, AssertionError, HealthState, Terms, Wake, Want};
 
 #[tokio::test]
 async fn a_value_arrives_with_one_token_and_one_get_for_all_who_want_it() {
-    let mut stage = Stage::new().await;
+    let mut stage = PlaneOnWire::new().await;
     let vault = stage.vault("prod");
     let slow = Want { interval: Duration::from_secs(3600), ..want("db") };
     for index in 0..100 {
@@ -280,7 +37,7 @@ async fn a_value_arrives_with_one_token_and_one_get_for_all_who_want_it() {
 
 #[tokio::test]
 async fn a_change_in_the_vault_wakes_its_user_and_nothing_else_does() {
-    let mut stage = Stage::new().await;
+    let mut stage = PlaneOnWire::new().await;
     let vault = stage.vault("prod");
     let (user, connection) = (user("shop"), connection("prod"));
     stage.value(&user, &connection, &want("db")).await;
@@ -312,7 +69,7 @@ async fn a_change_in_the_vault_wakes_its_user_and_nothing_else_does() {
 
 #[tokio::test]
 async fn every_failure_has_its_own_reason_heals_by_itself_and_shows_no_value() {
-    let mut stage = Stage::new().await;
+    let mut stage = PlaneOnWire::new().await;
     let faults: [(FaultKind, &str); 13] = [
         (FaultKind::Throttle { retry_after: None }, "Throttled"),
         (FaultKind::Throttle { retry_after: Some(0) }, "Throttled"),
@@ -346,7 +103,7 @@ async fn every_failure_has_its_own_reason_heals_by_itself_and_shows_no_value() {
 
 #[tokio::test]
 async fn a_reset_connection_and_a_vault_that_is_not_there_are_told_apart() {
-    let mut stage = Stage::new().await;
+    let mut stage = PlaneOnWire::new().await;
     let vault = stage.vault("resets");
     let fault = vault.fault(Fault::reset());
     assert_eq!(stage.reason(&connection("resets"), &want("db")).await, "ServiceUnavailable");
@@ -357,7 +114,7 @@ async fn a_reset_connection_and_a_vault_that_is_not_there_are_told_apart() {
 
 #[tokio::test]
 async fn what_the_token_service_refuses_says_what_to_put_right_and_heals() {
-    let mut stage = Stage::new().await;
+    let mut stage = PlaneOnWire::new().await;
     let in_words_with_escapes = |numbers: &str| {
         let words = r#""error_description":"AADSTS: \"app\"\r\nwas \u006eot found \\""#;
         Fault::answer(401, &format!(r#"{{"error":"x",{words},"error_codes":[{numbers}]}}"#))
@@ -397,7 +154,7 @@ async fn what_the_token_service_refuses_says_what_to_put_right_and_heals() {
 
 #[tokio::test]
 async fn a_token_that_the_vault_no_longer_takes_is_replaced_and_nobody_notices() {
-    let mut stage = Stage::new().await;
+    let mut stage = PlaneOnWire::new().await;
     let vault = stage.vault("prod");
     stage.value(&user("first"), &connection("prod"), &want("db")).await;
     while stage.wakes.try_recv().is_ok() {}
@@ -419,16 +176,16 @@ async fn a_token_that_the_vault_no_longer_takes_is_replaced_and_nobody_notices()
 
 #[tokio::test]
 async fn a_service_account_that_is_not_there_costs_no_call_to_the_token_service() {
-    let mut stage = Stage::new().await;
+    let mut stage = PlaneOnWire::new().await;
     stage.vault("prod");
-    stage.cluster.refuses.set(AssertionError::ServiceAccountNotFound).unwrap();
+    stage.accounts.refuse(AssertionError::ServiceAccountNotFound);
     assert_eq!(stage.reason(&connection("prod"), &want("db")).await, "ServiceAccountNotFound");
     assert!(stage.emulator.token_requests().is_empty());
 }
 
 #[tokio::test]
 async fn a_vault_that_hangs_holds_up_only_its_own_users() {
-    let mut stage = Stage::new().await;
+    let mut stage = PlaneOnWire::new().await;
     let hangs = stage.vault("hangs");
     stage.vault("works");
     let _ = hangs.fault(Fault::stall());
@@ -442,7 +199,7 @@ async fn a_vault_that_hangs_holds_up_only_its_own_users() {
 
 #[tokio::test]
 async fn a_vault_is_read_over_one_connection() {
-    let mut stage = Stage::new().await;
+    let mut stage = PlaneOnWire::new().await;
     let vault = stage.vault("prod");
     stage.value(&user("shop"), &connection("prod"), &want("db")).await;
     vault.requests_until(|requests| requests.len() > 10).await;

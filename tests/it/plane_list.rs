@@ -6,7 +6,8 @@ use keyvault_emulator::{Fault, FaultId, Operation, Permission, Vault};
 use vaultsync::Reason;
 use vaultsync::vault::{Answer, Attributes, Detect, Detection, Mode, Terms, Wake, Want, Why};
 
-use crate::plane::{CANARY, CLIENT, Stage, connection, user, want};
+use support::plane::{CANARY, PlaneOnWire, connection, user, want};
+use support::scene::CLIENT;
 
 const LIST: Terms = Terms { detect: Detect::List, rate: None };
 /// Two pages.
@@ -14,19 +15,19 @@ const SECRETS: usize = 30;
 
 /// A stage with a vault whose secrets one user has, and has had for long.
 struct Watched {
-    stage: Stage,
+    stage: PlaneOnWire,
     vault: Vault,
     known: Vec<Want>,
 }
 
 impl Watched {
     async fn new() -> Self {
-        let stage = Stage::new().await;
+        let stage = PlaneOnWire::new().await;
         let vault = stage.emulator.vault("prod");
         vault.grant(CLIENT);
         let mut watched = Self { stage, vault, known: (0..SECRETS).map(|_| want("x")).collect() };
-        for (index, want) in watched.known.iter_mut().enumerate() {
-            *want = crate::plane::want(&format!("s{index}"));
+        for (index, known) in watched.known.iter_mut().enumerate() {
+            *known = want(&format!("s{index}"));
         }
         for index in 0..SECRETS {
             watched.long_ago(60, |vault| vault.set(&format!("s{index}"), CANARY));

@@ -1,32 +1,12 @@
 //! A connection proves itself before an object needs it: once, without reading a value, and says what it found.
 
-use keyvault_emulator::{FederatedCredential, LoggedRequest, Operation, Permission};
+use keyvault_emulator::{LoggedRequest, Operation, Permission};
 use serde_json::json;
-use vaultsync::api::{KeyVault, READY, condition};
+use vaultsync::api::KeyVault;
 
-use support::scene::{CLIENT, Scene, data};
+use support::scene::{CLIENT, OperatorScene, data};
 use support::shared::Shared;
-use support::{Account, Mounted, eventually, until};
-
-/// Waits until the connection says of its newest spec that Ready is `status` for `reason`, whether anybody reads or
-/// not.
-async fn says(scene: &Scene, name: &str, status: &str, reason: &str) -> KeyVault {
-    let what = format!("KeyVault {name} has Ready={status} {reason}");
-    let says = |object: Option<&KeyVault>| {
-        let ready = object.and_then(|object| condition(&object.status.as_ref()?.conditions, READY));
-        ready.is_some_and(|ready| {
-            ready.status == status
-                && ready.reason == reason
-                && ready.observed_generation == object.and_then(|object| object.metadata.generation)
-        })
-    };
-    until(&scene.api(), name, &what, says).await.expect("an object")
-}
-
-fn message(vault: &KeyVault) -> &str {
-    let conditions = &vault.status.as_ref().expect("a status").conditions;
-    &condition(conditions, READY).expect("a condition").message
-}
+use support::{Account, Mounted, Says as _, eventually};
 
 fn is_trial(request: &LoggedRequest) -> bool {
     let secret = request.secret.as_deref();
@@ -35,18 +15,18 @@ fn is_trial(request: &LoggedRequest) -> bool {
 }
 
 /// How many status writes of the connection the operator asked for.
-fn writes(scene: &Scene, mark: support::Mark, name: &str) -> usize {
+fn writes(scene: &OperatorScene, mark: support::Mark, name: &str) -> usize {
     let writes = scene.namespace.cluster().operator_writes_since(mark, &scene.namespace.name);
     writes.iter().filter(|seen| seen.resource == "keyvaults/status" && seen.name == name).count()
 }
 
 #[tokio::test]
 async fn a_connection_proves_itself_before_any_object_names_it_and_says_as_whom() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     scene.vault.set("db", "canary");
     let mark = scene.namespace.cluster().mark();
     scene.start().await;
-    let vault = says(&scene, "default", "True", "Connected").await;
+    let vault = scene.namespace.says::<KeyVault>("default", "True", "Connected").await;
     let status = vault.status.unwrap();
     let identity = status.identity.unwrap();
     assert_eq!(identity.client_id.as_deref(), Some(CLIENT));
@@ -67,8 +47,8 @@ async fn a_connection_proves_itself_before_any_object_names_it_and_says_as_whom(
 
 #[tokio::test]
 async fn what_is_proved_is_not_tried_again_by_a_restart_and_is_by_an_edit() {
-    let mut scene = Scene::new().await;
-    says(&scene, "default", "True", "Connected").await;
+    let mut scene = OperatorScene::new().await;
+    scene.namespace.says::<KeyVault>("default", "True", "Connected").await;
     scene.stop().await;
     scene.vault.clear_log();
     scene.start().await;
@@ -80,12 +60,12 @@ async fn what_is_proved_is_not_tried_again_by_a_restart_and_is_by_an_edit() {
         json!("bbbbbbbb-1111-4222-8333-444444444444");
     scene.vault.grant("bbbbbbbb-1111-4222-8333-444444444444");
     scene.create::<KeyVault>(&second).await;
-    says(&scene, "second", "True", "Connected").await;
+    scene.namespace.says::<KeyVault>("second", "True", "Connected").await;
     let of_first = |request: &LoggedRequest| request.client_id.as_deref() == Some(CLIENT);
     assert_eq!(scene.vault.count_where(of_first), 0);
 
     scene.edit_vault("default", json!({"spec": {"serviceVersion": "7.4"}})).await;
-    says(&scene, "default", "True", "Connected").await;
+    scene.namespace.says::<KeyVault>("default", "True", "Connected").await;
     let versions: Vec<_> =
         scene.vault.requests().into_iter().filter(of_first).map(|request| request.api_version).collect();
     assert_eq!(versions, [Some("7.4".to_owned()), Some("7.4".to_owned())]);
@@ -93,37 +73,28 @@ async fn what_is_proved_is_not_tried_again_by_a_restart_and_is_by_an_edit() {
 
 #[tokio::test]
 async fn a_connection_that_fails_says_so_before_any_object_names_it_and_heals_by_itself() {
-    let scene = Scene::without_operator().await;
-    let account = Account::new(&scene.namespace.name, "shop").user();
-    let credential = FederatedCredential {
-        tenant: scene.emulator.tenant().to_owned(),
-        client_id: CLIENT.to_owned(),
-        issuer: scene.namespace.cluster().issuer().url.clone(),
-        subject: account.clone(),
-        audience: "api://AzureADTokenExchange".to_owned(),
-    };
-    scene.emulator.unfederate(&credential);
-    let other = Account::new(&scene.namespace.name, "other").user();
-    scene.emulator.federate(FederatedCredential { subject: other, ..credential.clone() });
-    let mut scene = scene;
+    let mut scene = OperatorScene::without_operator().await;
+    let account = Account::new(&scene.namespace.name, "shop");
+    scene.unfederate(&account, CLIENT);
+    scene.federate(&Account::new(&scene.namespace.name, "other"), CLIENT);
     scene.start().await;
-    let vault = says(&scene, "default", "False", "FederationMismatch").await;
-    assert!(message(&vault).contains(&account), "{}", message(&vault));
+    let vault = scene.namespace.says::<KeyVault>("default", "False", "FederationMismatch").await;
+    assert!(vault.message().contains(&account.user()), "{}", vault.message());
     assert!(scene.vault.requests().is_empty(), "without a token nothing is asked of the vault");
     // It is tried again and again, at the gate's pace.
     let before = scene.emulator.token_requests().len();
     scene.emulator.token_requests_until(|requests| requests.len() >= before + 2).await;
-    scene.emulator.federate(credential);
-    says(&scene, "default", "True", "Connected").await;
+    scene.federate(&account, CLIENT);
+    scene.namespace.says::<KeyVault>("default", "True", "Connected").await;
 }
 
 #[tokio::test]
 async fn a_connection_that_is_deleted_while_it_fails_is_not_tried_for_ever() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     scene.settings.limits.idle = std::time::Duration::from_millis(200);
     scene.vault.fault(keyvault_emulator::Fault::status(503));
     scene.start().await;
-    says(&scene, "default", "False", "ServiceUnavailable").await;
+    scene.namespace.says::<KeyVault>("default", "False", "ServiceUnavailable").await;
     scene.delete::<KeyVault>("default").await;
     scene.gone::<KeyVault>("default").await;
     eventually("the handle is gone", || async {
@@ -136,32 +107,30 @@ async fn a_connection_that_is_deleted_while_it_fails_is_not_tried_for_ever() {
 
 #[tokio::test]
 async fn a_permission_that_could_not_be_proved_is_decided_by_what_objects_read() {
-    let scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     scene.vault.set("db", "one");
     scene.vault.revoke(CLIENT);
-    let mut scene = scene;
     scene.start().await;
-    let vault = says(&scene, "default", "True", "PermissionUnproven").await;
+    let vault = scene.namespace.says::<KeyVault>("default", "True", "PermissionUnproven").await;
     for part in ["MissingRole", "Key Vault Secrets User", "az role assignment create", "objects"] {
-        assert!(message(&vault).contains(part), "{}", message(&vault));
+        assert!(vault.message().contains(part), "{}", vault.message());
     }
     scene.sync("shop", data(&[("DB", "db")])).await;
     scene.ready("shop", "False", "MissingRole").await;
-    says(&scene, "default", "False", "MissingRole").await;
+    scene.namespace.says::<KeyVault>("default", "False", "MissingRole").await;
     scene.vault.grant(CLIENT);
     scene.synced("shop").await;
-    says(&scene, "default", "True", "Connected").await;
+    scene.namespace.says::<KeyVault>("default", "True", "Connected").await;
 }
 
 #[tokio::test]
 async fn an_identity_that_may_not_list_is_connected_all_the_same() {
-    let scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     scene.vault.set("db", "one");
     scene.vault.revoke(CLIENT);
     scene.vault.grant_only(CLIENT, &[Permission::Get]);
-    let mut scene = scene;
     scene.start().await;
-    says(&scene, "default", "True", "Connected").await;
+    scene.namespace.says::<KeyVault>("default", "True", "Connected").await;
     scene.sync("shop", data(&[("DB", "db")])).await;
     scene.synced("shop").await;
     scene.vault_says("default", "True", "Connected").await;
@@ -170,7 +139,7 @@ async fn an_identity_that_may_not_list_is_connected_all_the_same() {
 
 #[tokio::test]
 async fn of_many_connections_that_nobody_uses_the_oldest_are_tried_and_the_others_say_why_not() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     scene.settings.max_connections_per_namespace = 2;
     let urls: Vec<String> = (0..4)
         .map(|index| scene.emulator.vault(&format!("{}-{index}", scene.namespace.name)).url())
@@ -179,11 +148,11 @@ async fn of_many_connections_that_nobody_uses_the_oldest_are_tried_and_the_other
         scene.create::<KeyVault>(&scene.key_vault(&format!("more-{index}"), url)).await;
     }
     scene.start().await;
-    says(&scene, "default", "True", "Connected").await;
-    says(&scene, "more-0", "True", "PermissionUnproven").await;
+    scene.namespace.says::<KeyVault>("default", "True", "Connected").await;
+    scene.namespace.says::<KeyVault>("more-0", "True", "PermissionUnproven").await;
     for index in 1..4 {
-        let vault = says(&scene, &format!("more-{index}"), "Unknown", "NotProven").await;
-        assert!(message(&vault).contains("--max-connections-per-namespace"), "{}", message(&vault));
+        let vault = scene.namespace.says::<KeyVault>(&format!("more-{index}"), "Unknown", "NotProven").await;
+        assert!(vault.message().contains("--max-connections-per-namespace"), "{}", vault.message());
     }
     let hosts: std::collections::BTreeSet<String> = scene
         .emulator
@@ -197,22 +166,22 @@ async fn of_many_connections_that_nobody_uses_the_oldest_are_tried_and_the_other
     let mut spec = data(&[("DB", "db")]);
     spec["vaultRef"] = json!({"name": "more-3"});
     scene.sync("shop", spec).await;
-    says(&scene, "more-3", "False", "MissingRole").await;
+    scene.namespace.says::<KeyVault>("more-3", "False", "MissingRole").await;
 }
 
 #[tokio::test]
 async fn a_namespace_that_is_left_alone_proves_nothing() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     scene.settings.own_namespace = Some(scene.namespace.name.clone());
     scene.start().await;
-    let vault = says(&scene, "default", "False", "NamespaceIgnored").await;
-    assert!(message(&vault).contains("namespace of the application"), "{}", message(&vault));
+    let vault = scene.namespace.says::<KeyVault>("default", "False", "NamespaceIgnored").await;
+    assert!(vault.message().contains("namespace of the application"), "{}", vault.message());
     assert!(scene.emulator.token_requests().is_empty() && scene.emulator.connects().is_empty());
 }
 
 /// An object that names the connection and reads nothing: an operator that is limited to namespaces speaks only of
 /// connections that are named there.
-async fn suspended(scene: &Scene, shared: &Shared) {
+async fn suspended(scene: &OperatorScene, shared: &Shared) {
     let mut spec = shared.spec(&[("DB", "db")]);
     spec["suspend"] = true.into();
     scene.sync("shop", spec).await;
@@ -220,8 +189,8 @@ async fn suspended(scene: &Scene, shared: &Shared) {
 
 #[tokio::test]
 async fn a_shared_connection_with_one_identity_proves_itself_and_heals_before_anybody_reads() {
-    let mut scene = Scene::of_shared_vaults().await;
-    let mut mounted = Mounted::new(&scene.namespace);
+    let mut scene = OperatorScene::of_shared_vaults().await;
+    let mut mounted = Mounted::empty();
     scene.give(&[format!("--credentials-dir={}", mounted.path().display())]);
     let tenant = scene.emulator.tenant().to_owned();
     scene.emulator.register_secret(&tenant, CLIENT, "canary-7d1f");
@@ -238,7 +207,7 @@ async fn a_shared_connection_with_one_identity_proves_itself_and_heals_before_an
 
 #[tokio::test]
 async fn a_shared_connection_that_reads_as_each_namespace_says_that_none_has_yet() {
-    let mut scene = Scene::of_shared_vaults().await;
+    let mut scene = OperatorScene::of_shared_vaults().await;
     let shared = scene.share(json!([])).await;
     suspended(&scene, &shared).await;
     scene.start().await;

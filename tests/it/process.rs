@@ -13,14 +13,14 @@ use serde_json::Value;
 use vaultsync::api::VaultSecretSync;
 
 use crate::program::{Program, binary, operator};
-use support::scene::{Scene, data};
+use support::scene::{OperatorScene, data};
 use support::{cluster, eventually};
 
 const OBJECTS: usize = 30;
 
 /// A vault with as many secrets as there are objects, and the objects.
-async fn many() -> Scene {
-    let scene = Scene::without_operator().await;
+async fn many() -> OperatorScene {
+    let scene = OperatorScene::without_operator().await;
     for index in 0..OBJECTS {
         scene.vault.set(&format!("secret-{index}"), &format!("value-{index}"));
         scene.sync(&format!("object-{index}"), data(&[("KEY", &format!("secret-{index}"))])).await;
@@ -28,13 +28,13 @@ async fn many() -> Scene {
     scene
 }
 
-async fn start(scene: &Scene) -> Program {
+async fn start(scene: &OperatorScene) -> Program {
     let cluster = scene.namespace.cluster();
     Program::start(cluster, &mut operator(cluster, &scene.emulator, &scene.namespace.name).await)
 }
 
 /// The Secrets that are ours, by name.
-async fn secrets(scene: &Scene) -> BTreeMap<String, Secret> {
+async fn secrets(scene: &OperatorScene) -> BTreeMap<String, Secret> {
     let ours = ListParams::default().labels("app.kubernetes.io/managed-by=vaultsync");
     let found = scene.api::<Secret>().list(&ours).await.expect("Secrets").items;
     found.into_iter().map(|secret| (secret.name_any(), secret)).collect()
@@ -51,7 +51,7 @@ fn actual(secret: &Secret) -> (String, String) {
 }
 
 /// Waits until so many Secrets are there.
-async fn until_secrets(scene: &Scene, least: usize) {
+async fn until_secrets(scene: &OperatorScene, least: usize) {
     eventually(&format!("{least} Secrets"), async || {
         let found = secrets(scene).await.len();
         if found >= least { Ok(()) } else { Err(format!("{found}")) }
@@ -186,7 +186,7 @@ fn the_printed_definitions_are_those_of_the_folder() {
 
 /// What an operator that syncs an object, and is then stopped, has logged.
 async fn logged(format: &str) -> String {
-    let scene = Scene::without_operator().await;
+    let scene = OperatorScene::without_operator().await;
     scene.vault.set("db", "a");
     scene.sync("shop", data(&[("DB", "db"), ("GONE", "gone")])).await;
     let cluster = scene.namespace.cluster();

@@ -9,21 +9,21 @@ use serde_json::{Value, json};
 use vaultsync::api::{KeyVault, VaultSecretSync};
 
 use support::eventually;
-use support::scene::{Scene, data, version};
+use support::scene::{OperatorScene, data, version};
 use support::{Call, Fault, Gate};
 
 const SECRETS: [(&str, &str); 5] = [("A", "a"), ("B", "b"), ("C", "c"), ("D", "d"), ("E", "e")];
 const ONE: [(&str, &str); 5] = [("A", "one"), ("B", "one"), ("C", "one"), ("D", "one"), ("E", "one")];
 
 /// A synced object `shop` of five secrets that are not due again within a test.
-async fn synced() -> Scene {
-    let scene = Scene::new().await;
+async fn synced() -> OperatorScene {
+    let scene = OperatorScene::new().await;
     fill(&scene).await;
     scene.synced("shop").await;
     scene
 }
 
-async fn fill(scene: &Scene) {
+async fn fill(scene: &OperatorScene) {
     for (_, secret) in SECRETS {
         scene.vault.set(secret, "one");
     }
@@ -32,7 +32,7 @@ async fn fill(scene: &Scene) {
     scene.sync("shop", spec).await;
 }
 
-async fn looked(scene: &Scene, times: usize) {
+async fn looked(scene: &OperatorScene, times: usize) {
     let before = scene.faults.count("patch", "secrets");
     eventually("the operator looks at its Secret", || async {
         let now = scene.faults.count("patch", "secrets");
@@ -41,7 +41,7 @@ async fn looked(scene: &Scene, times: usize) {
     .await;
 }
 
-async fn versions(scene: &Scene) -> [String; 3] {
+async fn versions(scene: &OperatorScene) -> [String; 3] {
     [
         version(&scene.api::<VaultSecretSync>().get("shop").await.unwrap()),
         version(&scene.api::<Secret>().get("shop").await.unwrap()),
@@ -59,7 +59,11 @@ fn writes_keys(call: &Call) -> bool {
 }
 
 /// Kills the operator when it is about to make this call, and starts it again.
-async fn killed_before(scene: &mut Scene, call: fn(&Call) -> bool, done: impl AsyncFnOnce(&Scene)) {
+async fn killed_before(
+    scene: &mut OperatorScene,
+    call: fn(&Call) -> bool,
+    done: impl AsyncFnOnce(&OperatorScene),
+) {
     let gate = Gate::default();
     scene.faults.next(1, call, Fault::Hold(gate.clone()));
     done(scene).await;
@@ -92,7 +96,7 @@ async fn a_restart_writes_nothing_and_demands_no_value() {
 
 #[tokio::test]
 async fn what_changed_while_the_operator_was_away_is_found() {
-    let mut scene = Scene::new().await;
+    let mut scene = OperatorScene::new().await;
     scene.vault.set("a", "one");
     scene.vault.set("b", "one");
     scene.sync("shop", data(&[("A", "a"), ("B", "b")])).await;
@@ -117,7 +121,7 @@ async fn a_status_lost_while_the_operator_was_away_costs_a_read_a_source_and_mov
     wipe_and_find_again(&mut scene, true).await;
 }
 
-async fn wipe_and_find_again(scene: &mut Scene, away: bool) {
+async fn wipe_and_find_again(scene: &mut OperatorScene, away: bool) {
     let object = scene.synced("shop").await;
     let before = versions(scene).await;
     scene.vault.clear_log();
@@ -145,7 +149,7 @@ async fn wipe_and_find_again(scene: &mut Scene, away: bool) {
 
 #[tokio::test]
 async fn killed_between_the_creation_and_its_status_it_takes_up_its_own_secret() {
-    let mut scene = Scene::new().await;
+    let mut scene = OperatorScene::new().await;
     killed_before(&mut scene, writes_status, async |scene| fill(scene).await).await;
     let made = scene.secret_is("shop", &ONE).await;
     scene.start().await;
@@ -156,7 +160,7 @@ async fn killed_between_the_creation_and_its_status_it_takes_up_its_own_secret()
 
 #[tokio::test]
 async fn killed_between_a_change_and_its_status_it_writes_nothing_twice() {
-    let mut scene = Scene::new().await;
+    let mut scene = OperatorScene::new().await;
     two_polled(&scene).await;
     killed_before(&mut scene, writes_status, async |scene| {
         scene.vault.set("a", "two");
@@ -173,7 +177,7 @@ async fn killed_between_a_change_and_its_status_it_writes_nothing_twice() {
 
 #[tokio::test]
 async fn killed_before_a_change_it_makes_it_after_the_restart() {
-    let mut scene = Scene::new().await;
+    let mut scene = OperatorScene::new().await;
     two_polled(&scene).await;
     killed_before(&mut scene, writes_keys, async |scene| {
         scene.vault.set("a", "two");
@@ -187,7 +191,7 @@ async fn killed_before_a_change_it_makes_it_after_the_restart() {
 
 #[tokio::test]
 async fn killed_before_the_creation_it_creates_after_the_restart() {
-    let mut scene = Scene::new().await;
+    let mut scene = OperatorScene::new().await;
     killed_before(&mut scene, |call| call.is("create", "secrets"), async |scene| fill(scene).await).await;
     assert_eq!(scene.secret("shop").await, None);
     scene.start().await;
@@ -197,7 +201,7 @@ async fn killed_before_the_creation_it_creates_after_the_restart() {
 
 #[tokio::test]
 async fn killed_in_the_middle_of_an_edit_it_removes_and_adds_what_the_edit_says() {
-    let mut scene = Scene::new().await;
+    let mut scene = OperatorScene::new().await;
     two_polled(&scene).await;
     let edited: Value = json!({"spec": data(&[("A", "a"), ("NEW", "b")])});
     killed_before(&mut scene, writes_keys, async |scene| {
@@ -212,7 +216,7 @@ async fn killed_in_the_middle_of_an_edit_it_removes_and_adds_what_the_edit_says(
 
 #[tokio::test]
 async fn two_operators_at_once_do_not_fight() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     scene.settings.drift_interval = Duration::from_millis(500);
     scene.start().await;
     two_polled(&scene).await;
@@ -235,7 +239,7 @@ async fn two_operators_at_once_do_not_fight() {
 
 #[tokio::test]
 async fn an_older_value_that_an_old_leader_writes_late_does_not_stay() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     scene.settings.drift_interval = Duration::from_millis(500);
     scene.start().await;
     two_polled(&scene).await;
@@ -248,14 +252,14 @@ async fn an_older_value_that_an_old_leader_writes_late_does_not_stay() {
 }
 
 /// A synced object `shop` of two secrets that are read all the time.
-async fn two_polled(scene: &Scene) {
+async fn two_polled(scene: &OperatorScene) {
     scene.vault.set("a", "one");
     scene.vault.set("b", "one");
     scene.sync("shop", data(&[("A", "a"), ("B", "b")])).await;
     scene.synced("shop").await;
 }
 
-async fn status_names(scene: &Scene, version: &str) {
+async fn status_names(scene: &OperatorScene, version: &str) {
     eventually("status names the version", || async {
         let object = scene.api::<VaultSecretSync>().get("shop").await.unwrap();
         let entries = object.status.unwrap_or_default().entries;

@@ -8,18 +8,13 @@ use std::process::Stdio;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use keyvault_emulator::{Config, Emulator, FederatedCredential};
+use keyvault_emulator::Emulator;
 use kube::api::{Api, DeleteParams};
 use tokio::process::Command;
-use vaultsync::api::KeyVault;
 
 use crate::program::{Program, operator};
 use support::tools::{project, tool};
-use support::{Account, Cluster, cluster};
-
-fn folder() -> PathBuf {
-    project().join("config/samples")
-}
+use support::{Cluster, cluster, samples};
 
 /// `kubectl` as the admin; a failure is a panic with its words. Without blocking: the emulator lives in this thread.
 async fn kubectl(cluster: &Cluster, arguments: &[&str]) {
@@ -36,24 +31,7 @@ async fn kubectl(cluster: &Cluster, arguments: &[&str]) {
 
 /// The emulated Azure as the comments of the samples ask for it.
 async fn azure(cluster: &Cluster) -> Emulator {
-    let sample: KeyVault =
-        serde_saphyr::from_str(&fs::read_to_string(folder().join("keyvault.yaml")).unwrap()).unwrap();
-    let identity = sample.spec.identity.workload_identity.unwrap();
-    let tenant = identity.tenant_id.unwrap();
-    let emulator = Emulator::start(Config::default()).await.unwrap();
-    let issuer = cluster.issuer();
-    emulator.trust_issuer(&issuer.url, &issuer.jwks.to_string()).unwrap();
-    emulator.federate(FederatedCredential {
-        tenant: tenant.clone(),
-        client_id: identity.client_id.clone(),
-        issuer: issuer.url.clone(),
-        subject: Account::new("shop", &identity.service_account_name).user(),
-        audience: "api://AzureADTokenExchange".to_owned(),
-    });
-    let vault = emulator.vault("shop");
-    assert_eq!(vault.url(), sample.spec.url);
-    vault.set_tenant(&tenant);
-    vault.grant(&identity.client_id);
+    let (emulator, vault) = samples::azure(cluster).await.unwrap();
     vault.set("shop-db-url", "postgres://shop");
     vault.set("shop-api", r#"{"token": "t0k3n", "expires": "2030-01-01"}"#);
     vault.set("shop-config", r#"{"LOG_LEVEL": "info", "FEATURES": "search,cart"}"#);
@@ -102,10 +80,10 @@ async fn the_samples_give_an_app_its_environment_from_the_vault() {
 
 #[test]
 fn every_sample_is_applied_by_the_kustomization() {
-    let text = fs::read_to_string(folder().join("kustomization.yaml")).unwrap();
+    let text = fs::read_to_string(samples::folder().join("kustomization.yaml")).unwrap();
     let listed: BTreeSet<String> =
         text.lines().filter_map(|line| line.trim().strip_prefix("- ")).map(str::to_owned).collect();
-    let mut there: BTreeSet<String> = fs::read_dir(folder())
+    let mut there: BTreeSet<String> = fs::read_dir(samples::folder())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();

@@ -7,7 +7,7 @@ use keyvault_emulator::Operation;
 use serde_json::Value;
 use vaultsync::api::{KeyVault, VaultSecretSync};
 
-use support::scene::{Scene, data, version};
+use support::scene::{OperatorScene, data, version};
 use support::{Call, eventually};
 
 /// A spec of `data` that is never read again by itself within a test.
@@ -17,7 +17,7 @@ fn read_once(pairs: &[(&str, &str)]) -> Value {
     spec
 }
 
-async fn versions(scene: &Scene) -> [String; 3] {
+async fn versions(scene: &OperatorScene) -> [String; 3] {
     [
         version(&scene.api::<VaultSecretSync>().get("shop").await.unwrap()),
         version(&scene.api::<Secret>().get("shop").await.unwrap()),
@@ -27,7 +27,7 @@ async fn versions(scene: &Scene) -> [String; 3] {
 
 #[tokio::test]
 async fn ten_rounds_and_ten_looks_with_nothing_new_move_nothing() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     let secrets = [("A", "a"), ("B", "b"), ("C", "c")];
     for (_, secret) in secrets {
         scene.vault.set(secret, "value");
@@ -69,7 +69,7 @@ async fn ten_rounds_and_ten_looks_with_nothing_new_move_nothing() {
 
 #[tokio::test]
 async fn one_changed_secret_of_three_costs_one_read_one_key_and_one_status() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     scene.settings.drift_interval = Duration::ZERO;
     scene.start().await;
     for secret in ["a", "b", "c"] {
@@ -107,7 +107,7 @@ async fn one_changed_secret_of_three_costs_one_read_one_key_and_one_status() {
 
 #[tokio::test]
 async fn a_secret_that_twenty_objects_use_is_read_once_a_change() {
-    let mut scene = Scene::without_operator().await;
+    let mut scene = OperatorScene::without_operator().await;
     scene.settings.drift_interval = Duration::ZERO;
     scene.start().await;
     scene.vault.set("shared", "one");

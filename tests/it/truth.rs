@@ -7,14 +7,14 @@ use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::Stdio;
-use support::scene::{Scene, data, sync};
-use support::{Call, Fault as ApiFault, Gate, eventually, manifests, tools, until};
+use support::scene::{OperatorScene, data, sync};
+use support::{Call, Fault as ApiFault, Gate, Says as _, eventually, manifests, tools, until};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 use vaultsync::api::{KeyVault, READY, STALLED, VaultSecretSync, condition};
 
 /// The real `kubectl`, as a user of this scene's namespace.
-fn kubectl(scene: &Scene, arguments: &[&str]) -> Command {
+fn kubectl(scene: &OperatorScene, arguments: &[&str]) -> Command {
     let mut command = Command::new(tools::tool("kubectl").expect("kubectl"));
     command
         .args(["--namespace", &scene.namespace.name])
@@ -33,7 +33,7 @@ async fn output(mut command: Command) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-async fn apply(scene: &Scene, object: &Value) {
+async fn apply(scene: &OperatorScene, object: &Value) {
     let mut child = kubectl(scene, &["apply", "-f", "-"]).stdin(Stdio::piped()).spawn().expect("kubectl");
     let mut stdin = child.stdin.take().expect("a pipe");
     stdin.write_all(object.to_string().as_bytes()).await.expect("a manifest");
@@ -42,13 +42,13 @@ async fn apply(scene: &Scene, object: &Value) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn wait_for_ready(scene: &Scene) -> Child {
+fn wait_for_ready(scene: &OperatorScene) -> Child {
     let arguments = ["wait", "--for=condition=Ready", "vaultsecretsync/shop", "--timeout=100s"];
     kubectl(scene, &arguments).spawn().expect("kubectl")
 }
 
 /// Waits until the vault holds back an answer.
-async fn stalled(scene: &Scene, secret: &str) {
+async fn stalled(scene: &OperatorScene, secret: &str) {
     let waits = |requests: &[keyvault_emulator::LoggedRequest]| {
         requests.iter().any(|request| request.secret.as_deref() == Some(secret) && request.status.is_none())
     };
@@ -57,7 +57,7 @@ async fn stalled(scene: &Scene, secret: &str) {
 
 #[tokio::test]
 async fn kubectl_wait_straight_after_apply_returns_when_the_secret_is_there() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("db", "one");
     scene.vault.set("other", "one");
     let held = scene.vault.fault(Fault::stall().on_secret("db"));
@@ -87,7 +87,7 @@ async fn kubectl_wait_straight_after_apply_returns_when_the_secret_is_there() {
 
 #[tokio::test]
 async fn a_fresh_object_is_never_taken_for_a_current_one() {
-    let scene = Scene::without_operator().await;
+    let scene = OperatorScene::without_operator().await;
     let object = scene.sync("shop", data(&[("DB", "db")])).await;
     assert_eq!(object.status.and_then(|status| status.observed_generation), Some(-1));
     let vault = scene.api::<KeyVault>().get("default").await.unwrap();
@@ -116,7 +116,7 @@ fn table(text: &str) -> Vec<BTreeMap<String, String>> {
 
 #[tokio::test]
 async fn kubectl_get_shows_in_columns_what_a_user_wants_to_know() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("db", "one");
     scene.sync("shop", data(&[("DB", "db")])).await;
     scene.sync("broken", data(&[("DB", "missing")])).await;
@@ -172,7 +172,7 @@ async fn kubectl_get_shows_in_columns_what_a_user_wants_to_know() {
 }
 
 /// The events about an object: type and reason, in the order they came.
-async fn events(scene: &Scene, kind: &str, name: &str) -> Vec<(String, String)> {
+async fn events(scene: &OperatorScene, kind: &str, name: &str) -> Vec<(String, String)> {
     let mut events = scene.api::<Event>().list(&ListParams::default()).await.expect("events").items;
     events.retain(|event| {
         let about = event.regarding.as_ref();
@@ -186,7 +186,7 @@ async fn events(scene: &Scene, kind: &str, name: &str) -> Vec<(String, String)> 
 }
 
 /// Waits until the events are these.
-async fn events_are(scene: &Scene, kind: &str, name: &str, expected: &[(&str, &str)]) {
+async fn events_are(scene: &OperatorScene, kind: &str, name: &str, expected: &[(&str, &str)]) {
     eventually(&format!("the events of {name} are {expected:?}"), || async {
         let seen = events(scene, kind, name).await;
         let same = seen.len() == expected.len()
@@ -198,7 +198,7 @@ async fn events_are(scene: &Scene, kind: &str, name: &str, expected: &[(&str, &s
 
 #[tokio::test]
 async fn events_tell_of_changes_and_never_of_polls() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     let kind = "VaultSecretSync";
     scene.vault.set("db", "one");
     scene.sync("shop", data(&[("DB", "db")])).await;
@@ -237,7 +237,7 @@ async fn events_tell_of_changes_and_never_of_polls() {
 
 #[tokio::test]
 async fn an_outage_is_one_event_of_the_connection_and_its_end_another() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("db", "one");
     scene.sync("shop", data(&[("DB", "db")])).await;
     scene.synced("shop").await;
@@ -265,7 +265,7 @@ fn series(text: &str, name: &str) -> Option<f64> {
 
 #[tokio::test]
 async fn metrics_count_what_happened_under_names_that_last() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.set("db", "one");
     scene.sync("shop", data(&[("DB", "db")])).await;
     scene.sync("broken", data(&[("DB", "missing")])).await;
@@ -378,7 +378,7 @@ fn well_named(text: &str) {
 #[tokio::test]
 async fn the_operator_is_ready_when_it_has_seen_what_there_is() {
     for resource in ["vaultsecretsyncs", "keyvaults"] {
-        let mut scene = Scene::without_operator().await;
+        let mut scene = OperatorScene::without_operator().await;
         let gate = Gate::default();
         scene.faults.next(1, move |call: &Call| call.is("list", resource), ApiFault::Hold(gate.clone()));
         scene.start().await;
@@ -397,7 +397,7 @@ async fn the_operator_is_ready_when_it_has_seen_what_there_is() {
 
 #[tokio::test]
 async fn an_outage_of_a_vault_makes_no_pod_unready() {
-    let scene = Scene::new().await;
+    let scene = OperatorScene::new().await;
     scene.vault.fault(Fault::status(503));
     scene.sync("shop", data(&[("DB", "db")])).await;
     scene.vault_says("default", "False", "ServiceUnavailable").await;
@@ -407,7 +407,7 @@ async fn an_outage_of_a_vault_makes_no_pod_unready() {
 #[tokio::test]
 async fn namespaces_of_the_system_are_left_alone() {
     for namespace in ["kube-system", manifests::SYSTEM] {
-        let mut scene = Scene::without_operator().await;
+        let mut scene = OperatorScene::without_operator().await;
         scene.settings.namespaces = vec![namespace.to_owned()];
         scene.settings.own_namespace = Some(manifests::SYSTEM.to_owned());
         scene.start().await;
@@ -424,7 +424,7 @@ async fn namespaces_of_the_system_are_left_alone() {
             }
         };
         let object = until(&objects, &name, "it is ignored", says(READY, "False")).await.unwrap();
-        assert!(Scene::message(&object).contains("create this object in the namespace of the application"));
+        assert!(object.message().contains("create this object in the namespace of the application"));
         until(&objects, &name, "nothing but an edit helps", says(STALLED, "True")).await;
         let secrets: Api<Secret> = Api::namespaced(scene.admin(), namespace);
         assert!(secrets.get_opt(&name).await.unwrap().is_none());

@@ -4,12 +4,12 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 use vaultsync::api::VaultSecretSync;
 
-use support::eventually;
-use support::scene::{Scene, data, version};
+use support::scene::{OperatorScene, data, version};
+use support::{Says as _, eventually};
 
 /// `older` has the Secret `shared`, `younger` wants it too.
-async fn contended(deletion: &str) -> Scene {
-    let scene = Scene::new().await;
+async fn contended(deletion: &str) -> OperatorScene {
+    let scene = OperatorScene::new().await;
     scene.vault.set("a", "one");
     scene.vault.set("b", "two");
     for (name, key, secret) in [("older", "A", "a"), ("younger", "B", "b")] {
@@ -26,7 +26,7 @@ async fn contended(deletion: &str) -> Scene {
 #[tokio::test]
 async fn the_older_object_keeps_the_secret_and_the_younger_names_it() {
     let scene = contended("Delete").await;
-    let message = Scene::message(&scene.ready("younger", "False", "TargetConflict").await);
+    let message = scene.ready("younger", "False", "TargetConflict").await.message().to_owned();
     for part in ["Secret shared", "VaultSecretSync older", "spec.target.name"] {
         assert!(message.contains(part), "{message}");
     }
@@ -68,7 +68,7 @@ async fn a_retained_secret_keeps_its_mark_until_somebody_hands_it_over() {
     // Another reason for the same word: the object is gone, its mark is not.
     let message = eventually("the younger speaks of the mark", || async {
         let object = scene.ready("younger", "False", "TargetConflict").await;
-        let message = Scene::message(&object);
+        let message = object.message().to_owned();
         if message.contains("mark of VaultSecretSync older") { Ok(message) } else { Err(message) }
     })
     .await;

@@ -223,14 +223,27 @@ impl Emulator {
         Ok(())
     }
 
-    /// Registers a federated credential, and with it application and tenant.
-    pub fn federate(&self, credential: FederatedCredential) {
+    /// Has the emulator's tenant take a subject of an issuer (`system:serviceaccount:{namespace}:{name}`) for the
+    /// application `client_id`, by the audience of Azure's public cloud.
+    pub fn federate_account(&self, issuer: &str, subject: &str, client_id: &str) {
+        let credential = self.account_credential(issuer, subject, client_id);
         self.shared.change(|state| state.entra.federate(credential));
     }
 
-    /// Takes a federated credential back.
-    pub fn unfederate(&self, credential: &FederatedCredential) {
-        self.shared.change(|state| state.entra.unfederate(credential));
+    /// Ends that.
+    pub fn unfederate_account(&self, issuer: &str, subject: &str, client_id: &str) {
+        let credential = self.account_credential(issuer, subject, client_id);
+        self.shared.change(|state| state.entra.unfederate(&credential));
+    }
+
+    fn account_credential(&self, issuer: &str, subject: &str, client_id: &str) -> FederatedCredential {
+        FederatedCredential {
+            tenant: self.tenant().to_owned(),
+            client_id: client_id.to_owned(),
+            issuer: issuer.to_owned(),
+            subject: subject.to_owned(),
+            audience: "api://AzureADTokenExchange".to_owned(),
+        }
     }
 
     /// Registers a client secret, and with it application and tenant; replaces an older one.

@@ -22,17 +22,17 @@ use crate::{
 /// Trust of an application in the tokens of an issuer.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct FederatedCredential {
+pub(crate) struct FederatedCredential {
     /// Tenant id.
-    pub tenant: String,
+    pub(crate) tenant: String,
     /// Client id of the application or user-assigned identity.
-    pub client_id: String,
+    pub(crate) client_id: String,
     /// `iss`, compared exactly.
-    pub issuer: String,
+    pub(crate) issuer: String,
     /// `sub`, compared exactly: `system:serviceaccount:{namespace}:{name}` for a ServiceAccount.
-    pub subject: String,
+    pub(crate) subject: String,
     /// `aud`, compared exactly: `api://AzureADTokenExchange` for Azure's public cloud.
-    pub audience: String,
+    pub(crate) audience: String,
 }
 
 /// A refusal of the token endpoint.

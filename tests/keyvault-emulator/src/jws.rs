@@ -139,15 +139,19 @@ impl<'a> Token<'a> {
     }
 }
 
-/// A key of our own.
-pub(crate) struct Signer {
+/// A key of our own: the emulator's, or that of a cluster that a test plays.
+#[derive(Debug)]
+pub struct Signer {
     pair: EcdsaKeyPair,
     random: SystemRandom,
 }
 
 impl Signer {
     /// Makes a fresh key.
-    pub(crate) fn generate() -> Result<Self, ring::error::Unspecified> {
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub fn generate() -> Result<Self, ring::error::Unspecified> {
         let random = SystemRandom::new();
         let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)?;
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random)
@@ -156,12 +160,21 @@ impl Signer {
     }
 
     /// A JWT with these claims.
-    pub(crate) fn sign(&self, claims: &Value) -> Result<String, ring::error::Unspecified> {
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub fn sign(&self, claims: &Value) -> Result<String, ring::error::Unspecified> {
         let encode = |text: String| BASE64_URL_SAFE_NO_PAD.encode(text);
         let header = encode(serde_json::json!({"typ": "JWT", "alg": "ES256", "kid": "emulator"}).to_string());
         let signed = format!("{header}.{}", encode(claims.to_string()));
         let signature = self.pair.sign(&self.random, signed.as_bytes())?;
         Ok(format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature)))
+    }
+
+    /// Our public key as a JWK set, for [`crate::Emulator::trust_issuer`].
+    #[must_use]
+    pub fn jwks(&self) -> String {
+        serde_json::json!(self.key_set()).to_string()
     }
 
     /// Our public key, as others would fetch it.

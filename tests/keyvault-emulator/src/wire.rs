@@ -4,8 +4,7 @@ use reqwest::{Certificate, Client, Proxy, StatusCode, Version};
 use serde_json::{Value, json};
 
 use crate::{
-    Config, ConnectOutcome, Emulator, Fault, FederatedCredential, Forbidden, Operation, SecretOptions, Vault,
-    jws::Signer,
+    Config, ConnectOutcome, Emulator, Fault, Forbidden, Operation, SecretOptions, Vault, jws::Signer,
 };
 
 const APP: &str = "11111111-2222-3333-4444-555555555555";
@@ -22,14 +21,8 @@ async fn start() -> Bench {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let emulator = Emulator::start(Config::default()).await.unwrap();
     let cluster = Signer::generate().unwrap();
-    emulator.trust_issuer(ISSUER, &json!(cluster.key_set()).to_string()).unwrap();
-    emulator.federate(FederatedCredential {
-        tenant: emulator.tenant().to_owned(),
-        client_id: APP.to_owned(),
-        issuer: ISSUER.to_owned(),
-        subject: "system:serviceaccount:shop:shop".to_owned(),
-        audience: "api://AzureADTokenExchange".to_owned(),
-    });
+    emulator.trust_issuer(ISSUER, &cluster.jwks()).unwrap();
+    emulator.federate_account(ISSUER, "system:serviceaccount:shop:shop", APP);
     let vault = emulator.vault("shop");
     vault.grant(APP);
     let client = Client::builder()

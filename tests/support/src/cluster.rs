@@ -8,6 +8,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use keyvault_emulator::{Config, Emulator};
 use kube::api::DynamicObject;
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
@@ -141,6 +142,16 @@ impl Cluster {
     /// Who signs ServiceAccount tokens here.
     pub fn issuer(&self) -> &Issuer {
         &self.issuer
+    }
+
+    /// An emulator whose Entra knows who signs ServiceAccount tokens here.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn azure(&self, config: Config) -> Result<Emulator> {
+        let emulator = Emulator::start(config).await?;
+        emulator.trust_issuer(&self.issuer.url, &self.issuer.jwks.to_string())?;
+        Ok(emulator)
     }
 
     /// The API server's address.

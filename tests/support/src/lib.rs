@@ -23,7 +23,10 @@ pub mod kubelet;
 pub mod manifests;
 pub mod mounted;
 pub mod namespace;
+pub mod plane;
 pub mod processes;
+pub mod samples;
+pub mod says;
 pub mod scene;
 pub mod shared;
 pub mod tools;
@@ -36,6 +39,7 @@ pub use cluster::{Cluster, Issuer, cluster};
 pub use faults::{Call, Fault, Faults, Gate};
 pub use mounted::Mounted;
 pub use namespace::Namespace;
+pub use says::Says;
 pub use wait::{eventually, until};
 
 /// Why a step of the harness failed: shown to a person, never matched on.

@@ -4,19 +4,21 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::Namespace;
-
-/// A mounted Secret; it goes with the control plane.
+/// A mounted Secret, unmounted when this is dropped.
+#[derive(Debug)]
 pub struct Mounted {
     folder: PathBuf,
     generation: u32,
 }
 
 impl Mounted {
-    /// An empty one, named after a namespace.
-    pub fn new(namespace: &Namespace) -> Self {
-        let folder = namespace.cluster().processes.folder().join(format!("mounted.{}", namespace.name));
+    /// An empty folder.
+    pub fn empty() -> Self {
+        static MOUNTED: AtomicUsize = AtomicUsize::new(0);
+        let number = MOUNTED.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("vaultsync-mounted-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
         Self { folder, generation: 0 }
     }
@@ -40,5 +42,11 @@ impl Mounted {
             symlink(Path::new("..data").join(name), link).expect("a link");
         }
         fs::remove_dir_all(self.folder.join(format!("..{}", self.generation - 1))).ok();
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.folder).ok();
     }
 }

@@ -1,14 +1,19 @@
 //! A namespace a test: fresh at its start, deleted after it without waiting.
 
+use std::fmt::Debug;
 use std::sync::mpsc;
 
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Namespace as Object, ServiceAccount};
 use kube::Client;
 use kube::api::{Api, DeleteParams, PostParams};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::clients::{Access, Account};
 use crate::cluster::{Cluster, cluster};
+use crate::says::Says;
 use crate::wait::until;
 
 /// A namespace that is deleted when this is dropped.
@@ -49,10 +54,26 @@ impl Namespace {
     /// A typed view of the namespace through a client.
     pub fn api<K>(&self, client: &Client) -> Api<K>
     where
-        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K: kube::Resource<Scope = NamespaceResourceScope>,
         K::DynamicType: Default,
     {
         Api::namespaced(client.clone(), &self.name)
+    }
+
+    /// Waits until an object here says of its newest spec that Ready is `status` for `reason`.
+    pub async fn says<K>(&self, name: &str, status: &str, reason: &str) -> K
+    where
+        K: Says<Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + Serialize
+            + 'static,
+    {
+        let what = format!("{}/{name} has Ready={status} {reason}", self.name);
+        let says = |object: Option<&K>| object.is_some_and(|object| object.says(status, reason));
+        until(&self.api(&self.cluster.admin()), name, &what, says).await.expect("an object")
     }
 
     /// Creates a ServiceAccount here.

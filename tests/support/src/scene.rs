@@ -3,13 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser as _;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
-use keyvault_emulator::{Config, Emulator, FederatedCredential, Vault};
+use keyvault_emulator::{Config, Emulator, Vault};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::Serialize;
@@ -18,20 +17,20 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use vaultsync::api::{KeyVault, READY, VaultSecretSync, condition};
+use vaultsync::api::{KeyVault, VaultSecretSync};
 use vaultsync::cli::{Cli, Command};
 use vaultsync::controller::Settings;
 use vaultsync::run::{clock, run};
 use vaultsync::vault::{Limits, Transport};
 
-use crate::{Account, Faults, Namespace, eventually, until};
+use crate::plane::transport;
+use crate::{Account, Faults, Namespace, Says as _, eventually, until};
 
 /// The client id of the identity that every test reads as, unless it says otherwise.
 pub const CLIENT: &str = "aaaaaaaa-1111-4222-8333-444444444444";
-const AUDIENCE: &str = "api://AzureADTokenExchange";
 
 /// See the module.
-pub struct Scene {
+pub struct OperatorScene {
     /// Where all of it is.
     pub namespace: Namespace,
     /// Azure, as far as this test goes.
@@ -66,7 +65,7 @@ impl Operator {
     }
 }
 
-impl Scene {
+impl OperatorScene {
     /// All of it, the operator running.
     pub async fn new() -> Self {
         let mut scene = Self::without_operator().await;
@@ -77,9 +76,7 @@ impl Scene {
     /// All of it but the operator; [`Self::settings`] can still be changed.
     pub async fn without_operator() -> Self {
         let namespace = Namespace::new().await;
-        let emulator = Emulator::start(Config::default()).await.expect("an emulator");
-        let issuer = namespace.cluster().issuer();
-        emulator.trust_issuer(&issuer.url, &issuer.jwks.to_string()).expect("the cluster's keys");
+        let emulator = namespace.cluster().azure(Config::default()).await.expect("an emulator");
         // Vault names are global in Azure and no longer than 24 letters.
         let vault = emulator.vault(&namespace.name);
         let settings = Settings {
@@ -129,25 +126,16 @@ impl Scene {
         self.federate(&namespace.account(account).await, client_id);
     }
 
-    /// Ends Entra's trust in the ServiceAccount as `client_id`.
-    pub fn distrust(&self, account: &str, client_id: &str) {
-        let account = Account::new(&self.namespace.name, account);
-        self.emulator.unfederate(&self.trust(&account, client_id));
-    }
-
-    fn trust(&self, account: &Account, client_id: &str) -> FederatedCredential {
-        FederatedCredential {
-            tenant: self.emulator.tenant().to_owned(),
-            client_id: client_id.to_owned(),
-            issuer: self.namespace.cluster().issuer().url.clone(),
-            subject: account.user(),
-            audience: AUDIENCE.to_owned(),
-        }
-    }
-
     /// Has Entra trust this ServiceAccount, which is there, as `client_id`.
     pub fn federate(&self, account: &Account, client_id: &str) {
-        self.emulator.federate(self.trust(account, client_id));
+        let issuer = &self.namespace.cluster().issuer().url;
+        self.emulator.federate_account(issuer, &account.user(), client_id);
+    }
+
+    /// Ends Entra's trust in a ServiceAccount as `client_id`.
+    pub fn unfederate(&self, account: &Account, client_id: &str) {
+        let issuer = &self.namespace.cluster().issuer().url;
+        self.emulator.unfederate_account(issuer, &account.user(), client_id);
     }
 
     /// Has the operator start with these flags of `vaultsync run`, as far as they are about identities.
@@ -215,13 +203,7 @@ impl Scene {
         if let Some(network) = &self.network {
             return network.clone();
         }
-        let (proxy, ca) = (self.emulator.proxy_url(), self.emulator.ca_pem().to_owned());
-        let make = move || {
-            let proxy = reqwest::Proxy::https(&proxy).expect("a proxy's address");
-            let root = reqwest::Certificate::from_pem(ca.as_bytes()).expect("a certificate");
-            reqwest::Client::builder().proxy(proxy).tls_certs_only([root])
-        };
-        Transport::new(Arc::new(make), true)
+        transport(self.emulator.proxy_url(), self.emulator.ca_pem())
     }
 
     /// What the operator serves at a path.
@@ -300,17 +282,7 @@ impl Scene {
 
     /// Waits until the operator has said of the newest spec that Ready is `status` for `reason`.
     pub async fn ready(&self, name: &str, status: &str, reason: &str) -> VaultSecretSync {
-        let what = format!("{name} has Ready={status} {reason}");
-        let says = |object: Option<&VaultSecretSync>| {
-            let Some(object) = object else { return false };
-            let ready = object.status.as_ref().and_then(|known| condition(&known.conditions, READY));
-            ready.is_some_and(|ready| {
-                ready.status == status
-                    && ready.reason == reason
-                    && ready.observed_generation == object.metadata.generation
-            })
-        };
-        until(&self.api(), name, &what, says).await.expect("an object")
+        self.namespace.says(name, status, reason).await
     }
 
     /// Waits until the object is synced.
@@ -322,11 +294,9 @@ impl Scene {
     /// that is said a moment later, once.
     pub async fn vault_says(&self, name: &str, status: &str, reason: &str) -> KeyVault {
         let what = format!("KeyVault {name} has Ready={status} {reason}");
-        let says = |object: Option<&KeyVault>| {
-            let ready = object.and_then(|object| condition(&object.status.as_ref()?.conditions, READY));
-            let mode = object.and_then(|object| object.status.as_ref()?.mode.as_ref());
-            ready.is_some_and(|ready| ready.status == status && ready.reason == reason)
-                && (mode.is_some() || status != "True")
+        let says = |vault: Option<&KeyVault>| {
+            let mode = vault.and_then(|vault| vault.status.as_ref()?.mode.as_ref());
+            vault.is_some_and(|vault| vault.says(status, reason)) && (mode.is_some() || status != "True")
         };
         until(&self.api(), name, &what, says).await.expect("an object")
     }
@@ -429,15 +399,9 @@ impl Scene {
         })
         .await;
     }
-
-    /// The message of Ready.
-    pub fn message(object: &VaultSecretSync) -> String {
-        let status = object.status.as_ref().expect("a status");
-        condition(&status.conditions, READY).expect("a condition").message.clone()
-    }
 }
 
-impl Drop for Scene {
+impl Drop for OperatorScene {
     fn drop(&mut self) {
         for path in self.garbage.drain(..) {
             self.namespace.cluster().janitor.delete(crate::namespace::Garbage::Path(path));

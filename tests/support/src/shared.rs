@@ -5,11 +5,11 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::core::DynamicObject;
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
-use vaultsync::api::{ClusterKeyVault, KeyVault, KeyVaultStatus, READY, VaultSecretSync, condition};
+use vaultsync::api::{ClusterKeyVault, KeyVault};
 
 use crate::namespace::Garbage;
-use crate::scene::{CLIENT, Scene};
-use crate::{Account, Cluster, Namespace, cluster, eventually, manifests, until};
+use crate::scene::{CLIENT, OperatorScene};
+use crate::{Account, Cluster, Namespace, Says as _, cluster, eventually, manifests, until};
 
 /// A `ClusterKeyVault` that is deleted when this is dropped.
 pub struct Shared {
@@ -59,17 +59,11 @@ impl Shared {
 
     async fn says_in_words(&self, status: &str, reason: &str, part: &str) -> String {
         let what = format!("ClusterKeyVault {} has Ready={status} {reason} {part}", self.name);
-        let ready = |known: &Option<KeyVaultStatus>| {
-            condition(&known.as_ref()?.conditions, READY)
-                .filter(|ready| {
-                    ready.status == status && ready.reason == reason && ready.message.contains(part)
-                })
-                .cloned()
+        let says = |vault: Option<&ClusterKeyVault>| {
+            vault.is_some_and(|vault| vault.says(status, reason) && vault.message().contains(part))
         };
-        let says =
-            |object: Option<&ClusterKeyVault>| object.is_some_and(|object| ready(&object.status).is_some());
-        let object = until(&self.api(), &self.name, &what, says).await.expect("an object");
-        ready(&object.status).expect("a condition").message
+        let vault = until(&self.api(), &self.name, &what, says).await.expect("an object");
+        vault.message().to_owned()
     }
 
     fn api(&self) -> Api<ClusterKeyVault> {
@@ -114,7 +108,7 @@ pub async fn try_cluster_key_vault(object: &Value) -> kube::Result<DynamicObject
     post(&cluster().admin(), PATH, "&dryRun=All", object).await
 }
 
-impl Scene {
+impl OperatorScene {
     /// All of it but the operator and the `KeyVault`, which would prove itself.
     pub async fn of_shared_vaults() -> Self {
         let scene = Self::without_operator().await;
@@ -197,21 +191,5 @@ impl Scene {
     pub async fn create_in(&self, namespace: &Namespace, plural: &str, object: &Value) {
         let path = format!("/apis/vaultsync.dev/v1alpha1/namespaces/{}/{plural}", namespace.name);
         post(&self.admin(), &path, "", object).await.unwrap_or_else(|error| panic!("{error}"));
-    }
-
-    /// Waits until an object of another namespace says that Ready is `status` for `reason`.
-    pub async fn ready_in(
-        &self,
-        namespace: &Namespace,
-        name: &str,
-        status: &str,
-        reason: &str,
-    ) -> VaultSecretSync {
-        let what = format!("{}/{name} has Ready={status} {reason}", namespace.name);
-        let says = |object: Option<&VaultSecretSync>| {
-            let ready = object.and_then(|object| condition(&object.status.as_ref()?.conditions, READY));
-            ready.is_some_and(|ready| ready.status == status && ready.reason == reason)
-        };
-        until(&namespace.api(&self.admin()), name, &what, says).await.expect("an object")
     }
 }

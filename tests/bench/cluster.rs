@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use futures::stream::{self, StreamExt as _};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
-use keyvault_emulator::{Config, Emulator, FederatedCredential};
+use keyvault_emulator::{Config, Emulator};
 use kube::api::{Api, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource};
@@ -20,22 +20,20 @@ use support::{Account, Cluster, Result};
 pub(crate) const CONCURRENCY: usize = 16;
 
 /// See the module.
-pub(crate) struct World {
+pub(crate) struct BenchCluster {
     pub(crate) cluster: Cluster,
     pub(crate) emulator: Emulator,
     pub(crate) binary: PathBuf,
 }
 
-impl World {
+impl BenchCluster {
     /// All of it, empty.
     pub(crate) async fn start() -> Result<Self> {
         let cluster = Cluster::start(|_| ())?;
-        let emulator = Emulator::start(Config::default()).await?;
-        let issuer = cluster.issuer();
-        emulator.trust_issuer(&issuer.url, &issuer.jwks.to_string())?;
-        let world = Self { cluster, emulator, binary: release_binary()? };
-        std::fs::create_dir(world.credentials())?;
-        Ok(world)
+        let emulator = cluster.azure(Config::default()).await?;
+        let bench = Self { cluster, emulator, binary: release_binary()? };
+        std::fs::create_dir(bench.credentials())?;
+        Ok(bench)
     }
 
     /// The operator's folder of credentials.
@@ -59,13 +57,8 @@ impl World {
         client_id: &str,
     ) -> Result<()> {
         create::<ServiceAccount>(client, namespace, json!({"metadata": {"name": account}})).await?;
-        self.emulator.federate(FederatedCredential {
-            tenant: self.emulator.tenant().to_owned(),
-            client_id: client_id.to_owned(),
-            issuer: self.cluster.issuer().url.clone(),
-            subject: Account::new(namespace, account).user(),
-            audience: "api://AzureADTokenExchange".to_owned(),
-        });
+        let account = Account::new(namespace, account);
+        self.emulator.federate_account(&self.cluster.issuer().url, &account.user(), client_id);
         Ok(())
     }
 
