@@ -38,6 +38,7 @@ mod program;
 mod protocol;
 mod restart;
 mod samples;
+mod source;
 mod steady;
 mod truth;
 mod two_objects;
