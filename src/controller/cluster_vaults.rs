@@ -1,26 +1,22 @@
 //! The watch of `ClusterKeyVault`s: apart from all others, for an operator may lack the right to it, and a cluster the
 //! kind. Then nothing else is disturbed; it is tried again, slowly.
 
-use super::{Context, cluster_vault, watch};
-use crate::api::{ClusterKeyVault, READY, condition};
+use super::watch::{News, refusal, watch};
+use super::{Context, cluster_vault};
+use crate::api::{ClusterKeyVault, READY, condition, fnv1a};
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::ResourceExt as _;
-use kube::api::{Api, ListParams};
+use kube::api::Api;
 use kube::runtime::controller::{Config, Controller};
 use kube::runtime::reflector::{self, ObjectRef, Store};
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use kube::runtime::{PredicateConfig, WatchStreamExt as _, predicates};
-use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
-use tokio::sync::Notify;
 
 /// Their number is small, their reports few.
 const CONCURRENCY: u16 = 4;
-/// A check that the API server did not answer is made again after this time.
-const NO_ANSWER: Duration = Duration::from_secs(5);
 
 /// What the watch has shown.
 #[derive(Debug, Default)]
@@ -59,11 +55,10 @@ impl Unreadable {
         }
     }
 
-    fn of(error: &kube::Error) -> Option<Self> {
-        match error {
-            kube::Error::Api(status) if status.code == 404 => Some(Self::NoKind),
-            kube::Error::Api(status) if status.code == 403 => Some(Self::NoRight),
-            _ => None,
+    fn of(error: &watcher::Error) -> Option<Self> {
+        match refusal(error)? {
+            404 => Some(Self::NoKind),
+            _ => Some(Self::NoRight),
         }
     }
 }
@@ -124,46 +119,63 @@ impl ClusterVaults {
     }
 }
 
-/// Watches until `shutdown`, as long and as often as the API server lets us.
-pub(super) async fn watch_all(
+/// Watches until `shutdown`. While the API server refuses the first list, it is asked again, slowly; what was shown once
+/// stands whatever follows.
+pub(super) async fn run(
     context: Arc<Context>,
     shutdown: impl Future<Output = ()> + Clone + Send + Sync + 'static,
 ) {
-    loop {
-        let why = match check(&context).await {
-            Ok(()) => watch_until_refused(&context, shutdown.clone()).await,
-            Err(why) => why,
-        };
-        let wait = match why {
-            Some(why) => {
-                give_up(&context, why);
-                context.settings.shared_retry
+    let api = Api::all(context.server.client().clone());
+    let (store, writer) = reflector::store();
+    let (reports, queue) = unbounded();
+    let refused = Arc::clone(&context);
+    let mut effects = Effects {
+        context: Arc::clone(&context),
+        store: store.clone(),
+        reports,
+        news: News::new(|vault| fnv1a(format!("{:?}", vault.metadata.generation).as_bytes())),
+    };
+    let stream = watch(api, store.clone(), &context.metrics, Some(context.settings.shared_retry))
+        .modify(|vault: &mut ClusterKeyVault| vault.managed_fields_mut().clear())
+        .inspect_err(move |error| {
+            if let Some(why) = Unreadable::of(error) {
+                give_up(&refused, why);
             }
-            None => NO_ANSWER,
-        };
-        let wait = std::pin::pin!(tokio::time::sleep(wait));
-        let end = std::pin::pin!(shutdown.clone());
-        if let futures::future::Either::Right(_) = futures::future::select(wait, end).await {
-            return;
+        })
+        .reflect(writer)
+        // Behind the store: whoever is woken sees what woke it.
+        .inspect_ok(move |event| effects.of(event))
+        .applied_objects()
+        .predicate_filter(predicates::generation, PredicateConfig::default())
+        .filter(|vault| std::future::ready(vault.is_ok()));
+    let shown = store.clone();
+    let controller = Controller::for_stream(stream, store)
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .reconcile_on(queue)
+        .graceful_shutdown_on(shutdown.clone())
+        .run(cluster_vault::reconcile, super::keyvault::after_error, context)
+        .for_each(|_| std::future::ready(()));
+    // Told to stop before the API server has shown what there is: a controller would wait for it for ever.
+    let stopped = async {
+        tokio::select! {
+            _ = shown.wait_until_ready() => std::future::pending().await,
+            () = shutdown => {}
         }
-    }
-}
-
-/// Whether the kind can be listed. `Err(None)`: the API server did not say.
-async fn check(context: &Context) -> Result<(), Option<Unreadable>> {
-    let api: Api<ClusterKeyVault> = Api::all(context.server.client().clone());
-    match context.server.call(api.list_metadata(&ListParams::default().limit(1))).await {
-        Some(Ok(_)) => Ok(()),
-        Some(Err(error)) => Err(Unreadable::of(&error)),
-        None => Err(None),
+    };
+    tokio::select! {
+        () = controller => {}
+        () = stopped => {}
     }
 }
 
 fn give_up(context: &Context, why: Unreadable) {
-    if !matches!(context.cluster_vaults.state(), State::Unreadable(before) if before == why) {
-        // An install that is limited to namespaces is in order; its log says it once.
-        tracing::info!("ClusterKeyVaults are not served: {}", why.sentence());
+    match context.cluster_vaults.state() {
+        State::Shown { .. } => return,
+        State::Unreadable(before) if before == why => return,
+        _ => {}
     }
+    // An install that is limited to namespaces is in order; its log says it once.
+    tracing::info!("ClusterKeyVaults are not served: {}", why.sentence());
     context.cluster_vaults.set(State::Unreadable(why));
     wake_all(context);
 }
@@ -174,95 +186,25 @@ fn wake_all(context: &Context) {
     }
 }
 
-/// Runs the watch; returns why it ended, or `None` for the shutdown.
-async fn watch_until_refused(
-    context: &Arc<Context>,
-    shutdown: impl Future<Output = ()> + Clone + Send + Sync + 'static,
-) -> Option<Unreadable> {
-    let api: Api<ClusterKeyVault> = Api::all(context.server.client().clone());
-    let (store, writer) = reflector::store();
-    let (reports, queue) = unbounded();
-    let refused = Arc::new(Notify::new());
-    let (refusal, why) = (Arc::clone(&refused), Arc::new(RwLock::new(None)));
-    let why_of_stream = Arc::clone(&why);
-    let mut effects =
-        Effects { context: Arc::clone(context), store: store.clone(), reports, known: HashMap::new() };
-    let stream = watcher(api, watcher::Config::default())
-        .default_backoff()
-        .modify(|vault| vault.managed_fields_mut().clear())
-        .inspect_err(move |error| {
-            if let Some(reason) = refusal_of(error) {
-                *why_of_stream.write().unwrap_or_else(PoisonError::into_inner) = Some(reason);
-                refusal.notify_one();
-            }
-        })
-        .reflect(writer)
-        // Behind the store: whoever is woken sees what woke it.
-        .inspect_ok(move |event| effects.of(event))
-        .applied_objects()
-        .predicate_filter(predicates::generation, PredicateConfig::default());
-    let shown = store.clone();
-    let controller = Controller::for_stream(stream, store)
-        .with_config(Config::default().concurrency(CONCURRENCY))
-        .reconcile_on(queue)
-        .graceful_shutdown_on(shutdown.clone())
-        .run(cluster_vault::reconcile, super::keyvault::after_error, Arc::clone(context))
-        .for_each(|result| {
-            watch::log_watch(&result);
-            std::future::ready(())
-        });
-    // Told to stop before the API server has shown what there is: a controller would wait for it for ever.
-    let stopped = async {
-        tokio::select! {
-            _ = shown.wait_until_ready() => std::future::pending().await,
-            () = shutdown => {}
-        }
-    };
-    tokio::select! {
-        () = controller => {}
-        () = refused.notified() => {}
-        () = stopped => {}
-    }
-    *why.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn refusal_of(error: &watcher::Error) -> Option<Unreadable> {
-    match error {
-        watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => {
-            Unreadable::of(error)
-        }
-        _ => None,
-    }
-}
-
 /// What an event of the watch means for others.
 struct Effects {
     context: Arc<Context>,
     store: Store<ClusterKeyVault>,
     reports: UnboundedSender<ObjectRef<ClusterKeyVault>>,
-    /// Uid and generation: what changes without them is status, which is no news for objects.
-    known: HashMap<String, (Option<String>, Option<i64>)>,
+    news: News<ClusterKeyVault>,
 }
 
 impl Effects {
     fn of(&mut self, event: &Event<ClusterKeyVault>) {
+        let is_news = self.news.is_news(event);
         match event {
-            Event::Init | Event::InitApply(_) => {}
             Event::InitDone => {
                 let (store, reports) = (self.store.clone(), self.reports.clone());
                 self.context.cluster_vaults.set(State::Shown { store, reports });
                 wake_all(&self.context);
             }
-            Event::Apply(vault) => {
-                let now = (vault.uid(), vault.metadata.generation);
-                if self.known.insert(vault.name_any(), now.clone()) != Some(now) {
-                    self.wake(&vault.name_any());
-                }
-            }
-            Event::Delete(vault) => {
-                self.known.remove(&vault.name_any());
-                self.wake(&vault.name_any());
-            }
+            Event::Apply(vault) | Event::Delete(vault) if is_news => self.wake(&vault.name_any()),
+            _ => {}
         }
     }
 

@@ -3,8 +3,10 @@
 use crate::object_key::ObjectKey;
 use crate::plan::{Outcome, Verdict};
 use crate::reason::Reason;
+use kube::Resource;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramTimer, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    Histogram, HistogramOpts, HistogramTimer, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -17,6 +19,7 @@ pub(super) struct ObjectMetrics {
     not_ready: IntGaugeVec,
     /// Events that were not published.
     pub(super) events_dropped: IntCounter,
+    undecodable: IntGaugeVec,
     /// The reason under which an object is shown as not Ready.
     shown: Mutex<HashMap<ObjectKey, Reason>>,
 }
@@ -51,11 +54,24 @@ impl ObjectMetrics {
             "vaultsync_events_dropped_total",
             "Events that were not published: more waited than the queue holds, or the API server did not take them. Conditions say the same.",
         )?;
+        let undecodable = IntGaugeVec::new(
+            Opts::new(
+                "vaultsync_undecodable_objects",
+                "Objects that this vaultsync cannot decode and leaves alone, by kind; the log names them.",
+            ),
+            &["kind"],
+        )?;
         registry.register(Box::new(reconciles.clone()))?;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(not_ready.clone()))?;
         registry.register(Box::new(events_dropped.clone()))?;
-        Ok(Self { reconciles, duration, not_ready, events_dropped, shown: Mutex::default() })
+        registry.register(Box::new(undecodable.clone()))?;
+        Ok(Self { reconciles, duration, not_ready, events_dropped, undecodable, shown: Mutex::default() })
+    }
+
+    /// How many objects of a kind are not understood.
+    pub(super) fn undecodable<K: Resource<DynamicType = ()>>(&self) -> IntGauge {
+        self.undecodable.with_label_values(&[&*K::kind(&())])
     }
 
     /// Times a round.

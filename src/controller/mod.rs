@@ -46,7 +46,7 @@ use futures::future::{BoxFuture, select_all};
 use index::Index;
 use jiff::Timestamp;
 use kube::Client;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::{self, ObjectRef, Store, store::Writer};
 use memory::Memories;
 use metrics::ObjectMetrics;
 use namespace_labels::NamespaceLabels;
@@ -197,12 +197,13 @@ pub async fn run(
     let mut vaults = Vec::new();
     for scope in scopes {
         let triggered = triggers.add(scope.as_deref());
-        let watch = watch::Watch::new(server.client(), scope);
+        let watch = watch::Watch::new(scope);
         vaults.push(watch.vault_store());
         watches.push((watch, triggered));
     }
     // One more than is missing, so that an operator that has not begun is not ready.
     readiness.missing.store(2 * watches.len() + 1, Ordering::Release);
+    let labels = settings.namespace_selectors.then(|| reflector::store().1);
     let context = Arc::new(Context {
         server,
         plane,
@@ -212,7 +213,7 @@ pub async fn run(
         events: Events::new(metrics.events_dropped.clone()),
         vaults,
         cluster_vaults: ClusterVaults::default(),
-        namespace_labels: NamespaceLabels::new(settings.namespace_selectors),
+        namespace_labels: NamespaceLabels::new(labels.as_ref().map(Writer::as_reader)),
         metrics,
         settings,
     });
@@ -223,15 +224,17 @@ pub async fn run(
     for (watch, triggered) in watches {
         tasks.push(watch.run(Arc::clone(&context), triggered, readiness.clone(), shutdown.clone()).boxed());
     }
-    tasks.push(cluster_vaults::watch_all(Arc::clone(&context), shutdown.clone()).boxed());
+    tasks.push(cluster_vaults::run(Arc::clone(&context), shutdown.clone()).boxed());
     let rounds = futures::future::join_all(tasks).map(|_| ()).shared();
     let published = events::publish(Arc::clone(&context), rounds.clone());
-    let support = vec![
+    let mut support = vec![
         futures::future::join(rounds, published).map(|_| ()).boxed(),
         wakes::deliver(Arc::clone(&context), wakes).boxed(),
-        namespace_labels::watch(Arc::clone(&context)).boxed(),
-        pace::probe(context).boxed(),
+        pace::probe(Arc::clone(&context)).boxed(),
     ];
+    if let Some(labels) = labels {
+        support.push(namespace_labels::run(context, labels).boxed());
+    }
     // The first end with the shutdown; the others never do.
     select_all(support).await;
     Ok(())

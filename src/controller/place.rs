@@ -83,12 +83,12 @@ fn shared(context: &Context, object: &VaultSecretSync, sources: &[UsedSource]) -
         match context.namespace_labels.of(namespace) {
             Labels::Off => None,
             Labels::Unknown => return Place::Unknown,
-            Labels::Known(labels) => Some(labels),
+            Labels::Known(namespace) => Some(namespace),
         }
     } else {
         None
     };
-    let reader = Reader { namespace, labels: labels.as_deref() };
+    let reader = Reader { namespace, labels: labels.as_ref().map(|namespace| namespace.labels()) };
     let permits = match permits(vault_ref, allow, reader, sources) {
         Ok(permits) => permits,
         Err(problem) => return Place::Unusable(problem),

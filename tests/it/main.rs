@@ -42,3 +42,4 @@ mod source;
 mod steady;
 mod truth;
 mod two_objects;
+mod watches;

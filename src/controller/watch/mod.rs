@@ -1,5 +1,12 @@
 //! The watches of one scope (a namespace, or the whole cluster) and the controllers they feed.
 
+mod guarded;
+mod news;
+mod stream;
+
+pub(super) use news::News;
+pub(super) use stream::{refusal, watch};
+
 use super::index::key_of;
 use super::triggers::Triggered;
 use super::{Context, Readiness, keyvault, reconcile};
@@ -10,30 +17,26 @@ use kube::api::Api;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::{Config, Controller};
 use kube::runtime::reflector::{self, ObjectRef, Store, store::Writer};
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use kube::runtime::{PredicateConfig, WatchStreamExt as _, predicates};
-use kube::{Client, Resource, ResourceExt as _};
-use std::collections::HashMap;
+use kube::{Resource, ResourceExt as _};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Rounds under way at once in a scope; as many as calls to the API server may be.
 const CONCURRENCY: u16 = 16;
-/// Small pages: a list of 500 large objects would be held whole.
-const PAGE: u32 = 100;
 
 /// The watches of one scope, before they run.
 pub(super) struct Watch {
-    client: Client,
     scope: Option<String>,
     objects: (Store<VaultSecretSync>, Writer<VaultSecretSync>),
     vaults: (Store<KeyVault>, Writer<KeyVault>),
 }
 
 impl Watch {
-    pub(super) fn new(client: &Client, scope: Option<String>) -> Self {
-        Self { client: client.clone(), scope, objects: reflector::store(), vaults: reflector::store() }
+    pub(super) fn new(scope: Option<String>) -> Self {
+        Self { scope, objects: reflector::store(), vaults: reflector::store() }
     }
 
     /// What the watch of connections has shown.
@@ -53,20 +56,29 @@ impl Watch {
         let (vault_store, vault_writer) = self.vaults;
         let of_objects = Arc::clone(&context);
         let scope = self.scope.clone();
-        let objects = stream::<VaultSecretSync>(&self.client, self.scope.as_deref())
+        let objects = stream::<VaultSecretSync>(&context, self.scope.as_deref(), object_store.clone())
             .map_ok(|event| map(event, pruned))
             .inspect_ok(move |event| observe(&of_objects, scope.as_deref(), event))
             .reflect(object_writer)
             .try_filter_map({
-                let mut news = News::default();
-                move |event| future::ready(Ok(news.of(event).map(bare)))
-            });
+                let mut news = News::new(work);
+                move |event| {
+                    let is_news = news.is_news(&event);
+                    future::ready(Ok(match event {
+                        Event::Apply(object) | Event::InitApply(object) if is_news => Some(bare(object)),
+                        _ => None,
+                    }))
+                }
+            })
+            // A controller that hears of an error serves nothing for a while.
+            .filter(|object| future::ready(object.is_ok()));
         let of_vaults = Arc::clone(&context);
-        let vaults = stream::<KeyVault>(&self.client, self.scope.as_deref())
+        let vaults = stream::<KeyVault>(&context, self.scope.as_deref(), vault_store.clone())
             .inspect_ok(move |event| wake_users(&of_vaults, event))
             .reflect(vault_writer)
             .applied_objects()
-            .predicate_filter(predicates::generation, PredicateConfig::default());
+            .predicate_filter(predicates::generation, PredicateConfig::default())
+            .filter(|vault| future::ready(vault.is_ok()));
         let ready = ready_after(readiness.clone(), object_store.clone(), vault_store.clone());
         // Objects before their connections would be told that there is none.
         let vaults_shown = vault_store.clone();
@@ -79,10 +91,7 @@ impl Watch {
                 .reconcile_on(woken)
                 .graceful_shutdown_on(shutdown.clone())
                 .run(reconcile::reconcile, reconcile::after_error, Arc::clone(&context))
-                .for_each(|result| {
-                    log_watch(&result);
-                    std::future::ready(())
-                })
+                .for_each(|_| future::ready(()))
                 .await;
         };
         let vault_controller = Controller::for_stream(vaults, vault_store)
@@ -90,10 +99,7 @@ impl Watch {
             .reconcile_on(triggered.vaults)
             .graceful_shutdown_on(shutdown.clone())
             .run(keyvault::reconcile, keyvault::after_error, Arc::clone(&context))
-            .for_each(|result| {
-                log_watch(&result);
-                std::future::ready(())
-            });
+            .for_each(|_| future::ready(()));
         let controllers = async { futures::join!(object_controller, vault_controller) };
         futures::pin_mut!(ready, controllers);
         let shown = future::select(ready, shutdown.clone().boxed());
@@ -109,9 +115,11 @@ impl Watch {
     }
 }
 
+/// What is shown of a kind in a scope.
 fn stream<K>(
-    client: &Client,
+    context: &Context,
     scope: Option<&str>,
+    shown: Store<K>,
 ) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static + use<K>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
@@ -119,13 +127,15 @@ where
         + std::fmt::Debug
         + serde::de::DeserializeOwned
         + Send
+        + Sync
         + 'static,
 {
-    let api: Api<K> = scope
-        .map_or_else(|| Api::all(client.clone()), |namespace| Api::namespaced(client.clone(), namespace));
-    watcher(api, watcher::Config::default().page_size(PAGE))
-        .default_backoff()
-        .modify(|object| object.managed_fields_mut().clear())
+    let client = context.server.client().clone();
+    let api = match scope {
+        None => Api::all(client),
+        Some(namespace) => Api::namespaced(client, namespace),
+    };
+    watch(api, shown, &context.metrics, None).modify(|object| object.managed_fields_mut().clear())
 }
 
 fn map<K>(event: Event<K>, f: impl Fn(K) -> K) -> Event<K> {
@@ -164,31 +174,6 @@ fn bare(mut object: VaultSecretSync) -> VaultSecretSync {
     object.metadata.uid = None;
     object.metadata.resource_version = None;
     object
-}
-
-/// Lets an object pass when its work changed. Kept by hashes: names and uids of all objects, once more, would cost ten
-/// times as much.
-#[derive(Default)]
-struct News {
-    /// The hash of a uid, and of the object's work when it last passed.
-    known: HashMap<u64, u64>,
-}
-
-impl News {
-    fn of(&mut self, event: Event<VaultSecretSync>) -> Option<VaultSecretSync> {
-        let key = |object: &VaultSecretSync| fnv1a(object.uid().unwrap_or_default().as_bytes());
-        match event {
-            Event::Apply(object) | Event::InitApply(object) => {
-                let now = work(&object);
-                (self.known.insert(key(&object), now) != Some(now)).then_some(object)
-            }
-            Event::Delete(object) => {
-                self.known.remove(&key(&object));
-                None
-            }
-            Event::Init | Event::InitDone => None,
-        }
-    }
 }
 
 /// What changes the work of an object: not labels, not other annotations, not status, unless somebody takes it away.
@@ -240,61 +225,28 @@ async fn ready_after(readiness: Readiness, objects: Store<VaultSecretSync>, vaul
     }
 }
 
-/// A watch that fails is retried by itself, with back-off; it is said at most as often.
-pub(super) fn log_watch<T, E, Q>(result: &Result<T, kube::runtime::controller::Error<E, Q>>)
-where
-    E: std::error::Error + 'static,
-    Q: std::error::Error + 'static,
-{
-    use kube::runtime::controller::Error;
-    if let Err(Error::QueueError(error)) = result {
-        tracing::warn!("a watch failed and is tried again: {}", watch_failure(error));
-    }
-}
-
-/// Category alone: kube's own text may quote what it could not read.
-pub(super) fn watch_failure<Q: std::error::Error + 'static>(error: &Q) -> String {
-    let error: &(dyn std::error::Error + 'static) = error;
-    match error.downcast_ref::<watcher::Error>() {
-        Some(
-            watcher::Error::InitialListFailed(kube::Error::Api(status))
-            | watcher::Error::WatchStartFailed(kube::Error::Api(status)),
-        ) => {
-            format!("the API server answered {}", status.code)
-        }
-        Some(watcher::Error::WatchError(status)) => format!("the API server answered {}", status.code),
-        Some(watcher::Error::NoResourceVersion) => "the API server gave no resourceVersion".to_owned(),
-        _ => "the API server cannot be reached or understood".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
 
-    fn object(uid: &str, generation: i64, labels: &serde_json::Value) -> VaultSecretSync {
-        serde_json::from_value(json!({
-            "apiVersion": "vaultsync.dev/v1alpha1", "kind": "VaultSecretSync",
-            "metadata": {"name": "shop", "uid": uid, "generation": generation, "labels": labels},
-            "spec": {"data": []},
-        }))
-        .unwrap()
-    }
-
     #[test]
-    fn an_object_is_news_when_its_work_changed_or_when_it_is_another_of_the_same_name() {
-        let mut news = News::default();
-        let mut passes = |object: VaultSecretSync| news.of(Event::Apply(object)).is_some();
-        assert!(passes(object("a", 1, &json!({}))));
-        assert!(!passes(object("a", 1, &json!({"team": "shop"}))));
-        assert!(passes(object("a", 2, &json!({}))));
-        assert!(passes(object("b", 2, &json!({}))));
-        assert!(news.of(Event::Delete(object("b", 2, &json!({})))).is_none());
-        assert!(
-            news.of(Event::InitApply(object("b", 2, &json!({})))).is_some(),
-            "nothing is kept of what is gone"
-        );
-        assert_eq!(news.known.len(), 2);
+    fn labels_are_no_work_and_another_spec_a_request_a_deletion_and_a_lost_status_are() {
+        let object = json!({
+            "apiVersion": "vaultsync.dev/v1alpha1", "kind": "VaultSecretSync",
+            "metadata": {"name": "shop", "generation": 1}, "spec": {"data": []},
+        });
+        let of = |patch: serde_json::Value| {
+            let mut object = object.clone();
+            for (field, value) in patch.as_object().unwrap() {
+                object["metadata"][field] = value.clone();
+            }
+            work(&serde_json::from_value(object).unwrap())
+        };
+        let before = of(json!({}));
+        assert_eq!(of(json!({"labels": {"team": "shop"}, "resourceVersion": "9"})), before);
+        assert_ne!(of(json!({"generation": 2})), before);
+        assert_ne!(of(json!({"deletionTimestamp": "2026-01-01T00:00:00Z"})), before);
+        assert_ne!(of(json!({"annotations": {SYNC_REQUESTED_ANNOTATION: "1"}})), before);
     }
 }

@@ -1,0 +1,233 @@
+//! Objects that may not be understood: one that cannot be decoded must not hide the others of its list.
+//!
+//! The API server takes more than this binary understands: a status that was edited by hand, a word of a newer
+//! release. kube's own guard fails where the metadata is what is not understood, and costs twice as much.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher::Event;
+use prometheus::IntGauge;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// An object, or what names the one that was not understood.
+#[derive(Clone, Debug)]
+pub(in crate::controller) struct Guarded<K>(Result<K, Box<ObjectMeta>>);
+
+impl<'de, K: DeserializeOwned> Deserialize<'de> for Guarded<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        // The error is dropped: it may quote the object.
+        Ok(Self(K::deserialize(&value).map_err(|_| {
+            let text = |field: &str| value.get("metadata")?.get(field)?.as_str().map(str::to_owned);
+            Box::new(ObjectMeta {
+                name: text("name"),
+                namespace: text("namespace"),
+                uid: text("uid"),
+                resource_version: text("resourceVersion"),
+                ..ObjectMeta::default()
+            })
+        })))
+    }
+}
+
+impl<K: Resource> Resource for Guarded<K> {
+    type DynamicType = K::DynamicType;
+    type Scope = K::Scope;
+
+    fn kind(types: &K::DynamicType) -> Cow<'_, str> {
+        K::kind(types)
+    }
+
+    fn group(types: &K::DynamicType) -> Cow<'_, str> {
+        K::group(types)
+    }
+
+    fn version(types: &K::DynamicType) -> Cow<'_, str> {
+        K::version(types)
+    }
+
+    fn plural(types: &K::DynamicType) -> Cow<'_, str> {
+        K::plural(types)
+    }
+
+    fn metadata_api() -> bool {
+        K::metadata_api()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        match &self.0 {
+            Ok(object) => object.meta(),
+            Err(metadata) => metadata,
+        }
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        match &mut self.0 {
+            Ok(object) => object.meta_mut(),
+            Err(metadata) => metadata,
+        }
+    }
+}
+
+/// Passes on what is understood, names and counts the rest. An object that was understood before stays as it was then
+/// for as long as this process lives: what it last asked for is served, like any last-known-good.
+#[derive(Debug)]
+pub(super) struct Sieve<K: Resource<DynamicType = ()> + 'static> {
+    /// What the watch has shown, to find what an object was before.
+    shown: Store<K>,
+    /// The uids of those that are not understood.
+    undecodable: HashSet<String>,
+    /// The same, of a list that is not complete yet.
+    listed: HashSet<String>,
+    gauge: IntGauge,
+}
+
+impl<K: Resource<DynamicType = ()> + Clone + 'static> Sieve<K> {
+    pub(super) fn new(shown: Store<K>, gauge: IntGauge) -> Self {
+        Self { shown, undecodable: HashSet::new(), listed: HashSet::new(), gauge }
+    }
+
+    pub(super) fn pass(&mut self, event: Event<Guarded<K>>) -> Option<Event<K>> {
+        let before = self.undecodable.len();
+        let passed = match event {
+            Event::Init => {
+                self.listed.clear();
+                Some(Event::Init)
+            }
+            Event::InitDone => {
+                self.undecodable = std::mem::take(&mut self.listed);
+                Some(Event::InitDone)
+            }
+            Event::InitApply(Guarded(Ok(object))) => Some(Event::InitApply(object)),
+            Event::InitApply(Guarded(Err(metadata))) => {
+                self.listed.insert(metadata.uid.clone().unwrap_or_default());
+                self.name(&metadata);
+                self.before(&metadata).map(Event::InitApply)
+            }
+            Event::Apply(Guarded(Ok(object))) => {
+                self.is_no_more(object.meta());
+                Some(Event::Apply(object))
+            }
+            Event::Apply(Guarded(Err(metadata))) => {
+                self.name(&metadata);
+                self.undecodable.insert(metadata.uid.unwrap_or_default());
+                None
+            }
+            Event::Delete(Guarded(Ok(object))) => {
+                self.is_no_more(object.meta());
+                Some(Event::Delete(object))
+            }
+            Event::Delete(Guarded(Err(metadata))) => {
+                self.is_no_more(&metadata);
+                self.before(&metadata).map(Event::Delete)
+            }
+        };
+        let count = |of: usize| i64::try_from(of).unwrap_or(i64::MAX);
+        self.gauge.add(count(self.undecodable.len()) - count(before));
+        passed
+    }
+
+    fn is_no_more(&mut self, metadata: &ObjectMeta) {
+        if !self.undecodable.is_empty() {
+            self.undecodable.remove(metadata.uid.as_deref().unwrap_or_default());
+        }
+    }
+
+    /// The object as it was last understood.
+    fn before(&self, metadata: &ObjectMeta) -> Option<K> {
+        let mut reference = ObjectRef::new(metadata.name.as_deref().unwrap_or_default());
+        reference.namespace.clone_from(&metadata.namespace);
+        let before = self.shown.get(&reference).filter(|before| before.meta().uid == metadata.uid);
+        before.map(Arc::unwrap_or_clone)
+    }
+
+    /// Says it once, however often it is shown so.
+    fn name(&self, metadata: &ObjectMeta) {
+        if !self.undecodable.contains(metadata.uid.as_deref().unwrap_or_default()) {
+            let (kind, namespace, name) = (K::kind(&()), &metadata.namespace, &metadata.name);
+            tracing::warn!(
+                %kind, namespace, name,
+                "an object cannot be decoded and is left alone: a newer release wrote it, or somebody edited its status"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::VaultSecretSync;
+    use kube::core::{ObjectList, WatchEvent};
+    use kube::runtime::reflector;
+    use prometheus::{IntGaugeVec, Opts};
+    use serde_json::{Value, json};
+
+    fn object(name: &str, status: &Value) -> Value {
+        json!({
+            "apiVersion": "vaultsync.dev/v1alpha1", "kind": "VaultSecretSync",
+            "metadata": {"name": name, "namespace": "shop", "uid": name, "resourceVersion": "7"},
+            "spec": {"data": []}, "status": status,
+        })
+    }
+
+    fn poisoned(name: &str) -> Value {
+        object(name, &json!({"lastChange": "9999-12-31T23:59:59Z"}))
+    }
+
+    fn guarded(object: &Value) -> Guarded<VaultSecretSync> {
+        serde_json::from_value(object.clone()).unwrap()
+    }
+
+    #[test]
+    fn one_that_is_not_understood_hides_no_other_of_its_list_and_can_be_named() {
+        let list = json!({
+            "apiVersion": "vaultsync.dev/v1alpha1", "kind": "VaultSecretSyncList", "metadata": {"resourceVersion": "9"},
+            "items": [object("a", &json!({})), poisoned("b"), {"metadata": {"name": "c", "managedFields": [{"time": "never"}]}}],
+        });
+        let list: ObjectList<Guarded<VaultSecretSync>> = serde_json::from_str(&list.to_string()).unwrap();
+        let understood: Vec<bool> = list.items.iter().map(|item| item.0.is_ok()).collect();
+        assert_eq!(understood, [true, false, false]);
+        let metadata = list.items[1].meta();
+        assert_eq!((metadata.namespace.as_deref(), metadata.name.as_deref()), (Some("shop"), Some("b")));
+        assert_eq!(metadata.resource_version.as_deref(), Some("7"), "a watch goes on from there");
+        let event = json!({"type": "MODIFIED", "object": poisoned("b")});
+        let event: WatchEvent<Guarded<VaultSecretSync>> = serde_json::from_str(&event.to_string()).unwrap();
+        assert!(matches!(event, WatchEvent::Modified(Guarded(Err(_)))));
+    }
+
+    #[test]
+    fn one_that_was_understood_stays_as_it_was_and_goes_when_it_is_deleted() {
+        let gauge = IntGaugeVec::new(Opts::new("undecodable", "-"), &["kind"]).unwrap();
+        let gauge = gauge.with_label_values(&["VaultSecretSync"]);
+        let (store, mut writer) = reflector::store();
+        let mut sieve = Sieve::new(store, gauge.clone());
+        let names = |event: Option<Event<VaultSecretSync>>| match event {
+            Some(Event::InitApply(object) | Event::Delete(object)) => object.metadata.name,
+            _ => None,
+        };
+        let known = guarded(&object("a", &json!({}))).0.unwrap();
+        writer.apply_watcher_event(&Event::Apply(known));
+        assert!(sieve.pass(Event::Apply(guarded(&poisoned("a")))).is_none());
+        assert_eq!(gauge.get(), 1);
+        sieve.pass(Event::Init);
+        assert_eq!(names(sieve.pass(Event::InitApply(guarded(&poisoned("a"))))).as_deref(), Some("a"));
+        assert_eq!(
+            names(sieve.pass(Event::InitApply(guarded(&poisoned("b"))))),
+            None,
+            "it was never understood"
+        );
+        sieve.pass(Event::InitDone);
+        assert_eq!(gauge.get(), 2);
+        assert_eq!(names(sieve.pass(Event::Delete(guarded(&poisoned("a"))))).as_deref(), Some("a"));
+        assert_eq!(names(sieve.pass(Event::Delete(guarded(&poisoned("b"))))), None);
+        assert_eq!(gauge.get(), 0);
+        assert!(sieve.pass(Event::Apply(guarded(&poisoned("a")))).is_none());
+        assert!(sieve.pass(Event::Apply(guarded(&object("a", &json!({}))))).is_some());
+        assert_eq!(gauge.get(), 0);
+    }
+}
