@@ -9,6 +9,7 @@ help: ## this list
 
 demo: ## see it work on a real API server; KEEP=1 leaves it running
 	@tests/tools/check rust go
+	@echo "make demo: first whatever is not built yet: the operator (Rust) and, side by side, a control plane (Go)"
 	@$(MAKE) --no-print-directory -j2 tools demo-compile
 	@cargo run --quiet --example demo -- $(if $(filter-out 0,$(KEEP)),--keep)
 
@@ -53,8 +54,9 @@ behaviour:
 python:
 	tests/python/run
 
+# Of one package, as `cargo run` builds it: with others the features of its dependencies are others.
 demo-compile:
-	cargo build --workspace --bins --example demo
+	cargo build --bin vaultsync --example demo
 
 bench-compile:
 	cargo build --release --bin vaultsync --example bench

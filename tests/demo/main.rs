@@ -193,10 +193,10 @@ impl Demo {
         println!("kubectl delete secret shop -n {NAMESPACE}      # it comes back within 30 s");
         println!("kubectl edit vss shop -n {NAMESPACE}");
         println!(
-            "curl -X PUT {control}/vaults/shop/secrets/shop-db-url -d '{{\"value\": \"mine\"}}'    # a new version in the vault"
+            "curl -X PUT {control}/vaults/shop/secrets/shop-db-url --json '{{\"value\": \"mine\"}}'    # a new version in the vault"
         );
         println!(
-            "curl -X POST {control}/vaults/shop/faults -d '{{\"kind\": \"throttle\"}}'             # the vault answers 429"
+            "curl {control}/vaults/shop/faults --json '{{\"kind\": \"throttle\"}}'             # the vault answers 429"
         );
         println!("curl -X DELETE {control}/vaults/shop/faults");
         println!("tail -f {}", self.log().display());

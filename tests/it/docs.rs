@@ -23,6 +23,31 @@ fn every_reason_has_its_section_and_no_section_speaks_of_another() {
 }
 
 #[test]
+fn every_command_for_contributors_is_there() {
+    let makefile = read("Makefile");
+    let targets: BTreeSet<&str> =
+        makefile.lines().filter_map(|line| line.split_once(':').map(|(name, _)| name)).collect();
+    let text = read(".github/CONTRIBUTING.md") + &read("README.md");
+    let commands = text.split(['`', '\n']).filter_map(|piece| piece.strip_prefix("make "));
+    let named: BTreeSet<&str> = commands.filter_map(|command| command.split(' ').next()).collect();
+    assert!(named.len() > 3 && named.is_subset(&targets), "{:?}", named.difference(&targets));
+    let code = text.split('`').filter_map(|piece| piece.split_whitespace().next());
+    let is_path = |piece: &&str| ["tests/", "src/", "docs/"].iter().any(|folder| piece.starts_with(folder));
+    for file in code.filter(is_path) {
+        assert!(support::tools::project().join(file).exists(), "{file} is not there");
+    }
+}
+
+#[test]
+fn the_chart_is_of_the_crates_version() {
+    let chart = read("charts/vaultsync/Chart.yaml");
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(chart.contains(&format!("\nversion: {version}\n")), "{chart}");
+    assert!(chart.contains(&format!("\nappVersion: \"{version}\"\n")), "{chart}");
+    assert!(read("CHANGELOG.md").contains("\n## Unreleased\n"), "where the next change is noted");
+}
+
+#[test]
 fn every_threat_names_tests_that_exist() {
     fn functions(folder: &Path, found: &mut BTreeSet<String>) {
         for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {

@@ -18,7 +18,7 @@ use crate::namespace::Janitor;
 use crate::processes::Processes;
 use crate::tools::tool;
 use crate::wait::within;
-use crate::{Result, certificates, manifests};
+use crate::{Result, certificates, keep, manifests};
 
 /// A start takes 3 s; a minute is a machine under heavy load.
 const READY: Duration = Duration::from_secs(60);
@@ -149,7 +149,7 @@ impl Cluster {
     /// # Errors
     /// It does not start.
     pub async fn azure(&self, config: Config) -> Result<Emulator> {
-        let emulator = Emulator::start(config).await?;
+        let emulator = keep::apart(Emulator::start(config)).await?;
         emulator.trust_issuer(&self.issuer.url, &self.issuer.jwks.to_string())?;
         Ok(emulator)
     }

@@ -19,6 +19,7 @@ mod certificates;
 pub mod clients;
 pub mod cluster;
 pub mod faults;
+mod keep;
 pub mod kubelet;
 pub mod manifests;
 pub mod mounted;

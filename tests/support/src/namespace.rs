@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::clients::{Access, Account};
 use crate::cluster::{Cluster, cluster};
+use crate::keep;
 use crate::says::Says;
 use crate::wait::until;
 
@@ -90,6 +91,9 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
+        if keep::is_time() {
+            keep::stay(self, None);
+        }
         self.cluster.janitor.delete(Garbage::Namespace(self.name.clone()));
     }
 }

@@ -24,7 +24,7 @@ use vaultsync::run::{clock, run};
 use vaultsync::vault::{Limits, Transport};
 
 use crate::plane::transport;
-use crate::{Account, Faults, Namespace, Says as _, eventually, until};
+use crate::{Account, Faults, Namespace, Says as _, eventually, keep, until};
 
 /// The client id of the identity that every test reads as, unless it says otherwise.
 pub const CLIENT: &str = "aaaaaaaa-1111-4222-8333-444444444444";
@@ -403,6 +403,9 @@ impl OperatorScene {
 
 impl Drop for OperatorScene {
     fn drop(&mut self) {
+        if keep::is_time() {
+            keep::stay(&self.namespace, Some(&self.emulator));
+        }
         for path in self.garbage.drain(..) {
             self.namespace.cluster().janitor.delete(crate::namespace::Garbage::Path(path));
         }
