@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | [`ObjectKey`] | the name of an object, on every floor | nothing |
 //! | [`Reason`] | the words of conditions, events and metrics, which every layer may name | nothing |
-//! | [`api`] | the custom resources and their constant words | types of Kubernetes |
+//! | [`api`] | the custom resources and their constant words | types of Kubernetes, words of `vault` |
 //! | [`plan`] | what to do, as a pure function | `api`, types of `vault` |
 //! | [`vault`] | what is in Key Vault, at the least load | no Kubernetes |
 //! | [`controller`] | watches, rounds, writes, reports | everything |

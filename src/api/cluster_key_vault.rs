@@ -3,10 +3,8 @@
 #![expect(clippy::struct_field_names, reason = "the words of Azure for the three ids")]
 #![expect(clippy::duplicated_attributes, reason = "columns of one type are not one column")]
 
+use super::connection::{GUID, KeyVaultStatus, ReadSettings, WorkloadIdentity};
 use super::grant::Grant;
-use super::keyvault::{
-    Detect, KeyVaultStatus, Limits, WorkloadIdentity, default_min_refresh_interval, default_service_version,
-};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -85,32 +83,9 @@ pub struct ClusterKeyVaultSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cloud: Option<CloudSpec>,
 
-    /// The Key Vault REST api-version to speak. Lower it only for a cloud that lags behind. Default: `2025-07-01`.
-    #[serde(default = "default_service_version")]
-    #[schemars(extend("enum" = ["7.4", "7.5", "7.6", "2025-07-01", "2026-04-01"]))]
-    pub service_version: String,
-
-    /// The shortest time between two reads of one source through this connection, whatever its objects ask for:
-    /// a duration from 10s to 24h. Default: `30s`.
-    #[serde(default = "default_min_refresh_interval")]
-    #[schemars(length(max = 16))]
-    #[x_kube(validation = (
-        r"self.matches('^([0-9]{1,6}(h|m|s))+$') && duration(self) >= duration('10s') && duration(self) <= duration('24h')",
-        "minRefreshInterval must be a duration from 10s to 24h, as in 30s or 5m"
-    ))]
-    pub min_refresh_interval: String,
-
-    /// How changes in the vault are found: `Auto` (whatever costs the vault fewer requests), `List` (one LIST an
-    /// interval for all secrets, and a GET for each that moved) or `Get` (a GET for each secret that is used, once an
-    /// interval). Where the identity may not list, it is `Get`. Default: `Auto`.
-    #[serde(default)]
-    pub detect: Detect,
-
-    /// How much the vault is asked at most. Where several connections share a vault, the smallest limit counts, and
-    /// never more than the operator's own (`--max-requests-per-second`). Default: the operator's own. Example:
-    /// `{requestsPerSecond: 50, burst: 100}`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<Limits>,
+    /// How it is read.
+    #[serde(flatten)]
+    pub settings: ReadSettings,
 
     /// Who may read what. Nothing is allowed that no item allows; items are OR-ed. Default: nobody, nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -153,7 +128,7 @@ pub struct ManagedIdentity {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36))]
     #[x_kube(validation = (
-        r"self.matches('^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$')",
+        GUID,
         "clientId must be a GUID, as `az identity show --query clientId` prints it"
     ))]
     pub client_id: Option<String>,
@@ -161,7 +136,7 @@ pub struct ManagedIdentity {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36))]
     #[x_kube(validation = (
-        r"self.matches('^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$')",
+        GUID,
         "objectId must be a GUID, as `az identity show --query principalId` prints it"
     ))]
     pub object_id: Option<String>,
@@ -182,14 +157,14 @@ pub struct ServicePrincipal {
     /// The Entra tenant of the application.
     #[schemars(length(max = 36))]
     #[x_kube(validation = (
-        r"self.matches('^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$')",
+        GUID,
         "tenantId must be a GUID, as `az account show --query tenantId` prints it"
     ))]
     pub tenant_id: String,
     /// The client id (application id) of the application.
     #[schemars(length(max = 36))]
     #[x_kube(validation = (
-        r"self.matches('^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$')",
+        GUID,
         "clientId must be a GUID, as `az ad app show --query appId` prints it"
     ))]
     pub client_id: String,

@@ -5,6 +5,7 @@
 
 mod cluster_key_vault;
 mod conditions;
+mod connection;
 mod crds;
 mod fingerprint;
 mod grant;
@@ -20,12 +21,11 @@ pub use cluster_key_vault::{
 };
 pub(crate) use conditions::whole_second;
 pub use conditions::{READY, STALLED, condition, set_condition};
+pub use connection::{IdentityStatus, KeyVaultStatus, ReadSettings, RequestLimits, WorkloadIdentity};
 pub use crds::{crd_files, crds};
 pub use fingerprint::Fingerprint;
 pub use grant::{Grant, GrantedNamespaces, NamespaceSelector, SelectorOperator, SelectorRequirement};
-pub use keyvault::{
-    Detect, Identity, IdentityStatus, KeyVault, KeyVaultSpec, KeyVaultStatus, Limits, WorkloadIdentity,
-};
+pub use keyvault::{KeyVault, KeyVaultIdentity, KeyVaultSpec};
 pub use status::{EntryKind, EntryState, EntryStatus, KeyStatus, TargetStatus, VaultSecretSyncStatus};
 pub use vault_ref::{VaultKind, VaultRef};
 pub use vaultsecretsync::{

@@ -5,7 +5,7 @@
 //! identity for all proves itself before anybody uses it.
 
 use super::Context;
-use super::connection::{cluster_connection, detect};
+use super::connection::cluster_connection;
 use super::error::Error;
 use super::keyvault::{Found, Said, is_proved, say};
 use crate::api::ClusterKeyVault;
@@ -43,7 +43,7 @@ fn judge(context: &Context, vault: &ClusterKeyVault) -> (Said, Found) {
     // A namespace that reads as itself proves itself by its objects' reads: without them nobody is concerned.
     if !each_its_own && !is_proved(vault) {
         for (namespace, connection) in &handles {
-            context.plane.prove(connection, namespace, detect(vault.spec.detect));
+            context.plane.prove(connection, namespace, vault.spec.settings.detect);
         }
     }
     let health: Vec<(&str, Health)> = handles

@@ -1,8 +1,8 @@
 //! From a connection's spec to what the plane knows, or the sentence that says why it cannot be used.
 
-use crate::api::{ClusterIdentity, ClusterKeyVault, Detect, KeyVault, Limits, WorkloadIdentity};
+use crate::api::{ClusterIdentity, ClusterKeyVault, KeyVault, RequestLimits, WorkloadIdentity};
 use crate::vault::{
-    self, Connection, CredentialName, CustomCloud, Identity, InvalidUrl, ManagedIdentityId, Rate,
+    Connection, CredentialName, CustomCloud, Detect, Identity, InvalidUrl, ManagedIdentityId, Rate,
     ServiceVersion, Terms, VaultUrl,
 };
 
@@ -16,7 +16,7 @@ pub(super) fn connection(vault: &KeyVault) -> Result<Connection, String> {
         return Err("spec.identity needs workloadIdentity with serviceAccountName and clientId.".to_owned());
     };
     let namespace = vault.metadata.namespace.as_deref().unwrap_or_default();
-    build(VaultUrl::parse(&spec.url), &spec.service_version, workload_identity(namespace, workload))
+    build(VaultUrl::parse(&spec.url), &spec.settings.service_version, workload_identity(namespace, workload))
 }
 
 /// The connection that a `ClusterKeyVault` is to the objects of a namespace.
@@ -33,7 +33,7 @@ pub(super) fn cluster_connection(vault: &ClusterKeyVault, namespace: &str) -> Re
             VaultUrl::parse_custom(&spec.url, cloud)
         }
     };
-    build(url, &spec.service_version, cluster_identity(&spec.identity, namespace)?)
+    build(url, &spec.settings.service_version, cluster_identity(&spec.identity, namespace)?)
 }
 
 fn cluster_identity(identity: &ClusterIdentity, namespace: &str) -> Result<Identity, String> {
@@ -96,17 +96,8 @@ fn build(
 }
 
 /// On what terms the vault is asked.
-pub(super) fn terms(asked: Detect, limits: Option<&Limits>) -> Terms {
+pub(super) fn terms(detect: Detect, limits: Option<&RequestLimits>) -> Terms {
     let rate =
         limits.map(|limits| Rate { requests_per_second: limits.requests_per_second, burst: limits.burst });
-    Terms { detect: detect(asked), rate }
-}
-
-/// How changes are to be found, in the plane's word.
-pub(super) const fn detect(asked: Detect) -> vault::Detect {
-    match asked {
-        Detect::Auto => vault::Detect::Auto,
-        Detect::List => vault::Detect::List,
-        Detect::Get => vault::Detect::Get,
-    }
+    Terms { detect, rate }
 }

@@ -61,14 +61,14 @@ impl Events {
             resource_version: metadata.resource_version.clone(),
             ..ObjectReference::default()
         };
-        if self.queue().push(Waiting { regarding, notice, at: now }) {
+        if self.queue().push(Queued { regarding, notice, at: now }) {
             self.dropped.inc();
         }
         self.pushed.notify_one();
     }
 
     /// The next one, when its time has come.
-    async fn next(&self) -> Waiting {
+    async fn next(&self) -> Queued {
         loop {
             let taken = self.queue().take(tokio::time::Instant::now().into_std());
             match taken {
@@ -79,8 +79,8 @@ impl Events {
         }
     }
 
-    async fn send(&self, server: &ApiServer, waiting: Waiting) {
-        let Waiting { regarding, notice, at } = waiting;
+    async fn send(&self, server: &ApiServer, waiting: Queued) {
+        let Queued { regarding, notice, at } = waiting;
         // Events about what has no namespace live in this one; the API server takes them nowhere else.
         let namespace = regarding.namespace.clone().unwrap_or_else(|| "default".to_owned());
         let name = regarding.name.clone().unwrap_or_default();
@@ -118,7 +118,7 @@ pub(super) async fn publish(context: Arc<Context>, rounds: impl Future<Output = 
 
 /// One event, and about what.
 #[derive(Clone, Debug, PartialEq)]
-struct Waiting {
+struct Queued {
     regarding: ObjectReference,
     notice: Notice,
     /// When it happened; it may be published much later.
@@ -128,7 +128,7 @@ struct Waiting {
 /// The queue and its pace; pure.
 #[derive(Debug)]
 struct Queue {
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Queued>,
     most: usize,
     /// When the next one may go.
     free: Option<Instant>,
@@ -141,8 +141,8 @@ impl Queue {
 
     /// Takes one in: for an older one of the same object and reason, at its place, or behind all others. Returns
     /// whether one was dropped for want of room: the oldest that is no warning.
-    fn push(&mut self, new: Waiting) -> bool {
-        let same = |old: &&mut Waiting| {
+    fn push(&mut self, new: Queued) -> bool {
+        let same = |old: &&mut Queued| {
             old.notice.reason == new.notice.reason && old.regarding.uid == new.regarding.uid
         };
         if let Some(old) = self.waiting.iter_mut().find(same) {
@@ -158,7 +158,7 @@ impl Queue {
     }
 
     /// The next one; else how long it has to wait yet, or `None` where there is none.
-    fn take(&mut self, now: Instant) -> Result<Waiting, Option<Duration>> {
+    fn take(&mut self, now: Instant) -> Result<Queued, Option<Duration>> {
         let pause = self.free.map_or(Duration::ZERO, |free| free.saturating_duration_since(now));
         if !pause.is_zero() && !self.waiting.is_empty() {
             return Err(Some(pause));
@@ -169,7 +169,7 @@ impl Queue {
     }
 
     /// The next one, whatever its time.
-    fn pop(&mut self) -> Option<Waiting> {
+    fn pop(&mut self) -> Option<Queued> {
         self.waiting.pop_front()
     }
 
@@ -209,8 +209,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn waiting(object: u8, reason: &str, warning: bool, note: &str) -> Waiting {
-        Waiting {
+    fn waiting(object: u8, reason: &str, warning: bool, note: &str) -> Queued {
+        Queued {
             regarding: ObjectReference { uid: Some(object.to_string()), ..ObjectReference::default() },
             notice: Notice { warning, reason: reason.to_owned(), note: note.to_owned() },
             at: Timestamp::UNIX_EPOCH,
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn a_note_is_cut_between_two_letters() {
         let note = format!("{}ä", "a".repeat(MOST_NOTE - 1));
-        let Waiting { regarding, notice, at } = waiting(1, "Synced", false, &note);
+        let Queued { regarding, notice, at } = waiting(1, "Synced", false, &note);
         assert_eq!(event("shop", regarding, notice, at).note.unwrap().len(), MOST_NOTE - 1);
     }
 

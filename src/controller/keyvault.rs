@@ -4,7 +4,7 @@
 use super::Context;
 use super::api_server::Reported;
 use super::backoff::backoff;
-use super::connection::{connection, detect};
+use super::connection::connection;
 use super::error::Error;
 use super::events::Notice;
 use super::place::{may_be_tried, too_many};
@@ -126,7 +126,7 @@ pub(super) async fn reconcile(vault: Arc<KeyVault>, context: Arc<Context>) -> Re
                 if is_proved(vault.as_ref()) {
                     // Nothing is tried again.
                 } else if may_be_tried(&context, &vault) {
-                    context.plane.prove(&connection, &namespace, detect(vault.spec.detect));
+                    context.plane.prove(&connection, &namespace, vault.spec.settings.detect);
                 } else {
                     // The place of one that goes is taken.
                     next = Action::requeue(LOOK_AGAIN);

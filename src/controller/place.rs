@@ -60,8 +60,8 @@ fn own(context: &Context, object: &VaultSecretSync, sources: &[UsedSource]) -> P
         Ok(connection) => Place::Usable(Usable {
             connection,
             permits: vec![Permit::FULL; sources.len()],
-            min_refresh_interval: vault.spec.min_refresh_interval.clone(),
-            terms: terms(vault.spec.detect, vault.spec.limits.as_ref()),
+            min_refresh_interval: vault.spec.settings.min_refresh_interval.clone(),
+            terms: terms(vault.spec.settings.detect, vault.spec.settings.limits.as_ref()),
             status: vault.status.clone(),
         }),
     }
@@ -98,8 +98,8 @@ fn shared(context: &Context, object: &VaultSecretSync, sources: &[UsedSource]) -
         Ok(connection) => Place::Usable(Usable {
             connection,
             permits,
-            min_refresh_interval: vault.spec.min_refresh_interval.clone(),
-            terms: terms(vault.spec.detect, vault.spec.limits.as_ref()),
+            min_refresh_interval: vault.spec.settings.min_refresh_interval.clone(),
+            terms: terms(vault.spec.settings.detect, vault.spec.settings.limits.as_ref()),
             status: vault.status.clone(),
         }),
     }

@@ -24,8 +24,8 @@ const FORBIDDEN: &[(&str, &str)] = &[
 const NOT_YET: &[(&str, &str)] = &[
     (LONG, "plan/round.rs vault/plane/entry.rs"),
     (FULL, "controller"),
-    (TWICE, "Change Detect Entry Identity Index Inner Limits Outcome Place Reader Scope State Step"),
-    (TWICE, "Target Verdict Waiting Watch"),
+    (TWICE, "Change Entry Index Inner Outcome Place Reader Scope State Step"),
+    (TWICE, "Target Verdict Watch"),
     (
         CIRCLE,
         "plan/fingerprint.rs plan/grant.rs plan/picture.rs plan/problem.rs plan/render.rs plan/target.rs",

@@ -5,17 +5,23 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::{reason::Reason, vault::failure::Failure};
 
-/// What a connection asks for.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+/// How changes in a vault are to be found.
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
 pub enum Detect {
-    /// Whatever costs fewer requests.
+    /// Whatever costs the vault fewer requests.
     #[default]
     Auto,
-    /// LIST, where it is allowed.
+    /// One paged LIST an interval for all secrets, and a GET for each that moved. Where the identity may not list: as
+    /// `Get`.
     List,
-    /// GET.
+    /// A GET for each secret that is used, once an interval.
     Get,
 }
 
