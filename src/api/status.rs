@@ -175,6 +175,9 @@ pub struct TargetStatus {
     /// Its resourceVersion after our last write.
     #[schemars(length(max = 64))]
     pub resource_version: String,
+    /// When vaultsync last changed it, by the clock of the API server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Time>,
     /// The deletion policy in force on it.
     #[serde(default)]
     pub deletion: Deletion,

@@ -67,6 +67,23 @@ pub(super) fn version_of(version: Option<&SecretVersion>) -> Option<&str> {
     version.map(SecretVersion::as_str)
 }
 
+/// What a version of a source makes by a spec: keys of `data` by their place, and the keys of `dataFrom`.
+#[cfg(test)]
+pub(crate) fn fingerprints_of(
+    vault: &str,
+    name: &str,
+    version: &str,
+    spec: &VaultSecretSyncSpec,
+) -> (Vec<(usize, Fingerprint)>, Option<Fingerprint>) {
+    let source = SecretName::parse(name).unwrap();
+    let of_name = |other: &str| other == name;
+    let keys = spec.data.iter().enumerate().filter(|(_, item)| of_name(&item.from.secret.name));
+    let keys =
+        keys.map(|(place, item)| (place, of_key(vault, &source, version, &item.from.secret))).collect();
+    let object = spec.data_from.iter().any(|item| of_name(&item.secret.name));
+    (keys, object.then(|| of_object(vault, &source, version, of_others(spec))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

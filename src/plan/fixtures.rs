@@ -115,10 +115,14 @@ impl Scene {
         wants(&known, URL, &self.sources(), Duration::from_secs(60), &BTreeSet::new())
     }
 
+    fn begin(&self) -> Round {
+        let known = self.kept.known(&Arc::new(self.object.clone()));
+        Round::begin(self.kept.clone(), &known, self.probe)
+    }
+
     /// The next step of the round, which begins if there is none; the plane has been asked.
     pub(super) fn step(&mut self) -> Step {
-        let mut round =
-            self.round.take().unwrap_or_else(|| Round::begin(self.kept.clone(), &self.object, self.probe));
+        let mut round = self.round.take().unwrap_or_else(|| self.begin());
         let reply = Reply {
             answers: self.answers.clone(),
             health: Health {
@@ -165,7 +169,7 @@ impl Scene {
     /// What the API server answers to the last step.
     pub(super) fn sees(&mut self, seen: Seen) {
         if self.round.is_none() {
-            self.round = Some(Round::begin(self.kept.clone(), &self.object, self.probe));
+            self.round = Some(self.begin());
         }
         self.round.as_mut().unwrap().answered(seen);
     }

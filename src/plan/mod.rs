@@ -29,6 +29,9 @@ mod invariants;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use fingerprint::fingerprints_of;
+
 pub use grant::{Permit, Reader, has_selector, permits};
 pub use problem::Problem;
 pub use render::KeyBytes;

@@ -190,16 +190,12 @@ impl<'a> Picture<'a> {
     }
 
     /// The sources whose value is needed and not at hand.
-    pub(super) fn needed(&self, all: bool) -> BTreeSet<usize> {
+    pub(super) fn needed(&self) -> BTreeSet<usize> {
         let unread = |row: usize| self.rows.get(row).is_some_and(Row::is_unread);
-        let mut needed: BTreeSet<usize> = self
-            .keys
-            .iter()
-            .filter(|key| unread(key.row) && (all || self.is_due(key)))
-            .map(|key| key.row)
-            .collect();
+        let mut needed: BTreeSet<usize> =
+            self.keys.iter().filter(|key| unread(key.row) && self.is_due(key)).map(|key| key.row).collect();
         // Keys that left one JSON object, or stand in two, show only when all are read.
-        if all || self.objects.iter().any(|object| self.is_news(object)) || self.can_prune() {
+        if self.objects.iter().any(|object| self.is_news(object)) || self.can_prune() {
             needed.extend(self.objects.iter().map(|object| object.row).filter(|row| unread(*row)));
         }
         needed

@@ -7,7 +7,7 @@
 use super::fingerprint::of_metadata;
 use super::picture::{Picture, Record};
 use super::render::Rendered;
-use super::target::{Desired, Seen, Verified, drifted, manager_of, our_owners, overtaken};
+use super::target::{Desired, Seen, Verified, drifted, hash_of_record, manager_of, our_owners, overtaken};
 use super::verdict::{Outcome, Verdict};
 use super::write::{Data, write};
 use super::{Input, Problem, Step, Vault, verdict};
@@ -24,6 +24,8 @@ pub struct Kept {
     pub(super) verified: Option<Verified>,
     /// The request for a sync that the plane was told of.
     pub(super) refreshed: Option<String>,
+    /// The hash of the record of the target that this process said, or began with.
+    recorded: Option<u64>,
     /// What few objects have.
     open: Option<Box<Open>>,
 }
@@ -59,6 +61,12 @@ impl Kept {
             }
             None => Arc::clone(stored),
         }
+    }
+
+    /// Whether something is still to be said.
+    #[cfg(test)]
+    pub(crate) fn is_unsaid(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.unsaid.is_some())
     }
 
     /// Keeps a status that could not be written: the next round tries to say it again, and reads nothing for it.
@@ -123,6 +131,8 @@ pub struct Round {
     pub(super) seen: Seen,
     /// Whether this round is to look at the target.
     probe: bool,
+    /// The record of the target is not the one that this process said: somebody put another status in its place.
+    replaced: bool,
     /// Whether a request went out that can change the Secret.
     sealed: bool,
     /// What the last such request carried, until it is known to have failed.
@@ -138,8 +148,11 @@ impl Round {
             open.demanded.clear();
             (open.looked, open.anew, open.generation) = (false, None, object.metadata.generation);
         }
-        let probe = probe || open.looked;
-        Self { kept, open, seen: Seen::Remembered, probe, sealed: false, sent: None }
+        let recorded = object.status.as_ref().and_then(|status| status.target.as_ref()).map(hash_of_record);
+        let replaced = recorded.is_some() && kept.recorded.is_some_and(|said| recorded != Some(said));
+        let probe = probe || open.looked || replaced;
+        let seen = Seen::Remembered;
+        Self { kept, open, seen, probe, replaced, sealed: false, sent: None }
     }
 
     /// The sources whose value is needed whatever is known of them, by index.
@@ -154,6 +167,12 @@ impl Round {
     pub fn waits_for_all(&self, object: &VaultSecretSync) -> bool {
         let target = object.status.as_ref().and_then(|status| status.target.as_ref());
         target.is_some() && self.open.blocked.is_none() && !matches!(self.seen, Seen::Absent)
+    }
+
+    /// Whether a request went out that can change the Secret.
+    #[cfg(test)]
+    pub(crate) const fn is_sealed(&self) -> bool {
+        self.sealed
     }
 
     /// What the API server answered to the last look or write.
@@ -174,7 +193,7 @@ impl Round {
             step => step,
         };
         match step {
-            Step::End(verdict) => return Step::End(self.with_unsaid(verdict)),
+            Step::End(verdict) => return Step::End(self.with_unsaid(input, verdict)),
             Step::Demand(ref rows) => self.open.demanded.extend(rows),
             Step::ReadAnew(Anew::Requested(ref request)) => self.kept.refreshed = Some(request.clone()),
             Step::ReadAnew(Anew::Overtaken(ref version)) => {
@@ -313,13 +332,10 @@ impl Round {
             Seen::Absent => return None,
             Seen::Written(written) if written.created || written.after.uid != target.uid => return None,
             Seen::Ours(observed) if observed.uid != target.uid => return None,
-            Seen::Ours(observed) => drifted(
-                observed,
-                self.kept.verified.as_ref(),
-                &target.resource_version,
-                target.key_names(),
-                &manager_of(input.object),
-            ),
+            Seen::Ours(_) if self.replaced => target.key_names().map(str::to_owned).collect(),
+            Seen::Ours(observed) => {
+                drifted(observed, self.kept.verified.as_ref(), target, &manager_of(input.object))
+            }
             Seen::Written(_) => self.sent.as_ref().map(|sent| sent.drift.clone()).unwrap_or_default(),
             Seen::Remembered | Seen::Changed | Seen::Refused(_) => BTreeSet::new(),
         };
@@ -331,16 +347,11 @@ impl Round {
     pub(super) fn overtaken(&self, input: &Input<'_>) -> Option<&str> {
         let Seen::Ours(observed) = &self.seen else { return None };
         let version = observed.resource_version.as_str();
+        let recorded = input.remembered().filter(|recorded| recorded.uid == observed.uid)?;
+        let verified = self.kept.verified.as_ref();
         (self.open.anew.as_deref() != Some(version)
-            && overtaken(observed, self.kept.verified.as_ref(), &manager_of(input.object)))
+            && overtaken(observed, verified, recorded, &manager_of(input.object)))
         .then_some(version)
-    }
-
-    /// Whether every value is written again, whatever is recorded.
-    pub(super) fn reads_all(&self, input: &Input<'_>) -> bool {
-        let Seen::Ours(observed) = &self.seen else { return false };
-        self.open.anew.as_deref() == Some(observed.resource_version.as_str())
-            && overtaken(observed, self.kept.verified.as_ref(), &manager_of(input.object))
     }
 
     /// Whether all of this was judged already and could not be written.
@@ -372,14 +383,13 @@ impl Round {
             open.demanded.clear();
             (open.looked, open.anew, open.generation) = (false, None, None);
         }
-        let mut kept =
-            Kept { verified: self.kept.verified.clone(), refreshed: self.kept.refreshed.clone(), open: None };
+        let mut kept = Kept { open: None, ..self.kept.clone() };
         kept.set_open(open);
         kept
     }
 
     /// What an earlier round could not say is said with this one, with the event that it is worth.
-    fn with_unsaid(&self, mut verdict: Verdict) -> Verdict {
+    fn with_unsaid(&self, input: &Input<'_>, mut verdict: Verdict) -> Verdict {
         if let Some((status, outcome)) = &self.open.unsaid
             && verdict.outcome != Outcome::Deleting
         {
@@ -387,6 +397,16 @@ impl Round {
             if matches!(verdict.outcome, Outcome::Unchanged | Outcome::Waiting) {
                 verdict.outcome = *outcome;
             }
+        }
+        let record = |status: Option<&VaultSecretSyncStatus>| {
+            status.and_then(|status| status.target.as_ref()).map(hash_of_record)
+        };
+        let before = record(input.object.status.as_ref());
+        let after = verdict.status.as_ref().map_or(before, |status| record(Some(status)));
+        // A record that somebody put in the place of ours stays in doubt until the round has looked into it.
+        let in_doubt = self.replaced && after == before && !matches!(self.seen, Seen::Written(_));
+        if !in_doubt {
+            verdict.kept.recorded = after;
         }
         verdict
     }

@@ -264,6 +264,8 @@ fn target_after(round: &Round, input: &Input<'_>) -> Option<TargetStatus> {
             keys.entry(key).or_default();
         }
     }
+    // What is not there any more is due by that alone.
+    keys.retain(|key, of| of.is_some() || observed.is_untracked() || observed.keys.contains_key(key));
     let mut metadata = record.as_ref().and_then(|record| record.target.metadata);
     let mut data_from = record.as_ref().map(|record| record.target.data_from.clone()).unwrap_or_default();
     if let Some(record) = &record {
@@ -291,6 +293,10 @@ fn target_after(round: &Round, input: &Input<'_>) -> Option<TargetStatus> {
         uid: observed.uid.clone(),
         resource_version: unmoved
             .map_or_else(|| observed.resource_version.clone(), |old| old.target.resource_version.clone()),
+        written: match unmoved {
+            Some(old) => old.target.written.clone(),
+            None => observed.moved_at.get(&manager_of(input.object)).copied().map(Time),
+        },
         deletion: if our_owners(observed).next().is_some() { Deletion::Delete } else { Deletion::Retain },
         metadata,
         keys: keys.into_iter().map(|(name, of)| KeyStatus { name, of }).collect(),

@@ -5,7 +5,8 @@
 
 use super::render::KeyBytes;
 use crate::api::{
-    Deletion, MANAGED_BY_LABEL, MANAGER, OWNER_ANNOTATION, SecretType, VaultSecretSync, field_manager,
+    Deletion, MANAGED_BY_LABEL, MANAGER, OWNER_ANNOTATION, SecretType, TargetStatus, VaultSecretSync,
+    field_manager,
 };
 use crate::api::{GROUP, VERSION};
 use jiff::Timestamp;
@@ -123,6 +124,12 @@ impl Observed {
         self.annotations.get(OWNER_ANNOTATION).map(String::as_str)
     }
 
+    /// Whether nothing is said of who wrote what, as after somebody cleared `managedFields`.
+    #[must_use]
+    pub(super) fn is_untracked(&self) -> bool {
+        self.moved_at.is_empty()
+    }
+
     /// The keys that `manager` wrote last.
     #[must_use]
     pub fn keys_of(&self, manager: &str) -> BTreeSet<String> {
@@ -198,43 +205,68 @@ fn moved_by_others<'a>(observed: &'a Observed, manager: &str) -> Vec<(&'a String
     observed.moved_at.iter().filter(|(name, _)| *name != manager).collect()
 }
 
+/// A record as this process last said or met it, for it to be known again.
+pub(super) fn hash_of_record(recorded: &TargetStatus) -> u64 {
+    let keys: Vec<_> = recorded.keys.iter().map(|key| (&key.name, key.of)).collect();
+    hash(&(&recorded.uid, &recorded.resource_version, keys, &recorded.data_from))
+}
+
 /// Whether the Secret was moved under our own manager's name since we verified it: by another operator, as an old
 /// leader that does not know of its successor. It may have written an older value over a newer one, and a key's managers
 /// do not show that. Times have whole seconds, so where nobody else's moved it was under our name too.
 #[must_use]
-pub(super) fn overtaken(observed: &Observed, verified: Option<&Verified>, manager: &str) -> bool {
-    let Some(verified) = verified.filter(|verified| verified.is_of(&observed.uid)) else { return false };
-    observed.resource_version != verified.resource_version
-        && (observed.moved_at.get(manager) != verified.ours.as_ref()
-            || hash(&moved_by_others(observed, manager)) == verified.others)
-}
-
-/// The keys among `keys` that somebody else changed or removed.
-///
-/// With a `verified` picture any difference of a key's managers counts, which also catches a key that equals the
-/// vault and was therefore never recorded as ours. Without one (after a restart) our own entry must name each key,
-/// unless the resourceVersion is still the one we wrote.
-#[must_use]
-pub(super) fn drifted<'a>(
+pub(super) fn overtaken(
     observed: &Observed,
     verified: Option<&Verified>,
-    written_version: &str,
-    keys: impl Iterator<Item = &'a str>,
+    recorded: &TargetStatus,
+    manager: &str,
+) -> bool {
+    let ours = observed.moved_at.get(manager);
+    match verified.filter(|verified| verified.is_of(&observed.uid)) {
+        Some(verified) => {
+            observed.resource_version != verified.resource_version
+                && (ours != verified.ours.as_ref()
+                    || hash(&moved_by_others(observed, manager)) == verified.others)
+        }
+        // After a restart status alone remembers: a write of ours before it may not have been said.
+        None => {
+            observed.resource_version != recorded.resource_version
+                && recorded.written.as_ref().is_some_and(|written| ours != Some(&written.0))
+        }
+    }
+}
+
+/// The recorded keys that are not in the Secret as they were recorded, or may not be.
+///
+/// With a `verified` picture any difference of a key's managers counts, which also catches a key that equals the
+/// vault and was therefore never recorded as ours; of such a key the managers' times count too. Without one (after a
+/// restart) our own entry must name each key, unless the resourceVersion is still the one we wrote. Where nobody is
+/// named at all, or we were [overtaken], every key is in doubt.
+#[must_use]
+pub(super) fn drifted(
+    observed: &Observed,
+    verified: Option<&Verified>,
+    recorded: &TargetStatus,
     manager: &str,
 ) -> BTreeSet<String> {
-    if observed.resource_version == written_version {
+    let verified = verified.filter(|verified| verified.is_of(&observed.uid));
+    let last_seen = verified.map_or(&recorded.resource_version, |verified| &verified.resource_version);
+    if [last_seen, &recorded.resource_version].contains(&&observed.resource_version) {
         return BTreeSet::new();
     }
-    let verified = verified.filter(|verified| verified.is_of(&observed.uid));
-    keys.filter(|key| {
-        let managers = observed.keys.get(*key);
-        verified.map_or_else(
-            || managers.is_none_or(|managers| !managers.contains(manager)),
-            |verified| !verified.agrees(key, managers),
-        )
-    })
-    .map(str::to_owned)
-    .collect()
+    let all = observed.is_untracked() || overtaken(observed, verified, recorded, manager);
+    let others_moved = |verified: &Verified| hash(&moved_by_others(observed, manager)) != verified.others;
+    recorded
+        .key_names()
+        .filter(|key| {
+            let managers = observed.keys.get(*key);
+            let ours = managers.is_some_and(|managers| managers.contains(manager));
+            all || verified.map_or(!ours, |verified| {
+                !verified.agrees(key, managers) || (!ours && others_moved(verified))
+            })
+        })
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The uids of the owner references of our kind: with any of them the Secret goes with its object.

@@ -960,10 +960,13 @@ fn a_status_of_an_earlier_release_costs_a_read_of_each_source_and_moves_nothing(
     let mut scene = synced();
     let mut stored = serde_json::to_value(scene.status()).unwrap();
     stored["target"]["keys"] = serde_json::json!(["A", "B"]);
-    stored["format"] = serde_json::json!(1);
+    stored["target"].as_object_mut().unwrap().remove("metadata");
     stored["entries"][0]["state"] = serde_json::json!("Settling");
     scene.object.status = Some(serde_json::from_value(stored).unwrap());
     assert_eq!(scene.status().entries[0].state, EntryState::Unknown);
+    scene.kept = Kept::default();
+    assert!(scene.looks(), "nothing is recorded of its metadata");
+    scene.sees(Seen::Ours(ours(&scene, "1", &["A", "B"])));
     assert_eq!(scene.demands(), [0, 1]);
 }
 
@@ -1020,6 +1023,20 @@ fn an_object_that_only_reads_a_certificates_secret_is_created_once_it_is_granted
     assert_eq!(scene.ready().1, "NotAllowed");
     scene.permit = Permit::FULL;
     assert_eq!(scene.demands(), [0]);
+}
+
+#[test]
+fn a_record_that_somebody_put_in_the_place_of_ours_is_not_believed() {
+    let mut scene = synced();
+    let older = scene.status().clone();
+    scene.answers = vec![read("v2", "a2"), Answer::Unchanged];
+    scene.changes();
+    scene.sees(changed(ours(&scene, "2", &["A", "B"])));
+    scene.settle();
+    scene.object.status = Some(older);
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(ours(&scene, "2", &["A", "B"])));
+    assert_eq!(scene.demands(), [0, 1]);
 }
 
 #[test]

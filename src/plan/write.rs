@@ -29,7 +29,7 @@ pub(super) fn write(round: &Round, input: &Input<'_>) -> (Step, Option<Sent>) {
             _ => end(verdict::not_written(round, input, &picture, &render(&picture), Some(problem))),
         };
     }
-    let needed = &picture.needed(round.reads_all(input)) - &round.open.demanded;
+    let needed = &picture.needed() - &round.open.demanded;
     if !needed.is_empty() {
         return (Step::Demand(needed), None);
     }

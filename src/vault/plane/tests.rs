@@ -23,6 +23,7 @@ use crate::vault::{
     rest::list::{Link, Next, Page},
 };
 
+mod core;
 mod list;
 mod preflight;
 

@@ -1,0 +1,229 @@
+//! The whole core as one model: rounds of `plan`, the real plane, a vault and an API server with bytes, and one clock.
+//!
+//! Between any two micro-steps (a question to the plane, a request sent, its answer received, a page, a GET's read, a
+//! status written) anything may happen: bursts and scripts in the vault, failures, sources that come back at the
+//! version they had, edits of specs and Secrets, conflicts, requests that were applied though nobody heard, restarts,
+//! lost and older status. What holds after each step, and once all is quiet, is in [`invariants`].
+//!
+//! Each run follows from its seed, which a failure prints. `VAULTSYNC_MODEL_SEED=7` plays one run with its story;
+//! `VAULTSYNC_MODEL_SECONDS=600` plays for longer.
+
+mod cluster;
+mod invariants;
+mod operator;
+mod vaults;
+
+use std::time::{Duration, Instant};
+
+use cluster::Cluster;
+use operator::Operator;
+use vaults::Vaults;
+
+/// Numbers that follow from a seed (SplitMix64).
+#[derive(Debug)]
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// 0 to `sides - 1`.
+    fn roll(&mut self, sides: usize) -> usize {
+        usize::try_from(self.next() % u64::try_from(sides.max(1)).unwrap()).unwrap()
+    }
+
+    /// True once in `of`.
+    fn once_in(&mut self, of: usize) -> bool {
+        self.roll(of) == 0
+    }
+
+    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.roll(from.len())]
+    }
+
+    fn millis(&mut self, most: u64) -> Duration {
+        Duration::from_millis(self.next() % (most + 1))
+    }
+}
+
+/// What may happen in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Profile {
+    /// Everything.
+    Wild,
+    /// No failure, no throttling, no hand edits: scripts in the vault alone.
+    Scripts,
+}
+
+/// Everything there is, at one moment.
+struct Model {
+    seed: u64,
+    dice: Dice,
+    profile: Profile,
+    now: Instant,
+    start: Instant,
+    vaults: Vaults,
+    cluster: Cluster,
+    operator: Operator,
+    /// Failures of the vault and of the API server happen.
+    troubled: bool,
+    story: Vec<String>,
+}
+
+impl Model {
+    fn new(seed: u64) -> Self {
+        let mut dice = Dice(seed);
+        let profile = if dice.once_in(4) && std::env::var_os("VAULTSYNC_MODEL_SCRIPTS").is_some() {
+            Profile::Scripts
+        } else {
+            Profile::Wild
+        };
+        let start = Instant::now();
+        let vaults = Vaults::new(&mut dice, start, profile);
+        let cluster = Cluster::new(&mut dice, &vaults, profile);
+        let operator = Operator::new(&mut dice, &cluster, start);
+        let troubled = profile == Profile::Wild;
+        Self {
+            seed,
+            dice,
+            profile,
+            now: start,
+            start,
+            vaults,
+            cluster,
+            operator,
+            troubled,
+            story: Vec::new(),
+        }
+    }
+
+    /// The second of the vault's and the API server's clock.
+    fn second(&self) -> i64 {
+        1_750_000_000 + i64::try_from(self.now.duration_since(self.start).as_secs()).unwrap()
+    }
+
+    fn tell(&mut self, what: impl FnOnce() -> String) {
+        let at = self.now.duration_since(self.start).as_millis();
+        self.story.push(format!("{at:>8} ms  {}", what()));
+    }
+
+    fn fail(&self, what: &str) -> ! {
+        let told = if std::env::var_os("VAULTSYNC_MODEL_SEED").is_some() { 4000 } else { 60 };
+        let from = self.story.len().saturating_sub(told);
+        panic!("VAULTSYNC_MODEL_SEED={}: {what}\n{}", self.seed, self.story[from..].join("\n"));
+    }
+
+    /// One micro-step of the operator, or time passes. Returns whether only time can go on.
+    fn step(&mut self) -> bool {
+        let moves = operator::moves(self);
+        if moves.is_empty() {
+            return true;
+        }
+        let chosen = moves[self.dice.roll(moves.len())];
+        operator::play(self, chosen);
+        invariants::always(self);
+        false
+    }
+
+    /// Time passes: to what is due next, but not beyond `most`.
+    fn pass(&mut self, most: Duration) {
+        let due = self.operator.next_due(self.now).unwrap_or(self.now + most);
+        self.now = due.clamp(self.now + Duration::from_millis(1), self.now + most);
+    }
+
+    /// Everything that can happen, in any order, for `steps` micro-steps.
+    fn play(&mut self, steps: usize) {
+        for _ in 0..steps {
+            for _ in 0..self.dice.roll(3) {
+                if self.dice.once_in(6) {
+                    self.interfere();
+                    invariants::always(self);
+                }
+            }
+            let idle = self.step();
+            if idle || self.dice.once_in(8) {
+                let most = if self.dice.once_in(10) { 40_000 } else { 900 };
+                let span = self.dice.millis(most);
+                self.pass(span.max(Duration::from_millis(1)));
+                let (now, second) = (self.now, self.second());
+                self.vaults.go_on(now, second);
+            }
+        }
+    }
+
+    /// Something outside of the operator happens.
+    fn interfere(&mut self) {
+        let outside = self.profile == Profile::Wild && self.dice.once_in(2);
+        if outside {
+            let what = cluster::interfere(self);
+            self.tell(|| what);
+        } else if self.profile == Profile::Wild && self.dice.once_in(60) {
+            self.tell(|| "the operator is killed and starts again".to_owned());
+            operator::restart(self);
+        } else {
+            let (now, second) = (self.now, self.second());
+            let what = self.vaults.interfere(&mut self.dice, now, second, self.profile);
+            cluster::learn(self);
+            self.tell(|| what);
+        }
+    }
+
+    /// Nothing happens any more, for this long.
+    fn rest(&mut self, span: Duration) {
+        let end = self.now + span;
+        while self.now < end {
+            let mut steps = 0;
+            while !self.step() {
+                steps += 1;
+                if steps > 20_000 {
+                    self.fail("one moment does not come to its end");
+                }
+            }
+            self.pass(end.saturating_duration_since(self.now).max(Duration::from_millis(1)));
+            let (now, second) = (self.now, self.second());
+            self.vaults.go_on(now, second);
+        }
+    }
+
+    fn run(mut self) -> usize {
+        let steps = 200 + self.dice.roll(1200);
+        self.play(steps);
+        self.tell(|| "all is well and quiet from here on".to_owned());
+        self.troubled = false;
+        let (now, second) = (self.now, self.second());
+        self.vaults.heal(now, second);
+        cluster::heal(&mut self);
+        self.rest(Duration::from_secs(400));
+        invariants::at_rest(&mut self);
+        steps
+    }
+}
+
+#[test]
+fn whatever_happens_a_secret_is_what_its_record_says_and_in_the_end_what_the_vault_says() {
+    if let Some(seed) = number("VAULTSYNC_MODEL_SEED") {
+        let model = Model::new(seed);
+        eprintln!("{:?}", model.profile);
+        Model::run(model);
+        return;
+    }
+    let end = Instant::now() + Duration::from_secs(number("VAULTSYNC_MODEL_SECONDS").unwrap_or(60));
+    let first = std::collections::hash_map::RandomState::new();
+    let first = std::hash::BuildHasher::hash_one(&first, 0_u8) % 1_000_000_000;
+    eprintln!("VAULTSYNC_MODEL_SEED={first} and those after it");
+    let (mut runs, mut steps) = (0, 0);
+    while runs == 0 || Instant::now() < end {
+        steps += Model::new(first + runs).run();
+        runs += 1;
+    }
+    eprintln!("{runs} runs, {steps} micro-steps");
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok())
+}

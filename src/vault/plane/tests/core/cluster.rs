@@ -1,0 +1,471 @@
+//! An API server with bytes: objects, their status, and Secrets with who wrote which key.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use serde_json::{Value, json};
+
+use super::{Dice, Model, Profile, operator, vaults::Vaults};
+use crate::{
+    api::{Deletion, Fingerprint, OnMissing, VaultSecretSync, VaultSecretSyncSpec, VaultSecretSyncStatus},
+    plan::{Change, NewSecret, Observed, Refusal, Seen, Written, fingerprints_of, manager_of},
+};
+
+/// A Secret.
+#[derive(Clone, Debug)]
+pub(super) struct Secret {
+    pub(super) uid: String,
+    version: u64,
+    pub(super) data: BTreeMap<String, Vec<u8>>,
+    pub(super) managers: BTreeMap<String, BTreeSet<String>>,
+    moved_at: BTreeMap<String, i64>,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    owners: Vec<OwnerReference>,
+    our_labels: BTreeSet<String>,
+    /// Keys that somebody else touched after our last write of them.
+    pub(super) foreign: BTreeSet<String>,
+}
+
+/// An object with its Secret.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) object: Arc<VaultSecretSync>,
+    pub(super) secret: Option<Secret>,
+    /// Statuses that were stored once.
+    older: Vec<VaultSecretSyncStatus>,
+    /// Every spec it ever had.
+    specs: Vec<VaultSecretSyncSpec>,
+    /// What stands in status may be older than the Secret: a crash, or a restored status.
+    pub(super) behind: bool,
+    /// Secret or status changed since this was last checked.
+    pub(super) touched: bool,
+    pub(super) vault_gone: bool,
+}
+
+/// What happened to Secrets and status, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) writes: usize,
+    pub(super) moves: usize,
+    pub(super) statuses: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Cluster {
+    pub(super) stored: Vec<Stored>,
+    pub(super) counts: Counts,
+    serial: u64,
+    /// What each fingerprint stands for: the bytes of a key.
+    pub(super) bytes: HashMap<(Fingerprint, String), Vec<u8>>,
+    learned: BTreeMap<(usize, usize, String), usize>,
+}
+
+pub(super) const URL: &str = "https://prod.vault.azure.net";
+
+impl Cluster {
+    pub(super) fn new(dice: &mut Dice, vaults: &Vaults, profile: Profile) -> Self {
+        let mut cluster = Self {
+            stored: Vec::new(),
+            counts: Counts::default(),
+            serial: 1,
+            bytes: HashMap::new(),
+            learned: BTreeMap::new(),
+        };
+        let names: Vec<&String> = vaults.secrets.keys().collect();
+        let objects = if names.len() > 20 { 1 } else { 1 + dice.roll(4) };
+        for index in 0..objects {
+            let mut data: Vec<Value> = Vec::new();
+            let mut data_from: Vec<Value> = Vec::new();
+            let all = names.len() > 20;
+            for name in &names {
+                if !all && dice.once_in(3) && profile == Profile::Wild {
+                    continue;
+                }
+                if name.starts_with('j') {
+                    if data_from.len() < 16 {
+                        data_from
+                            .push(json!({"secret": {"name": name}, "onMissing": on_missing(dice, profile)}));
+                    }
+                } else if data.len() < 128 {
+                    data.push(item(dice, &format!("K{}", data.len()), name, profile));
+                }
+            }
+            if data.is_empty() {
+                data.push(item(dice, "K0", names[0], profile));
+            }
+            let spec = json!({"data": data, "dataFrom": data_from, "refreshInterval": "60s"});
+            let spec: VaultSecretSyncSpec = serde_json::from_value(spec).unwrap();
+            let mut object = VaultSecretSync::new(&format!("o{index}"), spec.clone());
+            object.metadata.namespace = Some("shop".to_owned());
+            object.metadata.uid = Some(format!("uid-{index}"));
+            object.metadata.generation = Some(1);
+            object.metadata.resource_version = Some("1".to_owned());
+            cluster.stored.push(Stored {
+                object: Arc::new(object),
+                secret: None,
+                older: Vec::new(),
+                specs: vec![spec],
+                behind: false,
+                touched: true,
+                vault_gone: false,
+            });
+        }
+        cluster.learn(vaults);
+        cluster
+    }
+
+    fn version(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// Takes in what new versions and new specs would make.
+    pub(super) fn learn(&mut self, vaults: &Vaults) {
+        for (index, stored) in self.stored.iter().enumerate() {
+            for (number, spec) in stored.specs.iter().enumerate() {
+                for (name, secret) in &vaults.secrets {
+                    let known = self.learned.entry((index, number, name.clone())).or_default();
+                    for version in &secret.versions[*known..] {
+                        let (keys, object) = fingerprints_of(URL, name, &version.id, spec);
+                        for (place, of) in keys {
+                            let item = &spec.data[place];
+                            if let Some(bytes) =
+                                rendered(&version.value, item.from.secret.property.as_deref())
+                            {
+                                self.bytes.insert((of, item.key.clone()), bytes);
+                            }
+                        }
+                        for (member, bytes) in members(&version.value) {
+                            self.bytes.extend(object.map(|of| ((of, member.clone()), bytes.clone())));
+                        }
+                    }
+                    *known = secret.versions.len();
+                }
+            }
+        }
+    }
+
+    /// Replaces an object, as any write of it does.
+    fn replace(&mut self, index: usize, change: impl FnOnce(&mut VaultSecretSync)) {
+        let version = self.version().to_string();
+        let object = Arc::make_mut(&mut self.stored[index].object);
+        change(object);
+        object.metadata.resource_version = Some(version);
+        self.stored[index].touched = true;
+    }
+
+    /// Writes a status over the one of this resourceVersion; returns the object after it.
+    pub(super) fn write_status(
+        &mut self,
+        index: usize,
+        replaced: Option<&String>,
+        status: VaultSecretSyncStatus,
+    ) -> Result<(), ()> {
+        if self.stored[index].object.metadata.resource_version.as_ref() != replaced {
+            return Err(());
+        }
+        self.counts.statuses += 1;
+        // A status that was made before the last write makes the record no truer.
+        let version = self.stored[index].secret.as_ref().map(|secret| secret.version.to_string());
+        let target = status.target.as_ref();
+        if target.map(|target| &target.resource_version) == version.as_ref() {
+            self.stored[index].behind = false;
+        }
+        self.stored[index].older.push(status.clone());
+        self.replace(index, |object| object.status = Some(status));
+        Ok(())
+    }
+
+    fn observed(&self, index: usize) -> Option<Observed> {
+        let secret = self.stored[index].secret.as_ref()?;
+        let time = |second: &i64| Timestamp::from_second(*second).unwrap();
+        Some(Observed {
+            uid: secret.uid.clone(),
+            resource_version: secret.version.to_string(),
+            labels: secret.labels.clone(),
+            annotations: secret.annotations.clone(),
+            owners: secret.owners.clone(),
+            keys: secret.managers.clone(),
+            moved_at: secret.moved_at.iter().map(|(name, at)| (name.clone(), time(at))).collect(),
+            our_labels: secret.our_labels.clone(),
+            our_annotations: BTreeSet::new(),
+        })
+    }
+
+    pub(super) fn look(&self, index: usize) -> Seen {
+        match self.observed(index) {
+            None => Seen::Absent,
+            Some(observed) if observed.mark() == Some(&format!("o{index}")) => Seen::Ours(observed),
+            Some(_) => Seen::Refused(Refusal::NotOwned),
+        }
+    }
+
+    pub(super) fn create(&mut self, index: usize, new: &NewSecret, second: i64) -> Seen {
+        self.counts.writes += 1;
+        if self.stored[index].secret.is_some() {
+            return Seen::Changed;
+        }
+        let version = self.version();
+        let manager = manager_of(&self.stored[index].object);
+        let ours = BTreeSet::from([manager.clone()]);
+        self.stored[index].secret = Some(Secret {
+            uid: format!("secret-{version}"),
+            version,
+            data: new.data.iter().map(|(key, bytes)| (key.clone(), bytes.expose().to_vec())).collect(),
+            managers: new.data.keys().map(|key| (key.clone(), ours.clone())).collect(),
+            moved_at: [(manager, second)].into(),
+            labels: new.labels.clone(),
+            annotations: new.annotations.clone(),
+            owners: new.owner.iter().cloned().collect(),
+            our_labels: new.labels.keys().cloned().collect(),
+            foreign: BTreeSet::new(),
+        });
+        self.counts.moves += 1;
+        self.stored[index].touched = true;
+        let after = self.observed(index).unwrap();
+        Seen::Written(Written { after, created: true, moved: true })
+    }
+
+    pub(super) fn change(&mut self, index: usize, change: &Change, second: i64) -> Seen {
+        self.counts.writes += 1;
+        let manager = manager_of(&self.stored[index].object);
+        let next = self.serial + 1;
+        let Some(secret) = &mut self.stored[index].secret else { return Seen::Absent };
+        if secret.uid != change.uid || secret.version.to_string() != change.resource_version {
+            return Seen::Changed;
+        }
+        let before = secret.clone();
+        for key in &change.remove {
+            secret.data.remove(key);
+            secret.managers.remove(key);
+            secret.foreign.remove(key);
+        }
+        for (key, bytes) in &change.set {
+            secret.foreign.remove(key);
+            secret.data.insert(key.clone(), bytes.expose().to_vec());
+            // A value that is set to what it is changes hands as little as it changes.
+            if before.data.get(key).map(Vec::as_slice) != Some(bytes.expose()) {
+                secret.managers.insert(key.clone(), [manager.clone()].into());
+            }
+        }
+        for (label, value) in &change.labels {
+            match value {
+                Some(value) => secret.labels.insert(label.clone(), value.clone()),
+                None => secret.labels.remove(label),
+            };
+            secret.our_labels.insert(label.clone());
+        }
+        secret.owners.retain(|owner| !change.drop_owners.contains(&owner.uid));
+        secret.owners.extend(change.add_owner.clone());
+        let moved =
+            (&before.data, &before.labels, &before.owners) != (&secret.data, &secret.labels, &secret.owners);
+        if moved {
+            secret.version = next;
+            secret.moved_at.insert(manager, second);
+            self.serial = next;
+            self.counts.moves += 1;
+        }
+        self.stored[index].touched = true;
+        let after = self.observed(index).unwrap();
+        Seen::Written(Written { after, created: false, moved })
+    }
+
+    /// Somebody else edits the Secret.
+    fn edit(&mut self, index: usize, second: i64, edit: impl FnOnce(&mut Secret)) {
+        let version = self.version();
+        let Some(secret) = &mut self.stored[index].secret else { return };
+        edit(secret);
+        secret.version = version;
+        secret.moved_at.insert("kubectl-edit".to_owned(), second);
+        self.stored[index].touched = true;
+    }
+}
+
+fn on_missing(dice: &mut Dice, profile: Profile) -> &'static str {
+    if profile == Profile::Wild && dice.once_in(3) { "Remove" } else { "Keep" }
+}
+
+fn item(dice: &mut Dice, key: &str, name: &str, profile: Profile) -> Value {
+    let mut secret = json!({"name": name});
+    if let Some(property) = dice.pick(&[None, Some("$.a"), Some("$.b")]).filter(|_| profile == Profile::Wild)
+    {
+        secret["property"] = json!(property);
+    }
+    json!({"key": key, "from": {"secret": secret}, "onMissing": on_missing(dice, profile)})
+}
+
+/// What a value makes of a key, by the words of the documentation.
+pub(super) fn rendered(value: &str, property: Option<&str>) -> Option<Vec<u8>> {
+    let Some(property) = property else { return Some(value.as_bytes().to_vec()) };
+    let parsed: Value = serde_json::from_str(value).ok()?;
+    parsed[property.trim_start_matches("$.")].as_str().map(|text| text.as_bytes().to_vec())
+}
+
+/// What a value makes of a `dataFrom` source.
+pub(super) fn members(value: &str) -> Vec<(String, Vec<u8>)> {
+    let parsed: Value = serde_json::from_str(value).unwrap_or_default();
+    let members = parsed.as_object().into_iter().flatten();
+    members
+        .map(|(name, member)| {
+            let text = member.as_str().map_or_else(|| member.to_string(), str::to_owned);
+            (name.clone(), text.into_bytes())
+        })
+        .collect()
+}
+
+pub(super) fn learn(model: &mut Model) {
+    model.cluster.learn(&model.vaults);
+}
+
+/// Changes the spec of an object.
+fn respec(model: &mut Model, index: usize, change: impl FnOnce(&mut VaultSecretSyncSpec)) {
+    model.cluster.replace(index, |object| {
+        change(&mut object.spec);
+        object.metadata.generation = object.metadata.generation.map(|generation| generation + 1);
+    });
+    let spec = model.cluster.stored[index].object.spec.clone();
+    model.cluster.stored[index].specs.push(spec);
+    model.cluster.learn(&model.vaults);
+    model.operator.wake(index);
+}
+
+/// Somebody else does something in the cluster.
+pub(super) fn interfere(model: &mut Model) -> String {
+    let index = model.dice.roll(model.cluster.stored.len());
+    let second = model.second();
+    let key = {
+        let secret = model.cluster.stored[index].secret.as_ref();
+        let keys: Vec<String> =
+            secret.map(|secret| secret.data.keys().cloned().collect()).unwrap_or_default();
+        if keys.is_empty() { None } else { Some(model.dice.pick(&keys).clone()) }
+    };
+    let place = model.dice.roll(model.cluster.stored[index].object.spec.data.len());
+    let what = match (model.dice.roll(16), key) {
+        (0 | 1, Some(key)) => {
+            model.cluster.edit(index, second, |secret| {
+                secret.data.insert(key.clone(), b"edited".to_vec());
+                secret.managers.insert(key.clone(), ["kubectl-edit".to_owned()].into());
+                secret.foreign.insert(key.clone());
+            });
+            format!("key {key} is edited by hand")
+        }
+        (2, Some(key)) => {
+            model.cluster.edit(index, second, |secret| {
+                secret.data.remove(&key);
+                secret.managers.remove(&key);
+                secret.foreign.insert(key.clone());
+            });
+            format!("key {key} is removed by hand")
+        }
+        (3, Some(_)) => {
+            model.cluster.stored[index].secret = None;
+            "the Secret is deleted".to_owned()
+        }
+        (4, Some(_)) => {
+            model.cluster.edit(index, second, |secret| secret.labels.clear());
+            "the labels are removed by hand".to_owned()
+        }
+        (5, _) => {
+            let name = model.cluster.stored[index].object.spec.data[place].from.secret.name.clone();
+            let key = format!("N{}", model.cluster.serial);
+            let added = item(&mut model.dice, &key, &name, Profile::Wild);
+            respec(model, index, |spec| {
+                if spec.data.len() < 12 {
+                    spec.data.push(serde_json::from_value(added).unwrap());
+                }
+            });
+            format!("the spec has {key} of {name} too")
+        }
+        (6, _) => {
+            respec(model, index, |spec| {
+                if spec.data.len() > 1 {
+                    spec.data.remove(place);
+                }
+            });
+            "an entry leaves the spec".to_owned()
+        }
+        (7, _) => {
+            let property = model.dice.pick(&[None, Some("$.a"), Some("$.b")]).map(str::to_owned);
+            let what = format!("entry {place} takes {property:?}");
+            respec(model, index, |spec| spec.data[place].from.secret.property = property);
+            what
+        }
+        (8, _) => {
+            let label = model.cluster.serial.to_string();
+            respec(model, index, |spec| {
+                spec.target.labels = [("chart".to_owned(), label)].into();
+            });
+            "a label of the spec changes".to_owned()
+        }
+        (9, _) => {
+            respec(model, index, |spec| {
+                spec.target.deletion = if spec.target.deletion == Deletion::Retain {
+                    Deletion::Delete
+                } else {
+                    Deletion::Retain
+                };
+            });
+            "the deletion policy changes".to_owned()
+        }
+        (10, _) => {
+            respec(model, index, |spec| spec.suspend = !spec.suspend);
+            "suspend is toggled".to_owned()
+        }
+        (11, _) => {
+            let remove = model.dice.once_in(2);
+            respec(model, index, |spec| {
+                spec.data[place].on_missing = if remove { OnMissing::Remove } else { OnMissing::Keep };
+            });
+            format!("entry {place} is removed when missing: {remove}")
+        }
+        (12, _) => {
+            let request = model.cluster.serial.to_string();
+            model.cluster.replace(index, |object| {
+                let annotations = object.metadata.annotations.get_or_insert_default();
+                annotations.insert("vaultsync.dev/sync-requested-at".to_owned(), request);
+            });
+            model.operator.wake(index);
+            "a sync is asked for".to_owned()
+        }
+        (13, _) => {
+            model.cluster.stored[index].behind = true;
+            model.cluster.replace(index, |object| object.status = None);
+            model.operator.wake(index);
+            "the status is wiped".to_owned()
+        }
+        (14, _) if !model.vaults.went_back => {
+            let older = model.cluster.stored[index].older.clone();
+            if !older.is_empty() {
+                let status = model.dice.pick(&older).clone();
+                model.cluster.stored[index].behind = true;
+                model.cluster.replace(index, |object| object.status = Some(status));
+            }
+            "an older status is restored".to_owned()
+        }
+        _ => {
+            let gone = !model.cluster.stored[index].vault_gone;
+            model.cluster.stored[index].vault_gone = gone;
+            model.operator.wake(index);
+            format!("the KeyVault is gone: {gone}")
+        }
+    };
+    format!("o{index}: {what}")
+}
+
+/// Every object can do its work.
+pub(super) fn heal(model: &mut Model) {
+    for index in 0..model.cluster.stored.len() {
+        model.cluster.stored[index].vault_gone = false;
+        if model.cluster.stored[index].object.spec.suspend {
+            respec(model, index, |spec| spec.suspend = false);
+        }
+        model.operator.wake(index);
+    }
+    learn(model);
+    operator::mend(model);
+}

@@ -1,0 +1,175 @@
+//! What holds after every micro-step, and what holds once all is quiet.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{Model, Profile, cluster};
+use crate::{
+    api::{OnMissing, READY, condition},
+    plan::{Change, NewSecret, Seen},
+};
+
+/// For each key with a record the Secret's bytes are those of that record, or somebody else's edit was not looked at yet.
+pub(super) fn always(model: &mut Model) {
+    for index in 0..model.cluster.stored.len() {
+        if !model.cluster.stored[index].touched || model.operator.is_telling(index) {
+            continue;
+        }
+        model.cluster.stored[index].touched = false;
+        if model.cluster.stored[index].behind {
+            continue;
+        }
+        let stored = &model.cluster.stored[index];
+        let known = model.operator.known(index, &stored.object);
+        let (Some(target), Some(secret)) =
+            (known.status.as_ref().and_then(|status| status.target.as_ref()), &stored.secret)
+        else {
+            continue;
+        };
+        if target.uid != secret.uid {
+            continue;
+        }
+        for key in target.keys.iter().filter(|key| !secret.foreign.contains(&key.name)) {
+            let Some(of) = key.of else { continue };
+            let Some(expected) = model.cluster.bytes.get(&(of, key.name.clone())) else {
+                model.fail(&format!("o{index}: nobody knows what {of} stands for, of key {}", key.name));
+            };
+            if secret.data.get(&key.name) != Some(expected) {
+                let found =
+                    secret.data.get(&key.name).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+                let expected = String::from_utf8_lossy(expected).into_owned();
+                model.fail(&format!(
+                    "o{index}: status says that key {} is {expected}, and the Secret has {found:?}",
+                    key.name
+                ));
+            }
+        }
+    }
+}
+
+/// The Secret before a request.
+pub(super) fn before_write(model: &mut Model, index: usize) {
+    model.cluster.stored[index].touched = true;
+}
+
+/// A first creation has every key that its entries do not call dispensable.
+pub(super) fn after_create(model: &mut Model, index: usize, new: &NewSecret, seen: &Seen) {
+    if !matches!(seen, Seen::Written(_)) {
+        return;
+    }
+    if new.data.is_empty() {
+        model.fail(&format!("o{index}: an empty Secret is created"));
+    }
+    // The spec may have been edited since the round began: then the round's own is meant.
+    let object = &model.cluster.stored[index].object;
+    let latest = object.metadata.generation == Some(1);
+    for item in object.spec.data.iter().filter(|item| latest && item.on_missing == OnMissing::Keep) {
+        if !new.data.contains_key(&item.key) {
+            model.fail(&format!("o{index}: a Secret is created without the key {}", item.key));
+        }
+    }
+}
+
+/// No change empties a Secret or takes a key that its entry says to keep; none mixes two runs of a script.
+pub(super) fn after_change(model: &mut Model, index: usize, change: &Change, seen: &Seen) {
+    let Seen::Written(written) = seen else { return };
+    let stored = &model.cluster.stored[index];
+    let secret = stored.secret.as_ref().unwrap();
+    if !change.remove.is_empty() && secret.data.is_empty() {
+        model.fail(&format!("o{index}: the Secret is emptied"));
+    }
+    if model.profile == Profile::Scripts {
+        if change.remove.iter().any(|key| !key.starts_with('j')) {
+            model.fail(&format!("o{index}: {:?} are removed, though nothing is missing", change.remove));
+        }
+        if written.moved {
+            no_half(model, index);
+        }
+    }
+}
+
+/// The Secret holds what one moment between two scripts had.
+fn no_half(model: &Model, index: usize) {
+    let stored = &model.cluster.stored[index];
+    let secret = stored.secret.as_ref().unwrap();
+    let mut numbers: BTreeMap<String, usize> = BTreeMap::new();
+    for item in &stored.object.spec.data {
+        let name = &item.from.secret.name;
+        let versions = &model.vaults.secrets[name].versions;
+        let number = versions.iter().position(|version| {
+            cluster::rendered(&version.value, item.from.secret.property.as_deref()).as_ref()
+                == secret.data.get(&item.key)
+        });
+        numbers.insert(name.clone(), number.unwrap_or_default());
+    }
+    // Every script sets the first secrets, from the first on: the number of versions falls along their names.
+    let moments = model.vaults.moments();
+    let fits =
+        |moment: &BTreeMap<String, usize>| numbers.iter().all(|(name, number)| moment[name] == *number);
+    if !moments.iter().any(fits) {
+        model.fail(&format!("o{index}: two runs of a script are mixed: {numbers:?}; there were {moments:?}"));
+    }
+}
+
+/// Once all is quiet each Secret is what the vault says, status says so, and nothing moves any more.
+pub(super) fn at_rest(model: &mut Model) {
+    for index in 0..model.cluster.stored.len() {
+        let stored = &model.cluster.stored[index];
+        let object = &stored.object;
+        let mut expected: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        for item in &object.spec.data_from {
+            let value = model.vaults.secrets[&item.secret.name].value().unwrap();
+            expected.extend(cluster::members(&value.value));
+        }
+        for item in &object.spec.data {
+            let value = model.vaults.secrets[&item.from.secret.name].value().unwrap();
+            let bytes = cluster::rendered(&value.value, item.from.secret.property.as_deref());
+            expected.extend(bytes.map(|bytes| (item.key.clone(), bytes)));
+        }
+        let text = |data: &BTreeMap<String, Vec<u8>>| -> BTreeMap<String, String> {
+            data.iter()
+                .map(|(key, bytes)| (key.clone(), String::from_utf8_lossy(bytes).into_owned()))
+                .collect()
+        };
+        let expected = text(&expected);
+        let mut found = stored.secret.as_ref().map(|secret| text(&secret.data)).unwrap_or_default();
+        // What somebody else made of a key that is no longer ours is theirs.
+        let foreign = stored.secret.as_ref().map(|secret| secret.foreign.clone()).unwrap_or_default();
+        found.retain(|key, _| expected.contains_key(key) || !foreign.contains(key));
+        if found != expected {
+            let differ: Vec<String> = expected
+                .keys()
+                .chain(found.keys())
+                .filter(|key| expected.get(*key) != found.get(*key))
+                .map(|key| format!("{key}: {:?} for {:?}", found.get(key), expected.get(key)))
+                .collect();
+            let managers = stored.secret.as_ref().map(|secret| &secret.managers);
+            let target = object.status.as_ref().and_then(|status| status.target.as_ref());
+            model.fail(&format!(
+                "o{index} is not what the vault says: {}; written by {managers:?}; recorded {target:?}",
+                differ.join("; ")
+            ));
+        }
+        let Some(status) = &object.status else { model.fail(&format!("o{index} has no status")) };
+        let ready = condition(&status.conditions, READY).map(|ready| ready.status.as_str());
+        if ready != Some("True") {
+            model.fail(&format!("o{index} is not Ready: {:?}", condition(&status.conditions, READY)));
+        }
+        for entry in &status.entries {
+            let version = model.vaults.secrets[&entry.name].value().map(|version| version.id.as_str());
+            if entry.version.as_deref() != version {
+                model.fail(&format!(
+                    "o{index}: entry {} says {:?}, not {version:?}",
+                    entry.name, entry.version
+                ));
+            }
+        }
+        if status.observed_generation != object.metadata.generation {
+            model.fail(&format!("o{index}: the last edit was not observed"));
+        }
+    }
+    let before = model.cluster.counts;
+    model.rest(Duration::from_secs(130));
+    if model.cluster.counts != before {
+        model.fail(&format!("though nothing happens, {before:?} became {:?}", model.cluster.counts));
+    }
+}

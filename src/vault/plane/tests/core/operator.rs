@@ -1,0 +1,470 @@
+//! The operator, one micro-step at a time: what the controller does between two of them is nothing.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+
+use super::{Dice, Model, cluster::Cluster};
+use crate::{
+    api::VaultSecretSync,
+    object_key::ObjectKey,
+    plan::{
+        Change, Input, Kept, NewSecret, Permit, Problem, Refusal, Round, Seen, Step, UsedSource, Vault,
+        Verdict, sources, wants,
+    },
+    vault::{
+        Detect, Failure, Limits, Peer, Reply, Terms, Wake,
+        failure::Refused,
+        plane::{
+            errand::{Errand, Fetch, Outcome},
+            host::Host,
+            jitter::Jitter,
+            tests::connection,
+        },
+    },
+};
+
+/// A request to the vault: not yet read there, or read and not yet answered.
+#[derive(Debug)]
+struct Flight {
+    fetch: Fetch,
+    read: Option<Outcome>,
+}
+
+/// A request to the API server.
+#[derive(Debug)]
+enum Call {
+    Look,
+    Create(NewSecret),
+    Change(Change),
+}
+
+/// Where a round stands.
+#[derive(Debug)]
+enum At {
+    Decide,
+    Ask,
+    Refresh,
+    Send(Call),
+    /// The API server has done it, or not; `None`: nobody will hear.
+    Receive(Option<Seen>),
+    Say(Box<Verdict>),
+    /// Whether the status was written, as far as anybody hears.
+    Said(Box<Verdict>, bool),
+}
+
+#[derive(Debug)]
+struct Work {
+    stored: Arc<VaultSecretSync>,
+    round: Round,
+    snapshot: Option<Reply>,
+    at: At,
+}
+
+/// What the operator knows of one object.
+#[derive(Debug, Default)]
+struct Task {
+    queued: bool,
+    timer: Option<Instant>,
+    probe: bool,
+    kept: Kept,
+    work: Option<Work>,
+}
+
+pub(super) struct Operator {
+    host: Host,
+    terms: Terms,
+    flights: Vec<Flight>,
+    tasks: Vec<Task>,
+    /// The plane was asked something, or time passed.
+    rung: bool,
+    until: Option<Instant>,
+    probe_at: Instant,
+    /// While it lasts every request fails so.
+    pub(super) outage: bool,
+    pub(super) gets: usize,
+}
+
+/// One thing that can happen next.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Move {
+    Round(usize),
+    Plane,
+    Flight(usize),
+}
+
+fn user(index: usize) -> ObjectKey {
+    ObjectKey::new("shop", format!("o{index}"))
+}
+
+impl Operator {
+    pub(super) fn new(dice: &mut Dice, cluster: &Cluster, now: Instant) -> Self {
+        let detect = *dice.pick(&[Detect::Auto, Detect::List, Detect::Get]);
+        let tasks =
+            cluster.stored.iter().map(|_| Task { queued: true, ..Task::default() }).collect::<Vec<_>>();
+        Self {
+            host: Host::new(Limits::default(), Jitter::seeded(dice.next()), now),
+            terms: Terms { detect, rate: None },
+            flights: Vec::new(),
+            tasks,
+            rung: true,
+            until: None,
+            probe_at: now + Duration::from_secs(30),
+            outage: false,
+            gets: 0,
+        }
+    }
+
+    pub(super) fn wake(&mut self, index: usize) {
+        self.tasks[index].queued = true;
+    }
+
+    /// Whether the object's round is between a write of the Secret and its status.
+    pub(super) fn is_telling(&self, index: usize) -> bool {
+        self.tasks[index].work.as_ref().is_some_and(|work| {
+            matches!(work.at, At::Receive(_) | At::Say(_) | At::Said(..))
+                || matches!(work.at, At::Decide if work.round.is_sealed())
+        })
+    }
+
+    /// The object as the operator knows it.
+    pub(super) fn known(&self, index: usize, stored: &Arc<VaultSecretSync>) -> Arc<VaultSecretSync> {
+        self.tasks[index].kept.known(stored)
+    }
+
+    pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
+        let timers = self.tasks.iter().filter_map(|task| task.timer);
+        timers.chain(self.until).chain([self.probe_at]).filter(|at| *at > now).min()
+    }
+}
+
+/// What can happen now.
+pub(super) fn moves(model: &mut Model) -> Vec<Move> {
+    let now = model.now;
+    let operator = &mut model.operator;
+    if operator.probe_at <= now {
+        operator.probe_at = now + Duration::from_secs(30);
+        for (index, task) in operator.tasks.iter_mut().enumerate() {
+            let object = &model.cluster.stored[index].object;
+            if object.status.as_ref().is_some_and(|status| status.target.is_some()) {
+                (task.probe, task.queued) = (true, true);
+            }
+        }
+    }
+    let mut moves = Vec::new();
+    for (index, task) in operator.tasks.iter_mut().enumerate() {
+        if task.timer.is_some_and(|at| at <= now) {
+            (task.timer, task.queued) = (None, true);
+        }
+        if task.work.is_some() || task.queued {
+            moves.push(Move::Round(index));
+        }
+    }
+    if operator.rung || operator.until.is_some_and(|until| until <= now) {
+        moves.push(Move::Plane);
+    }
+    moves.extend((0..operator.flights.len()).map(Move::Flight));
+    moves
+}
+
+pub(super) fn play(model: &mut Model, chosen: Move) {
+    match chosen {
+        Move::Plane => plane(model),
+        Move::Flight(flight) => fly(model, flight),
+        Move::Round(index) => round(model, index),
+    }
+}
+
+fn plane(model: &mut Model) {
+    model.operator.rung = false;
+    let step = model.operator.host.step(model.now);
+    model.operator.until = step.until;
+    for fetch in step.fetches {
+        if matches!(fetch.errand, Errand::Read { .. }) {
+            model.operator.gets += 1;
+        }
+        model.operator.flights.push(Flight { fetch, read: None });
+    }
+    deliver(model, step.wakes);
+}
+
+fn deliver(model: &mut Model, wakes: Vec<Wake>) {
+    for wake in wakes {
+        match wake {
+            Wake::User(key) => {
+                let index: usize = key.name[1..].parse().unwrap();
+                model.operator.tasks[index].queued = true;
+            }
+            Wake::Outage(_) => model.operator.tasks.iter_mut().for_each(|task| task.queued = true),
+            Wake::Connection(_) => {}
+        }
+    }
+}
+
+fn fly(model: &mut Model, flight: usize) {
+    let second = model.second();
+    let flight_of = &model.operator.flights[flight];
+    if flight_of.read.is_none() {
+        let fails = model.troubled && (model.operator.outage || model.dice.once_in(40));
+        let outcome = if fails {
+            let throttled = model.dice.once_in(2);
+            let failure = if throttled {
+                Failure::Throttled(Peer::Vault)
+            } else {
+                Failure::ServiceUnavailable { peer: Peer::Vault, status: Some(503) }
+            };
+            let retry_after = throttled.then(|| model.dice.millis(9000));
+            Outcome::Failed(Refused { failure, retry_after })
+        } else {
+            model.vaults.read(&mut model.dice, &flight_of.fetch.errand, model.now, second)
+        };
+        model.operator.flights[flight].read = Some(outcome);
+        return;
+    }
+    let Flight { fetch, read } = model.operator.flights.swap_remove(flight);
+    let Some(outcome) = read else { return };
+    let what = match &outcome {
+        Outcome::Read(reading, _) => reading.attributes.version.trim_start_matches('0').to_owned(),
+        Outcome::Failed(refused) => refused.failure.reason().to_string(),
+        _ => "a page".to_owned(),
+    };
+    if let Errand::Read { source, .. } = &fetch.errand {
+        let name = source.name.to_string();
+        model.tell(|| format!("GET {name}: {what}"));
+    } else {
+        model.tell(|| format!("LIST: {what}"));
+    }
+    let wakes = model.operator.host.finish(&fetch, outcome, model.now);
+    model.operator.rung = true;
+    deliver(model, wakes);
+}
+
+fn round(model: &mut Model, index: usize) {
+    let Some(work) = model.operator.tasks[index].work.take() else {
+        let task = &mut model.operator.tasks[index];
+        task.queued = false;
+        task.timer = None;
+        let stored = Arc::clone(&model.cluster.stored[index].object);
+        let known = task.kept.known(&stored);
+        let round = Round::begin(task.kept.clone(), &known, std::mem::take(&mut task.probe));
+        task.work = Some(Work { stored, round, snapshot: None, at: At::Decide });
+        return;
+    };
+    let Work { stored, mut round, mut snapshot, at } = work;
+    let known = model.operator.tasks[index].kept.known(&stored);
+    let used = sources(&known.spec);
+    let at = match at {
+        At::Decide => decide(model, index, &stored, &known, &mut round, &used, snapshot.as_ref()),
+        At::Refresh => {
+            model.operator.host.refresh(&user(index), &connection(0), model.now);
+            model.operator.rung = true;
+            At::Ask
+        }
+        At::Ask => {
+            snapshot = Some(ask(model, index, &known, &round, used.as_ref().unwrap()));
+            At::Decide
+        }
+        At::Send(call) => At::Receive(send(model, index, &call)),
+        At::Receive(Some(seen)) => {
+            round.answered(seen);
+            At::Decide
+        }
+        At::Receive(None) => return again(model, index),
+        At::Say(verdict) => {
+            let written = say(model, index, &stored, &verdict);
+            At::Said(verdict, written)
+        }
+        At::Said(verdict, written) => return said(model, index, *verdict, written, snapshot.is_some()),
+    };
+    model.operator.tasks[index].work = Some(Work { stored, round, snapshot, at });
+}
+
+fn decide(
+    model: &mut Model,
+    index: usize,
+    stored: &VaultSecretSync,
+    known: &VaultSecretSync,
+    round: &mut Round,
+    used: &Result<Vec<UsedSource>, String>,
+    snapshot: Option<&Reply>,
+) -> At {
+    let permits = vec![Permit::FULL; used.as_ref().map_or(0, Vec::len)];
+    let vault = if model.cluster.stored[index].vault_gone {
+        Vault::Unusable(Problem::vault_not_found(&known.spec.vault_ref))
+    } else {
+        Vault::Usable { url: super::cluster::URL, permits: &permits, reply: snapshot }
+    };
+    let step = round.next(&Input {
+        object: known,
+        stored: stored.status.as_ref(),
+        sources: used,
+        ignored: false,
+        rival: None,
+        vault,
+        stale_after: Duration::from_secs(900),
+        now: Timestamp::from_second(model.second()).unwrap(),
+    });
+    model.tell(|| format!("o{index}: {}", told(&step)));
+    match step {
+        Step::Ask | Step::Demand(_) => At::Ask,
+        Step::ReadAnew(_) => At::Refresh,
+        Step::Look => At::Send(Call::Look),
+        Step::Create(new) => At::Send(Call::Create(new)),
+        Step::Change(change) => At::Send(Call::Change(change)),
+        Step::End(verdict) => {
+            if snapshot.is_none() {
+                model.operator.host.forget(&user(index), &connection(0), model.now);
+                model.operator.rung = true;
+            }
+            At::Say(Box::new(verdict))
+        }
+    }
+}
+
+fn told(step: &Step) -> String {
+    match step {
+        Step::Create(new) => format!("creates {:?}", new.data.keys().collect::<Vec<_>>()),
+        Step::Change(change) => format!(
+            "changes {:?}, removes {:?}, labels {:?}, owner +{:?} -{:?} over {}",
+            change.set.keys().collect::<Vec<_>>(),
+            change.remove,
+            change.labels,
+            change.add_owner.is_some(),
+            change.drop_owners,
+            change.resource_version,
+        ),
+        Step::End(verdict) => {
+            format!("ends {:?} {:?} next {:?}", verdict.outcome, verdict.reason, verdict.next)
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+fn ask(
+    model: &mut Model,
+    index: usize,
+    known: &VaultSecretSync,
+    round: &Round,
+    used: &[UsedSource],
+) -> Reply {
+    let interval = Duration::from_secs(60);
+    let wants = wants(known, super::cluster::URL, used, interval, round.demanded());
+    let together = round.waits_for_all(known);
+    let (terms, now) = (model.operator.terms, model.now);
+    let reply = model.operator.host.ask(&user(index), &connection(0), terms, &wants, together, now);
+    model.operator.rung = true;
+    let answers: Vec<String> = used
+        .iter()
+        .zip(&reply.answers)
+        .map(|(used, answer)| {
+            let answer = match answer {
+                crate::vault::Answer::Read(reading) => {
+                    reading.attributes.version.trim_start_matches('0').to_owned()
+                }
+                crate::vault::Answer::Failed(failure) => failure.reason().to_string(),
+                other => format!("{other:?}"),
+            };
+            format!("{} {answer}", used.source.name)
+        })
+        .collect();
+    model.tell(|| format!("o{index}: asks, together {together}: {}", answers.join(", ")));
+    reply
+}
+
+/// The API server does it; what of that anybody hears.
+fn send(model: &mut Model, index: usize, call: &Call) -> Option<Seen> {
+    let fate = if model.troubled { model.dice.roll(30) } else { 30 };
+    if fate == 0 {
+        model.tell(|| format!("o{index}: a request is lost on its way"));
+        return None;
+    }
+    if fate == 1 && !matches!(call, Call::Look) {
+        return Some(Seen::Refused(Refusal::Forbidden));
+    }
+    let second = model.second();
+    super::invariants::before_write(model, index);
+    let seen = match call {
+        Call::Look => model.cluster.look(index),
+        Call::Create(new) => model.cluster.create(index, new, second),
+        Call::Change(change) => model.cluster.change(index, change, second),
+    };
+    match call {
+        Call::Create(new) => super::invariants::after_create(model, index, new, &seen),
+        Call::Change(change) => super::invariants::after_change(model, index, change, &seen),
+        Call::Look => {}
+    }
+    if fate == 2 {
+        if !matches!(call, Call::Look) {
+            model.cluster.stored[index].behind = true;
+        }
+        model.tell(|| format!("o{index}: an answer is lost on its way"));
+        return None;
+    }
+    Some(seen)
+}
+
+fn again(model: &mut Model, index: usize) {
+    model.operator.tasks[index].timer = Some(model.now + Duration::from_secs(1));
+}
+
+fn say(model: &mut Model, index: usize, stored: &VaultSecretSync, verdict: &Verdict) -> bool {
+    let Some(status) = &verdict.status else { return true };
+    let fate = if model.troubled { model.dice.roll(20) } else { 20 };
+    if fate == 0 {
+        return false;
+    }
+    let replaced = stored.metadata.resource_version.as_ref();
+    let written = model.cluster.write_status(index, replaced, status.clone());
+    model.tell(|| format!("o{index}: status is written: {}", written.is_ok()));
+    written.is_ok() && fate != 1
+}
+
+fn said(model: &mut Model, index: usize, verdict: Verdict, written: bool, asked: bool) {
+    let task = &mut model.operator.tasks[index];
+    task.kept = verdict.kept.clone();
+    model.cluster.stored[index].touched = true;
+    if !written {
+        task.kept.not_said(&verdict);
+        return again(model, index);
+    }
+    task.timer = verdict.next.map(|wait| model.now + wait);
+    if asked && !verdict.waits {
+        model.operator.host.release(&user(index), &connection(0));
+        model.operator.rung = true;
+    }
+}
+
+/// The operator is killed, whatever it is doing, and another takes its place.
+pub(super) fn restart(model: &mut Model) {
+    for index in 0..model.operator.tasks.len() {
+        let Some(work) = model.operator.tasks[index].work.take() else { continue };
+        match work.at {
+            At::Send(call) if model.dice.once_in(2) => {
+                send(model, index, &call);
+                model.cluster.stored[index].behind = true;
+            }
+            At::Receive(_) | At::Say(_) => model.cluster.stored[index].behind = true,
+            _ => {}
+        }
+        if model.operator.tasks[index].kept.is_unsaid() {
+            model.cluster.stored[index].behind = true;
+        }
+    }
+    for index in 0..model.operator.tasks.len() {
+        if model.operator.tasks[index].kept.is_unsaid() {
+            model.cluster.stored[index].behind = true;
+        }
+    }
+    let outage = model.operator.outage;
+    let gets = model.operator.gets;
+    model.operator = Operator::new(&mut model.dice, &model.cluster, model.now);
+    (model.operator.outage, model.operator.gets) = (outage, gets);
+}
+
+/// Outages are over.
+pub(super) fn mend(model: &mut Model) {
+    model.operator.outage = false;
+}

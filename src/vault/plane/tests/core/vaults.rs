@@ -1,0 +1,339 @@
+//! A vault with a history: what a GET or a LIST says depends on when, and by which replica, it is read.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::{Dice, Profile};
+use crate::vault::{
+    Attributes, Failure, Reading, SecretName, SecretValue,
+    failure::{Principal, Refused},
+    plane::{
+        errand::{Errand, Outcome, Permission},
+        sighting::Listed,
+        tests::connection,
+    },
+    rest::list::{Link, Next, Page},
+};
+
+/// One version of a secret.
+#[derive(Clone, Debug)]
+pub(super) struct Version {
+    pub(super) id: String,
+    pub(super) value: String,
+}
+
+/// A secret at one moment.
+#[derive(Clone, Copy, Debug)]
+struct State {
+    version: usize,
+    updated: i64,
+    enabled: bool,
+    deleted: bool,
+    denied: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Secret {
+    pub(super) versions: Vec<Version>,
+    created: i64,
+    history: Vec<(Instant, State)>,
+}
+
+/// A script that sets several secrets, one after the other.
+#[derive(Debug)]
+struct Script {
+    left: Vec<String>,
+    gap: Duration,
+    next: Instant,
+}
+
+#[derive(Debug)]
+pub(super) struct Vaults {
+    pub(super) secrets: BTreeMap<String, Secret>,
+    scripts: Vec<Script>,
+    /// How far the service's clock is off, and whether it tells the time at all.
+    skew: Option<i64>,
+    /// How late a replica may be.
+    lag: Duration,
+    serial: u64,
+    moments: Vec<BTreeMap<String, usize>>,
+    /// Secrets that went back to an older version: writing that is right.
+    pub(super) went_back: bool,
+}
+
+impl Secret {
+    fn now(&self) -> State {
+        self.history.last().unwrap().1
+    }
+
+    fn at(&self, when: Instant) -> State {
+        let seen = self.history.iter().rev().find(|(at, _)| *at <= when);
+        seen.unwrap_or(&self.history[0]).1
+    }
+
+    fn set(&mut self, when: Instant, state: State) {
+        self.history.push((when, state));
+    }
+
+    /// Its value, if it can be read.
+    pub(super) fn value(&self) -> Option<&Version> {
+        let state = self.now();
+        (state.enabled && !state.deleted && !state.denied).then(|| &self.versions[state.version])
+    }
+
+    fn attributes(&self, state: State) -> Attributes {
+        let time = |second| Timestamp::from_second(second).ok();
+        Attributes {
+            version: self.versions[state.version].id.clone(),
+            created: time(self.created),
+            updated: time(state.updated),
+            expires: None,
+            not_before: None,
+            managed: false,
+        }
+    }
+}
+
+const SECOND: i64 = 1_750_000_000;
+
+impl Vaults {
+    pub(super) fn new(dice: &mut Dice, now: Instant, profile: Profile) -> Self {
+        let skew = match dice.roll(4) {
+            0 => None,
+            1 => Some(i64::try_from(dice.roll(11)).unwrap() - 5),
+            _ => Some(0),
+        };
+        let wild = profile == Profile::Wild;
+        let lag = if wild && dice.once_in(3) { dice.millis(3000) } else { Duration::ZERO };
+        let skew = if wild { skew } else { skew.filter(|_| dice.once_in(2)) };
+        let mut vaults = Self {
+            secrets: BTreeMap::new(),
+            scripts: Vec::new(),
+            skew,
+            lag,
+            serial: 0,
+            moments: Vec::new(),
+            went_back: false,
+        };
+        let names = if dice.once_in(20) { 128 } else { 2 + dice.roll(8) };
+        for index in 0..names {
+            let kind = if index % 5 == 4 { "j" } else { "s" };
+            let name = format!("{kind}{index}");
+            let version = vaults.version(dice, &name);
+            let state =
+                State { version: 0, updated: SECOND - 100, enabled: true, deleted: false, denied: false };
+            let secret =
+                Secret { versions: vec![version], created: SECOND - 100, history: vec![(now, state)] };
+            vaults.secrets.insert(name, secret);
+        }
+        vaults.note_moment();
+        vaults
+    }
+
+    /// A new version: JSON, of which plain entries take the whole text.
+    fn version(&mut self, dice: &mut Dice, name: &str) -> Version {
+        self.serial += 1;
+        let mut members = Map::new();
+        members.insert("a".to_owned(), json!(format!("{name}-a-{}", self.serial)));
+        if !dice.once_in(4) {
+            members.insert("b".to_owned(), json!(format!("{name}-b-{}", self.serial)));
+        }
+        if name.starts_with('j') {
+            // Names of its own, so that no two sources give one key.
+            members = (0..dice.roll(4)).map(|key| (format!("{name}_{key}"), json!(self.serial))).collect();
+            members.insert(format!("{name}_always"), json!(self.serial));
+        }
+        let value = if dice.once_in(30) { "no JSON".to_owned() } else { Value::Object(members).to_string() };
+        Version { id: format!("{:032x}", self.serial), value }
+    }
+
+    fn put(&mut self, dice: &mut Dice, name: &str, now: Instant, second: i64) {
+        let version = self.version(dice, name);
+        let Some(secret) = self.secrets.get_mut(name) else { return };
+        secret.versions.push(version);
+        let version = secret.versions.len() - 1;
+        let state = State { version, updated: second, enabled: true, deleted: false, ..secret.now() };
+        secret.set(now, state);
+    }
+
+    /// Something happens in the vault.
+    pub(super) fn interfere(
+        &mut self,
+        dice: &mut Dice,
+        now: Instant,
+        second: i64,
+        profile: Profile,
+    ) -> String {
+        let names: Vec<String> = self.secrets.keys().cloned().collect();
+        let name = dice.pick(&names).clone();
+        if profile == Profile::Scripts {
+            if !self.scripts.is_empty()
+                || self.secrets.values().any(|secret| {
+                    now.duration_since(secret.history.last().unwrap().0) < Duration::from_secs(40)
+                        && secret.versions.len() > 1
+                })
+            {
+                return "nothing, for a script ran just now".to_owned();
+            }
+            let gap = dice.millis(1900);
+            let most =
+                usize::try_from(6000 / (gap.as_millis() + 1)).unwrap_or(usize::MAX).clamp(1, names.len());
+            let left: Vec<String> = names[..most.min(names.len())].to_vec();
+            self.scripts.push(Script { left, gap, next: now });
+            return format!("a script sets {most} secrets, each {} ms after the one before", gap.as_millis());
+        }
+        let state = self.secrets[&name].now();
+        let (what, state) = match dice.roll(12) {
+            0 => ("is deleted", State { deleted: true, ..state }),
+            1 => ("is there again", State { deleted: false, ..state }),
+            2 => ("is disabled", State { enabled: false, updated: second, ..state }),
+            3 => ("is enabled", State { enabled: true, updated: second, ..state }),
+            4 => ("may not be read", State { denied: true, ..state }),
+            5 => ("may be read", State { denied: false, ..state }),
+            6 => ("gets a tag", State { updated: second, ..state }),
+            7 if state.version > 0 => {
+                self.went_back = true;
+                (
+                    "goes back to an older version",
+                    State { version: state.version - 1, updated: second - 100, ..state },
+                )
+            }
+            8 => {
+                let many = 1 + dice.roll(names.len());
+                for name in &names[..many] {
+                    self.put(dice, name, now, second);
+                }
+                return format!("{many} secrets change at once");
+            }
+            9 => {
+                self.put(dice, &name, now, second);
+                self.put(dice, &name, now, second);
+                return format!("{name} changes twice within a moment");
+            }
+            _ => {
+                self.put(dice, &name, now, second);
+                return format!("{name} changes to {}", self.secrets[&name].versions.last().unwrap().id);
+            }
+        };
+        self.secrets.get_mut(&name).unwrap().set(now, state);
+        format!("{name} {what}")
+    }
+
+    /// Scripts go on.
+    pub(super) fn go_on(&mut self, now: Instant, second: i64) {
+        let mut dice = Dice(self.serial);
+        let mut scripts = std::mem::take(&mut self.scripts);
+        for script in &mut scripts {
+            while script.next <= now && !script.left.is_empty() {
+                let name = script.left.remove(0);
+                self.put(&mut dice, &name, now, second);
+                script.next += script.gap;
+            }
+        }
+        let running = scripts.len();
+        scripts.retain(|script| !script.left.is_empty());
+        if scripts.len() < running {
+            self.note_moment();
+        }
+        self.scripts = scripts;
+    }
+
+    /// The numbers of versions as they stood between scripts.
+    pub(super) fn moments(&self) -> &[BTreeMap<String, usize>] {
+        &self.moments
+    }
+
+    fn note_moment(&mut self) {
+        let numbers = self.secrets.iter().map(|(name, secret)| (name.clone(), secret.now().version));
+        let moment = numbers.collect();
+        self.moments.push(moment);
+    }
+
+    /// Every secret can be read again and can be rendered.
+    pub(super) fn heal(&mut self, now: Instant, second: i64) {
+        let names: Vec<String> = self.secrets.keys().cloned().collect();
+        self.scripts.clear();
+        for name in names {
+            let value = &self.secrets[&name].versions[self.secrets[&name].now().version].value;
+            let broken = value == "no JSON" || (name.starts_with('s') && !value.contains("-b-"));
+            if broken {
+                self.serial += 1;
+                let serial = self.serial;
+                let value = if name.starts_with('j') {
+                    json!({format!("{name}_always"): serial}).to_string()
+                } else {
+                    json!({"a": format!("{name}-a-{serial}"), "b": format!("{name}-b-{serial}")}).to_string()
+                };
+                let secret = self.secrets.get_mut(&name).unwrap();
+                secret.versions.push(Version { id: format!("{:032x}", self.serial), value });
+            }
+            let secret = self.secrets.get_mut(&name).unwrap();
+            let version = if broken { secret.versions.len() - 1 } else { secret.now().version };
+            let updated = if broken { second } else { secret.now().updated };
+            secret.set(now, State { version, updated, enabled: true, deleted: false, denied: false });
+        }
+    }
+
+    /// What a request that is read at `now` is answered.
+    pub(super) fn read(&self, dice: &mut Dice, errand: &Errand, now: Instant, second: i64) -> Outcome {
+        let failed = |failure| Outcome::Failed(Refused { failure, retry_after: None });
+        let lag = if self.lag.is_zero() {
+            self.lag
+        } else {
+            dice.millis(u64::try_from(self.lag.as_millis()).unwrap())
+        };
+        let when = now.checked_sub(lag).unwrap_or(now);
+        match errand {
+            Errand::Prove(Permission::Read) => failed(Failure::SecretNotFound),
+            Errand::Prove(Permission::List) => Outcome::Permitted,
+            Errand::List(link) => Outcome::Listed(self.page(link.as_ref(), when)),
+            Errand::Read { source, .. } => {
+                let Some(secret) = self.secrets.get(source.name.as_str()) else {
+                    return failed(Failure::SecretNotFound);
+                };
+                let state = secret.at(when);
+                if state.denied {
+                    return failed(Failure::MissingRole(Principal::default()));
+                } else if state.deleted {
+                    return failed(Failure::SecretNotFound);
+                } else if !state.enabled {
+                    return failed(Failure::SecretDisabled);
+                }
+                let value = SecretValue::new(secret.versions[state.version].value.clone().into());
+                let date = self.skew.and_then(|skew| Timestamp::from_second(second + skew).ok());
+                Outcome::Read(Reading { attributes: secret.attributes(state), value }, date)
+            }
+        }
+    }
+
+    /// The page that begins after the name in `link`.
+    fn page(&self, link: Option<&Link>, when: Instant) -> Page {
+        let url = link.map(|link| link.url(&connection(0).url)).unwrap_or_default();
+        let after = url.split_once("after=").map_or("", |(_, after)| after).to_owned();
+        let mut rest = self
+            .secrets
+            .iter()
+            .map(|(name, secret)| (name, secret, secret.at(when)))
+            .filter(|(name, _, state)| **name > after && !state.deleted)
+            .peekable();
+        let mut items = Vec::new();
+        for (name, secret, state) in rest.by_ref().take(5) {
+            let Attributes { created, updated, expires, not_before, .. } = secret.attributes(state);
+            let listed = Listed { enabled: state.enabled, created, updated, expires, not_before };
+            items.push((SecretName::parse(name).unwrap(), listed));
+        }
+        let next = match (rest.peek(), items.last()) {
+            (Some(_), Some((last, _))) => {
+                let link = format!("https://prod.vault.azure.net/secrets?after={last}");
+                Next::parse(Some(&link), &connection(0).url)
+            }
+            _ => Next::End,
+        };
+        Page { items, next }
+    }
+}
