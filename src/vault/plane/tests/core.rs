@@ -19,7 +19,7 @@ use cluster::Cluster;
 use operator::Operator;
 use vaults::Vaults;
 
-/// Numbers that follow from a seed (SplitMix64).
+/// Numbers that follow from a seed (`SplitMix64`).
 #[derive(Debug)]
 struct Dice(u64);
 
@@ -78,7 +78,7 @@ struct Model {
 impl Model {
     fn new(seed: u64) -> Self {
         let mut dice = Dice(seed);
-        let profile = if dice.once_in(4) && std::env::var_os("VAULTSYNC_MODEL_SCRIPTS").is_some() {
+        let profile = if dice.once_in(4) && number("VAULTSYNC_MODEL_SCRIPTS").is_some() {
             Profile::Scripts
         } else {
             Profile::Wild
@@ -113,7 +113,7 @@ impl Model {
     }
 
     fn fail(&self, what: &str) -> ! {
-        let told = if std::env::var_os("VAULTSYNC_MODEL_SEED").is_some() { 4000 } else { 60 };
+        let told = if number("VAULTSYNC_MODEL_SEED").is_some() { 4000 } else { 60 };
         let from = self.story.len().saturating_sub(told);
         panic!("VAULTSYNC_MODEL_SEED={}: {what}\n{}", self.seed, self.story[from..].join("\n"));
     }
@@ -224,6 +224,10 @@ fn whatever_happens_a_secret_is_what_its_record_says_and_in_the_end_what_the_vau
     eprintln!("{runs} runs, {steps} micro-steps");
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no setting of the program's: which runs a person wants to see"
+)]
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().and_then(|text| text.parse().ok())
 }

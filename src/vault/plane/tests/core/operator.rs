@@ -277,7 +277,7 @@ fn round(model: &mut Model, index: usize) {
             let written = say(model, index, &stored, &verdict);
             At::Said(verdict, written)
         }
-        At::Said(verdict, written) => return said(model, index, *verdict, written, snapshot.is_some()),
+        At::Said(verdict, written) => return said(model, index, &verdict, written, snapshot.is_some()),
     };
     model.operator.tasks[index].work = Some(Work { stored, round, snapshot, at });
 }
@@ -422,12 +422,12 @@ fn say(model: &mut Model, index: usize, stored: &VaultSecretSync, verdict: &Verd
     written.is_ok() && fate != 1
 }
 
-fn said(model: &mut Model, index: usize, verdict: Verdict, written: bool, asked: bool) {
+fn said(model: &mut Model, index: usize, verdict: &Verdict, written: bool, asked: bool) {
     let task = &mut model.operator.tasks[index];
     task.kept = verdict.kept.clone();
     model.cluster.stored[index].touched = true;
     if !written {
-        task.kept.not_said(&verdict);
+        task.kept.not_said(verdict);
         return again(model, index);
     }
     task.timer = verdict.next.map(|wait| model.now + wait);
