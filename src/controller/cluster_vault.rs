@@ -60,7 +60,7 @@ fn judge(context: &Context, vault: &ClusterKeyVault) -> (Said, Found) {
             network: one(evidence().filter_map(|evidence| evidence.network)),
         },
     };
-    (summary(context, &health, each_its_own), found)
+    (summary(context, &health, each_its_own, is_proved(vault)), found)
 }
 
 /// What all say, if all say one thing.
@@ -86,12 +86,19 @@ fn handles(context: &Context, vault: &ClusterKeyVault) -> Result<Vec<(String, Co
 
 /// One sentence over all handles. Each has the first namespace that reads through it, which matters where every
 /// namespace has a handle of its own.
-fn summary(context: &Context, health: &[(&str, Health)], each_its_own: bool) -> Said {
-    let working = health.iter().filter(|(_, health)| matches!(health.state, HealthState::Working)).count();
+fn summary(context: &Context, health: &[(&str, Health)], each_its_own: bool, proved: bool) -> Said {
+    // One blink does not make a connection that works fail.
+    let working = health.iter().filter(|(_, health)| match health.state {
+        HealthState::Working => true,
+        HealthState::Doubtful(_) => proved,
+        _ => false,
+    });
+    let working = working.count();
     let failing: Vec<(&str, &Failure)> = health
         .iter()
         .filter_map(|(namespace, health)| match &health.state {
             HealthState::Failing { failure, .. } => Some((*namespace, failure.as_ref())),
+            HealthState::Doubtful(failure) if !proved => Some((*namespace, failure.as_ref())),
             _ => None,
         })
         .collect();

@@ -123,7 +123,8 @@ pub(super) async fn reconcile(vault: Arc<KeyVault>, context: Arc<Context>) -> Re
         match connection(&vault) {
             Err(sentence) => Said::failing(Reason::VaultInvalid, sentence),
             Ok(connection) => {
-                if is_proved(vault.as_ref()) {
+                let proved = is_proved(vault.as_ref());
+                if proved {
                     // Nothing is tried again.
                 } else if may_be_tried(&context, &vault) {
                     context.plane.prove(&connection, &namespace, vault.spec.settings.detect);
@@ -131,7 +132,7 @@ pub(super) async fn reconcile(vault: Arc<KeyVault>, context: Arc<Context>) -> Re
                     // The place of one that goes is taken.
                     next = Action::requeue(LOOK_AGAIN);
                 }
-                judge(&context, &connection, &mut found)
+                judge(&context, &connection, proved, &mut found)
             }
         }
     };
@@ -139,18 +140,23 @@ pub(super) async fn reconcile(vault: Arc<KeyVault>, context: Arc<Context>) -> Re
     Ok(next)
 }
 
-fn judge(context: &Context, connection: &Connection, found: &mut Found) -> Said {
+/// What is to be said of a connection of which Ready=True stands, or not.
+fn judge(context: &Context, connection: &Connection, proved: bool, found: &mut Found) -> Said {
     let Some(health) = context.plane.health(connection) else {
         return Said::unproven(UNTRIED.to_owned());
     };
     // While the vault fails, how changes are found is of no matter.
-    let failing = matches!(health.state, HealthState::Failing { .. });
+    let failing = matches!(health.state, HealthState::Failing { .. } | HealthState::Doubtful(_));
     found.detection = health.detection.filter(|_| !failing);
     found.evidence = health.evidence;
     match health.state {
         HealthState::Working => Said::working(),
         HealthState::PermissionUnproven(failure) => Said::permission_unproven(&failure),
-        HealthState::Failing { failure, .. } => Said::refused(context, &failure, &failure.to_string()),
+        // One blink does not make a connection that works fail.
+        HealthState::Doubtful(_) if proved => Said::Nothing,
+        HealthState::Failing { failure, .. } | HealthState::Doubtful(failure) => {
+            Said::refused(context, &failure, &failure.to_string())
+        }
         HealthState::Undecided => Said::undecided(),
         HealthState::Unproven if health.proving => Said::Nothing,
         HealthState::Unproven => Said::unproven(UNTRIED.to_owned()),

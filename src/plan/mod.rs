@@ -134,7 +134,7 @@ impl<'a> Input<'a> {
     /// Why the whole vault or identity fails, if it does.
     fn outage(&self) -> Option<&'a Failure> {
         match &self.reply()?.health.state {
-            HealthState::Failing { failure, .. } => Some(failure),
+            HealthState::Failing { failure, .. } | HealthState::Doubtful(failure) => Some(failure),
             HealthState::Unproven
             | HealthState::Undecided
             | HealthState::Working

@@ -93,6 +93,9 @@ pub enum HealthState {
     Working,
     /// The vault takes the identity, but did not let it read a name that no secret has. It may yet read others.
     PermissionUnproven(Arc<Failure>),
+    /// The last requests failed as if the whole vault, or the identity, did; that it does is not said yet. Only who has
+    /// nothing that stands is told.
+    Doubtful(Arc<Failure>),
     /// The whole vault, or the identity, fails.
     Failing {
         /// Why.

@@ -274,6 +274,22 @@ impl Failure {
         }
     }
 
+    /// Whether no token is given, for want of a setting.
+    pub(super) const fn is_of_token(&self) -> bool {
+        matches!(
+            self,
+            Self::FederationMismatch { .. }
+                | Self::InvalidIdentity { .. }
+                | Self::TokenRefused { .. }
+                | Self::ServiceAccountNotFound
+                | Self::TokenRequestForbidden
+                | Self::WorkloadIdentityNotInjected { .. }
+                | Self::CredentialNotFound { .. }
+                | Self::CredentialInvalid { .. }
+                | Self::CredentialExpired { .. }
+        )
+    }
+
     /// Whether it needs someone to change a setting, so that trying soon again is of no use.
     pub(super) const fn is_lasting(&self) -> bool {
         !matches!(

@@ -17,6 +17,11 @@ pub struct Limits {
     pub retry: (Duration, Duration),
     /// First and longest wait after a refusal that needs someone to change a setting.
     pub refused_retry: (Duration, Duration),
+    /// How long a whole vault or identity may fail before it is said to: so long if three requests in a row did, and
+    /// the longer one whatever was tried.
+    pub doubt: (Duration, Duration),
+    /// How long nothing may fail before it is said to work again.
+    pub calm: Duration,
     /// The longest wait that a vault's `Retry-After` can ask for.
     pub retry_after: Duration,
     /// How long a value is kept for users that do not come for it.
@@ -49,6 +54,8 @@ impl Default for Limits {
             // Half of the usual interval at most, so that after an outage all is fresh again within one.
             retry: (Duration::from_secs(1), Duration::from_secs(30)),
             refused_retry: (Duration::from_secs(30), Duration::from_secs(600)),
+            doubt: (Duration::from_secs(5), Duration::from_secs(60)),
+            calm: Duration::from_secs(5),
             retry_after: Duration::from_secs(300),
             value_life: Duration::from_secs(60),
             list_pages: 4000,

@@ -3,6 +3,7 @@
 //! Invariant: a user that was told `Pending` stays a waiter until an answer came that it can be given, and is
 //! woken then. A value is held only while a user holds on to it.
 
+mod failures;
 mod timing;
 
 use std::{
@@ -92,6 +93,10 @@ pub(super) struct Entry {
     pub(super) ticket: Option<Ticket>,
     /// Refusals in a row.
     refusals: u32,
+    /// Failures in a row that were of this source alone: others succeeded.
+    alone: u32,
+    /// It failed alone, though not yet so often that it has a verdict: until then it lets others go first.
+    pub(super) retry_at: Option<Instant>,
     /// The version is part of what is asked for, so its value never changes.
     pinned: bool,
     /// The last value was read so shortly after it changed that it may have changed again.
@@ -115,6 +120,8 @@ impl Entry {
             in_flight: false,
             ticket: None,
             refusals: 0,
+            alone: 0,
+            retry_at: None,
             pinned,
             settling: false,
             swept_at: None,
@@ -189,6 +196,7 @@ impl Entry {
         if let Some(subscription) = self.subscriptions.get_mut(user) {
             subscription.fresh_after = Some(now);
             subscription.waiting = true;
+            self.retry_at = None;
         }
     }
 
@@ -248,11 +256,6 @@ impl Entry {
         Sighted::Confirmed(wakes)
     }
 
-    /// Whether the last answer was a refusal, if there was one.
-    pub(super) fn refused(&self) -> Option<bool> {
-        self.read_at.map(|_| self.refusals > 0)
-    }
-
     pub(super) const fn holds_value(&self) -> bool {
         self.reading.is_some()
     }
@@ -276,6 +279,7 @@ impl Entry {
         let moved = self.attributes.as_deref() != Some(&reading.attributes);
         self.watch.read(begun, moved);
         self.refusals = 0;
+        self.alone = 0;
         let mut wakes = Vec::new();
         for (user, subscription) in self.subscriptions.iter_mut() {
             let needs = subscription.needs(Some(&reading.attributes));
@@ -303,6 +307,9 @@ impl Entry {
         if failure.scope() != Scope::Permission {
             self.refusals = 0;
         }
+        if failure.scope() != Scope::Handle {
+            self.alone = 0;
+        }
         self.failure = Some(Arc::new(failure));
         self.watch.failed(begun);
         self.drop_value();
@@ -314,24 +321,6 @@ impl Entry {
         }
         self.confirm(begun, now);
         wakes
-    }
-
-    /// A GET that began at `begun` was refused for want of a permission, be it of this source or of all.
-    pub(super) const fn refuse(&mut self, begun: Instant) {
-        self.refusals = self.refusals.saturating_add(1);
-        self.read_at = Some(begun);
-    }
-
-    /// The refusal of this source turned out to be one of the whole handle. Returns its users.
-    pub(super) fn withdraw_refusal(&mut self) -> Vec<ObjectKey> {
-        if self.refusals == 0 {
-            return Vec::new();
-        }
-        self.failure = None;
-        for subscription in self.subscriptions.values_mut() {
-            subscription.waiting |= subscription.needs(self.attributes.as_deref());
-        }
-        self.subscriptions.users().cloned().collect()
     }
 
     /// Nobody came for the value in time.

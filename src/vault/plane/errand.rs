@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::lanes::HandleId;
 use crate::object_key::ObjectKey;
 use crate::vault::{
-    answer::Reading,
+    answer::{Reading, Wake},
     connection::{Connection, Source},
     failure::{Failure, Refused},
     rest::list::{Link, Page},
@@ -81,4 +81,16 @@ pub(super) struct Wakes {
     pub(super) outage: bool,
     /// There is something new to say of the connection.
     pub(super) connection: bool,
+}
+
+impl Wakes {
+    /// The same, of this connection.
+    pub(super) fn of(self, connection: &Connection) -> impl Iterator<Item = Wake> {
+        let of_handle = if self.outage {
+            Some(Wake::Outage(connection.clone()))
+        } else {
+            self.connection.then(|| Wake::Connection(connection.clone()))
+        };
+        of_handle.into_iter().chain(self.users.into_iter().map(Wake::User))
+    }
 }

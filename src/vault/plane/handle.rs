@@ -1,5 +1,7 @@
 //! One handle: its users, their sources and its gate.
 
+pub(super) mod doubt;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -35,6 +37,8 @@ pub(super) struct Handle {
     /// Boxed: a table has room to spare.
     pub(super) entries: HashMap<Source, Box<Entry>>,
     pub(super) gate: Gate,
+    /// What failed since the last success, while there is hope that the whole does not.
+    suspects: Vec<doubt::Suspect>,
     pub(super) in_flight: usize,
     /// The vault gave or named a source.
     pub(super) proven: bool,
@@ -53,6 +57,7 @@ impl Handle {
             terms: BTreeMap::new(),
             entries: HashMap::new(),
             gate: Gate::new(now),
+            suspects: Vec::new(),
             in_flight: 0,
             proven: false,
             renewed_at: None,
@@ -106,7 +111,8 @@ impl Handle {
     pub(super) fn may_go(&self, in_flight: usize, now: Instant) -> bool {
         match self.gate.admission(now) {
             Admission::Open => self.in_flight < in_flight,
-            Admission::Probe => true,
+            // After a failure the probe is chosen.
+            Admission::Probe => !self.has_probe(),
             Admission::ClosedUntil(_) | Admission::Probing => false,
         }
     }
@@ -126,14 +132,15 @@ impl Handle {
     }
 
     pub(super) fn health(&self, now: Instant) -> Health {
-        let state = match self.gate.outage() {
-            Some(outage) => HealthState::Failing {
+        let state = match (self.gate.outage(), self.gate.doubt()) {
+            (Some(outage), _) => HealthState::Failing {
                 failure: outage.failure.clone(),
                 lasting: now.saturating_duration_since(outage.since),
                 retry_in: self.gate.retry_in(now),
             },
-            None if self.proven => HealthState::Working,
-            None => match &self.preflight.refused {
+            (None, Some(failure)) => HealthState::Doubtful(Arc::clone(failure)),
+            (None, None) if self.proven => HealthState::Working,
+            (None, None) => match &self.preflight.refused {
                 Some(failure) => HealthState::PermissionUnproven(Arc::clone(failure)),
                 None if self.is_answering() => HealthState::Undecided,
                 None => HealthState::Unproven,
@@ -150,7 +157,7 @@ impl Handle {
 
     /// The longest time that one of the user's sources is unconfirmed.
     pub(super) fn unconfirmed_for(&mut self, user: &ObjectKey, now: Instant) -> Option<Duration> {
-        let failing = self.gate.outage().is_some();
+        let failing = self.gate.is_silent();
         let (_, sources) = self.users.get(user)?;
         let entries = &mut self.entries;
         sources.iter().filter_map(|source| entries.get_mut(source)?.unconfirmed_for(user, failing, now)).max()
@@ -178,11 +185,6 @@ impl Handle {
     /// Who was told `Pending` for any source.
     pub(super) fn waiters(&self) -> impl Iterator<Item = &ObjectKey> {
         self.entries.values().flat_map(|entry| entry.waiters())
-    }
-
-    /// The source that was not tried for the longest time: the one to probe with.
-    pub(super) fn longest_untried(&self) -> Option<&Source> {
-        self.entries.iter().min_by_key(|(source, entry)| (entry.tried_at, *source)).map(|(source, _)| source)
     }
 
     /// The smallest interval over what a sweep would tell of, and how many GETs it would spare in that time.

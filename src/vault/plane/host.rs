@@ -180,7 +180,7 @@ impl Host {
         let waiting = self.lanes.waiting();
         let seconds = |age: Option<Duration>| age.map(|age| age.as_secs_f64());
         let handles = || self.handles.values();
-        let open = |handle: &&Handle| handle.gate.outage().is_none();
+        let open = |handle: &&Handle| !handle.gate.is_trying();
         Measured {
             handles: handles().count(),
             closed: handles().count() - handles().filter(open).count(),
@@ -213,7 +213,7 @@ impl Host {
                 self.sweeps.remove(&id);
                 step.ended.push(id);
                 // What was said of it is not tried again by itself any more: whoever said it has to see to that.
-                if handle.gate.outage().is_some() {
+                if handle.gate.is_trying() || handle.gate.outage().is_some() {
                     step.wakes.push(Wake::Connection(handle.connection));
                 }
             }
@@ -223,27 +223,46 @@ impl Host {
         }
         while let Some((id, source)) = self.due.due(now) {
             let recheck = self.timed(id, &source).is_some_and(|due| due.recheck);
-            self.enqueue(id, &source, Lane::Periodic, recheck);
+            let Some(entry) = self.entry(id, &source) else { continue };
+            entry.retry_at = None;
+            let waited = entry.is_waited_for();
+            let lane = if waited { Lane::Interactive } else { Lane::Periodic };
+            self.enqueue(id, &source, lane, recheck && !waited);
         }
-        self.enqueue_probes(now);
+        step.wakes.extend(self.turn_gates(now));
+        let probes: Vec<Key> = (self.handles.iter())
+            .filter_map(|(id, handle)| Some((*id, handle.probe(now)?.clone())))
+            .collect();
         let mut budget_at = None;
+        for (id, source) in probes {
+            if self.budget.ready(now) {
+                step.fetches.extend(self.begin(id, source, false, now));
+            } else {
+                budget_at = Some(self.budget.ready_at(now));
+            }
+        }
         loop {
             let (handles, in_flight) = (&self.handles, self.limits.in_flight);
             let may_go = |id| handles.get(&id).is_none_or(|handle| handle.may_go(in_flight, now));
             if !self.budget.ready(now) {
-                budget_at = self.lanes.has(may_go).then(|| self.budget.ready_at(now));
+                if self.lanes.has(may_go) {
+                    budget_at = Some(self.budget.ready_at(now));
+                }
                 break;
             }
             let Some((id, (place, number))) = self.lanes.pop(may_go) else { break };
             step.fetches.extend(match place {
-                Place::Source(source) => self.begin(id, source, number, now),
+                Place::Source(source) => self.begin_placed(id, source, number, now),
                 Place::Page => self.begin_page(id, number, now),
                 Place::Trial => self.begin_trial(id, number, now),
             });
         }
-        let gates = self.handles.values().filter_map(|handle| match handle.gate.admission(now) {
-            Admission::ClosedUntil(until) => Some(until),
-            _ => None,
+        let gates = self.handles.values().flat_map(|handle| {
+            let opens_at = match handle.gate.admission(now) {
+                Admission::ClosedUntil(until) => Some(until),
+                _ => None,
+            };
+            [opens_at, handle.looks_at(&self.limits)].into_iter().flatten()
         });
         let times = [self.due.next(), self.sweeps.next(), self.values.next(), self.idle.next(), budget_at];
         step.until = times.into_iter().flatten().chain(gates).min();
@@ -327,6 +346,10 @@ impl Host {
         if entry.in_flight {
             return;
         }
+        if let Some(at) = entry.retry_at {
+            self.due.set((id, source.clone()), at);
+            return;
+        }
         if entry.is_waited_for() {
             self.enqueue(id, source, Lane::Interactive, false);
         } else if entry.watch.demands() {
@@ -352,32 +375,24 @@ impl Host {
         self.due.remove(&(id, source.clone()));
     }
 
-    /// A gate that may be tried again is tried, even if no source is due.
-    fn enqueue_probes(&mut self, now: Instant) {
-        let probes: Vec<Key> = (self.handles.iter())
-            .filter(|(_, handle)| handle.gate.outage().is_some())
-            .filter(|(_, handle)| handle.gate.admission(now) == Admission::Probe)
-            .filter(|(_, handle)| {
-                handle.entries.values().all(|entry| entry.ticket.is_none() && !entry.in_flight)
-            })
-            .filter_map(|(id, handle)| handle.longest_untried().map(|source| (*id, source.clone())))
-            .collect();
-        for (id, source) in probes {
-            self.enqueue(id, &source, Lane::Interactive, false);
-        }
+    /// The source's turn in the lanes has come, unless its place was given up meanwhile.
+    fn begin_placed(&mut self, id: HandleId, source: Source, number: u64, now: Instant) -> Option<Fetch> {
+        let ticket = self.entry(id, &source)?.ticket.filter(|ticket| ticket.number == number)?;
+        self.begin(id, source, ticket.recheck, now)
     }
 
-    /// The request begins, unless its place was given up meanwhile.
-    fn begin(&mut self, id: HandleId, source: Source, number: u64, now: Instant) -> Option<Fetch> {
+    /// The request begins.
+    fn begin(&mut self, id: HandleId, source: Source, recheck: bool, now: Instant) -> Option<Fetch> {
         let handle = self.handles.get_mut(&id)?;
         let entry = handle.entries.get_mut(&source)?;
-        let ticket = entry.ticket.take_if(|ticket| ticket.number == number)?;
+        (entry.ticket, entry.retry_at) = (None, None);
         entry.in_flight = true;
         entry.tried_at = Some(now);
         handle.in_flight += 1;
         handle.gate.enter();
         self.budget.take(now);
-        let errand = Errand::Read { source, recheck: ticket.recheck };
+        self.due.remove(&(id, source.clone()));
+        let errand = Errand::Read { source, recheck };
         Some(Fetch { handle: id, connection: handle.connection.clone(), errand, begun: now })
     }
 }

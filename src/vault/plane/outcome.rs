@@ -5,6 +5,8 @@ use std::time::Instant;
 use super::{
     entry::Entry,
     errand::{Errand, Fetch, Outcome, Wakes},
+    gate::Turn,
+    handle::doubt::Suspect,
     host::Host,
     lanes::{HandleId, Lane},
 };
@@ -38,20 +40,20 @@ impl Host {
                 false
             }
             Outcome::Read(reading, date) => {
-                self.confirmed(fetch, true, &mut wakes);
+                self.confirmed(fetch, true, now, &mut wakes);
                 if let Some(entry) = fetch.source().and_then(|source| self.entry(fetch.handle, source)) {
                     wakes.users.extend(entry.read(reading, date, fetch.begun, now));
                 }
                 true
             }
             Outcome::Listed(page) => {
-                self.confirmed(fetch, true, &mut wakes);
+                self.confirmed(fetch, true, now, &mut wakes);
                 wakes.connection |= self.page(fetch, page, now, &mut wakes.users).is_some();
                 true
             }
             Outcome::Permitted => {
                 if let Errand::Prove(permission) = fetch.errand {
-                    self.permitted(fetch, permission, &mut wakes);
+                    self.permitted(fetch, permission, now, &mut wakes);
                 }
                 true
             }
@@ -63,12 +65,7 @@ impl Host {
             Errand::List(_) => {}
             Errand::Prove(_) => self.end_trial(fetch.handle, &mut wakes),
         }
-        let of_handle = if wakes.outage {
-            Some(Wake::Outage(fetch.connection.clone()))
-        } else {
-            wakes.connection.then(|| Wake::Connection(fetch.connection.clone()))
-        };
-        of_handle.into_iter().chain(wakes.users.into_iter().map(Wake::User)).collect()
+        wakes.of(&fetch.connection).collect()
     }
 
     /// Where a source goes after a GET: back into the lane unless it was answered.
@@ -99,65 +96,97 @@ impl Host {
                 self.outage(fetch, refused, now, wakes);
                 return false;
             }
-            self.confirmed(fetch, false, wakes);
+            self.confirmed(fetch, false, now, wakes);
             wakes.connection |= self.no_page(fetch.handle, failure, now).is_some();
             return true;
         };
+        let Some(handle) = self.handles.get_mut(&fetch.handle) else { return true };
+        if scope == Scope::Handle && handle.fails_alone(source) {
+            if let Some(entry) = handle.entries.get_mut(source) {
+                wakes.users.extend(entry.failed_alone(refused.failure, fetch.begun, now, &self.limits));
+            }
+            return true;
+        }
         if scope == Scope::Permission
-            && let Some(entry) = self.entry(fetch.handle, source)
+            && let Some(entry) = handle.entries.get_mut(source)
         {
             entry.refuse(fetch.begun);
         }
-        let handle = self.handles.get(&fetch.handle);
-        if handle.is_some_and(|handle| handle.is_refused_as_a_whole(failure, source)) {
+        if handle.is_refused_as_a_whole(failure, source) {
             self.outage(fetch, refused, now, wakes);
             return false;
         }
         let proof = matches!(failure, Failure::SecretNotFound | Failure::SecretDisabled);
-        self.confirmed(fetch, proof, wakes);
+        self.confirmed(fetch, proof, now, wakes);
         if let Some(entry) = self.entry(fetch.handle, source) {
             wakes.users.extend(entry.fail(refused.failure, fetch.begun, now));
         }
         true
     }
 
-    /// The vault answered: an outage is over, and if that is `proof` that the identity may read, the handle works.
-    pub(super) fn confirmed(&mut self, fetch: &Fetch, proof: bool, wakes: &mut Wakes) {
+    /// The vault answered: what failed just before failed alone, and if the answer is `proof` that the identity may
+    /// read, the handle works.
+    pub(super) fn confirmed(&mut self, fetch: &Fetch, proof: bool, now: Instant, wakes: &mut Wakes) {
         let Some(handle) = self.handles.get_mut(&fetch.handle) else { return };
         handle.renewed_at = None;
-        wakes.connection |= handle.gate.answered(fetch.begun);
+        let suspects = handle.take_suspects(fetch);
+        let turn = handle.gate.answered(fetch.begun, now);
+        handle.tell(turn, wakes);
         if proof && !handle.proven {
             handle.proven = true;
             wakes.connection = true;
         }
+        for Suspect { source, failure, begun } in suspects {
+            let Some(source) = source else {
+                wakes.connection |= self.list_failed_alone(fetch.handle, &failure, now).is_some();
+                continue;
+            };
+            let Some(handle) = self.handles.get_mut(&fetch.handle) else { return };
+            let Some(entry) = handle.entries.get_mut(&source) else { continue };
+            wakes.users.extend(entry.failed_alone(failure, begun, now, &self.limits));
+            // It waits for its own time now.
+            entry.ticket = None;
+            self.place(fetch.handle, &source);
+        }
     }
 
-    /// The whole handle fails: said once, to the connection and to all who wait.
+    /// The whole handle fails: said once, to the connection and to all whom it concerns.
     pub(super) fn outage(&mut self, fetch: &Fetch, refused: Refused, now: Instant, wakes: &mut Wakes) {
         let refusal = refused.failure.scope() == Scope::Permission;
         let Some(handle) = self.handles.get_mut(&fetch.handle) else { return };
-        if matches!(fetch.errand, Errand::Prove(_)) {
+        handle.suspect(fetch, &refused.failure);
+        let turn = handle.gate.failed(refused, fetch.begun, now, &self.limits, &mut self.jitter);
+        let fails = handle.gate.outage().is_some();
+        if fails && matches!(fetch.errand, Errand::Prove(_)) {
             handle.preflight.give_up();
         }
-        let gate = &mut handle.gate;
-        let news = gate.failed(refused, fetch.begun, now, &self.limits, &mut self.jitter);
         let mut again = Vec::new();
-        if refusal {
+        if fails && refusal {
             for (source, entry) in &mut handle.entries {
                 let users = entry.withdraw_refusal();
                 if !users.is_empty() {
                     again.push(source.clone());
                 }
-                wakes.users.extend(users.into_iter().filter(|_| news));
+                wakes.users.extend(users.into_iter().filter(|_| turn == Turn::Outage));
             }
         }
-        if news {
-            wakes.outage = true;
-            wakes.users.extend(handle.waiters().cloned());
-        }
+        handle.tell(turn, wakes);
         for source in again {
             self.place(fetch.handle, &source);
         }
+    }
+
+    /// What time alone has changed: an outage that lasts, or is over. Returns who is to be woken.
+    pub(super) fn turn_gates(&mut self, now: Instant) -> Vec<Wake> {
+        let mut told = Vec::new();
+        for handle in self.handles.values_mut() {
+            if handle.looks_at(&self.limits).is_some_and(|at| at <= now) {
+                let (turn, mut wakes) = (handle.gate.look(now, &self.limits), Wakes::default());
+                handle.tell(turn, &mut wakes);
+                told.extend(wakes.of(&handle.connection));
+            }
+        }
+        told
     }
 
     /// A value is kept for its time, if at all.

@@ -48,7 +48,7 @@ impl Handle {
     /// The trial that comes next, if there is any.
     fn next_trial(&self) -> Option<Permission> {
         let (_, detect) = self.preflight.wanted.as_ref()?;
-        let failing = self.gate.outage().is_some();
+        let failing = self.gate.is_trying();
         // Objects' own reads decide as soon as there are any, and while they find that all is refused.
         if self.is_answering() || (failing && !self.entries.is_empty()) {
             return None;
@@ -75,7 +75,7 @@ impl Host {
         if handle.users.is_empty() {
             self.idle.set(id, now + self.limits.idle);
         }
-        if handle.gate.outage().is_some() {
+        if handle.gate.is_trying() {
             handle.preflight.refused = None;
         }
         handle.preflight.wanted = Some((Arc::clone(namespace), detect));
@@ -117,8 +117,14 @@ impl Host {
     }
 
     /// The trial succeeded.
-    pub(super) fn permitted(&mut self, fetch: &Fetch, permission: Permission, wakes: &mut Wakes) {
-        self.confirmed(fetch, permission == Permission::Read, wakes);
+    pub(super) fn permitted(
+        &mut self,
+        fetch: &Fetch,
+        permission: Permission,
+        now: Instant,
+        wakes: &mut Wakes,
+    ) {
+        self.confirmed(fetch, permission == Permission::Read, now, wakes);
         if let Some(handle) = self.handles.get_mut(&fetch.handle) {
             handle.preflight.listed |= permission == Permission::List;
         }
@@ -139,16 +145,16 @@ impl Host {
             (Permission::Read, Scope::Source)
                 if matches!(failure, Failure::SecretNotFound | Failure::SecretDisabled) =>
             {
-                self.permitted(fetch, permission, wakes);
+                self.permitted(fetch, permission, now, wakes);
             }
             (Permission::Read, Scope::Permission) => {
-                self.confirmed(fetch, false, wakes);
+                self.confirmed(fetch, false, now, wakes);
                 if let Some(handle) = self.handles.get_mut(&fetch.handle) {
                     handle.preflight.refused = Some(Arc::new(refused.failure));
                 }
             }
             (Permission::List, Scope::Permission | Scope::Source) => {
-                self.confirmed(fetch, false, wakes);
+                self.confirmed(fetch, false, now, wakes);
                 let until = now + self.limits.list_retry;
                 let Some(handle) = self.handles.get_mut(&fetch.handle) else { return };
                 handle.preflight.listed = true;

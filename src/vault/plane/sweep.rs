@@ -4,6 +4,8 @@
 //! once an interval at most, the smallest that anyone asks for; whatever ends a sweep before its end leaves nobody
 //! without a GET within its interval.
 
+mod no_list;
+
 use std::{
     collections::BTreeSet,
     sync::Arc,
@@ -14,7 +16,6 @@ use super::{
     detect::{Choice, Cost, Detect, Detection, Mode, Why},
     entry::Sighted,
     errand::{Errand, Fetch},
-    gate::doubled,
     host::{Host, Place},
     lanes::{HandleId, Lane},
     sighting::Sighting,
@@ -23,12 +24,9 @@ use crate::object_key::ObjectKey;
 use crate::vault::{
     answer::Wake,
     connection::Source,
-    failure::{Failure, Scope},
+    failure::Failure,
     rest::list::{Link, Next, Page},
 };
-
-/// A list that cannot be read is tried so often before GETs take over.
-const TRIES: u32 = 3;
 
 /// Once those who are there at the start have asked, the mode is chosen, though the first sweep may be far.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
@@ -50,7 +48,7 @@ pub(super) struct Sweeps {
     number: u64,
     /// When the last sweep that came to its end began, and ended.
     last: Option<(Instant, Instant)>,
-    /// Sweeps in a row that could not be read.
+    /// Pages in a row that could not be read.
     failures: u32,
     created: Instant,
 }
@@ -89,6 +87,11 @@ impl Sweeps {
         self.mode() != Some(Mode::Get)
     }
 
+    /// Whether sweeps are what tells.
+    pub(super) fn lists(&self) -> bool {
+        self.mode() == Some(Mode::List)
+    }
+
     /// Whether anything is known of the list, or is about to be.
     pub(super) const fn knows_the_list(&self) -> bool {
         self.pages.is_some() || self.barred.is_some() || self.run.is_some()
@@ -101,7 +104,7 @@ impl Sweeps {
 
     /// How long ago the last sweep ended, while sweeps are what tells.
     pub(super) fn age(&self, now: Instant) -> Option<Duration> {
-        let (_, ended) = self.last.filter(|_| self.mode() == Some(Mode::List))?;
+        let (_, ended) = self.last.filter(|_| self.lists())?;
         Some(now.saturating_duration_since(ended))
     }
 
@@ -123,11 +126,16 @@ impl Host {
         let Some(handle) = self.handles.get_mut(&id) else { return };
         let detect = handle.detect();
         let sweeps = &mut handle.sweeps;
+        let asked_anew = sweeps.detect != detect || (sweeps.detection.is_none() && detect == Detect::Get);
+        if asked_anew && sweeps.detection.is_some() {
+            // Another word counts at once, whatever the last try of a list came to.
+            sweeps.barred = None;
+            sweeps.run.take_if(|_| detect == Detect::Get);
+        }
         if sweeps.run.is_some() {
             return;
         }
         let planned = self.sweeps.time_of(&id);
-        let asked_anew = sweeps.detect != detect || (sweeps.detection.is_none() && detect == Detect::Get);
         if planned.is_none() || interval < sweeps.interval {
             sweeps.interval = interval;
         }
@@ -274,7 +282,8 @@ impl Host {
         let handle = self.handles.get_mut(&id)?;
         let demand = handle.demand();
         let detect = handle.detect();
-        let listing = handle.sweeps.mode() == Some(Mode::List);
+        let listing = handle.sweeps.lists();
+        handle.sweeps.failures = 0;
         let run = handle.sweeps.run.as_mut()?;
         run.pages = run.pages.saturating_add(1);
         let (pages, begun) = (run.pages, run.begun);
@@ -342,40 +351,6 @@ impl Host {
             self.tally.changes += 1;
             self.place(id, &source);
         }
-    }
-
-    /// The page was not answered: it is asked for again.
-    pub(super) fn hold_up_sweep(&mut self, id: HandleId) {
-        if let Some(run) = self.handles.get_mut(&id).and_then(|handle| handle.sweeps.run.as_mut()) {
-            run.held_up = true;
-        }
-        self.enqueue_page(id);
-    }
-
-    /// The vault answers, but not with a page.
-    pub(super) fn no_page(&mut self, id: HandleId, failure: &Failure, now: Instant) -> Option<Wake> {
-        let handle = self.handles.get_mut(&id)?;
-        if failure.scope() == Scope::Permission {
-            return self.give_up(id, Why::Forbidden, now);
-        }
-        let sweeps = &mut handle.sweeps;
-        sweeps.failures += 1;
-        if sweeps.failures >= TRIES {
-            return self.give_up(id, Why::unreadable(failure), now);
-        }
-        sweeps.run = None;
-        self.sweeps.set(id, now + doubled(self.limits.retry, sweeps.failures - 1));
-        None
-    }
-
-    /// Nothing is listed for a while.
-    fn give_up(&mut self, id: HandleId, why: Why, now: Instant) -> Option<Wake> {
-        let until = now + self.limits.list_retry;
-        let sweeps = &mut self.handles.get_mut(&id)?.sweeps;
-        sweeps.run = None;
-        sweeps.failures = 0;
-        sweeps.bar(why, until);
-        self.turn(id, now)
     }
 }
 

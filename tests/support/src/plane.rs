@@ -114,7 +114,10 @@ impl PlaneOnWire {
         // Only the waits are shorter than in life.
         let short = (Duration::from_millis(20), Duration::from_millis(200));
         let list_retry = Duration::from_millis(300);
-        let limits = Limits { retry: short, refused_retry: short, list_retry, ..Limits::default() };
+        let (doubt, calm) =
+            ((Duration::from_millis(50), Duration::from_millis(500)), Duration::from_millis(50));
+        let limits =
+            Limits { retry: short, refused_retry: short, doubt, calm, list_retry, ..Limits::default() };
         let registry = prometheus::Registry::new();
         let metrics = VaultMetrics::new(&registry).unwrap();
         let assertions: Arc<dyn Assertions> = Arc::<ServiceAccounts>::clone(&accounts);

@@ -94,6 +94,9 @@ impl OperatorScene {
                 // Failures of a test's vault are over soon.
                 retry: (Duration::from_millis(200), Duration::from_secs(1)),
                 refused_retry: (Duration::from_millis(200), Duration::from_secs(1)),
+                // Nor do they wait long for what is said of a connection.
+                doubt: (Duration::from_millis(500), Duration::from_secs(2)),
+                calm: Duration::from_millis(500),
                 retry_after: Duration::from_secs(2),
                 ..Limits::default()
             },

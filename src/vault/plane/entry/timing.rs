@@ -44,6 +44,10 @@ impl Entry {
             Some(begun) if self.refusals > 0 => {
                 begun + doubled(timing.limits.refused_retry, self.refusals - 1)
             }
+            Some(begun) if self.fails_alone() => {
+                let (first, longest) = timing.limits.retry;
+                begun + doubled((first, longest.max(interval)), self.alone - 1)
+            }
             read_at => match read_at.max(self.swept_at) {
                 None => self.first_asked + interval.mul_f64(timing.slot),
                 // A value that may have changed again is read again whatever a sweep said of it.

@@ -1,0 +1,62 @@
+//! Failures that may be of this source alone: refusals, and what looks like one of the whole vault while others succeed.
+
+use std::time::Instant;
+
+use super::{Entry, Subscription};
+use crate::object_key::ObjectKey;
+use crate::vault::{failure::Failure, limits::Limits, plane::gate::doubled};
+
+/// So many failures in a row while others succeed are the source's own.
+const ALONE: u32 = 3;
+
+impl Entry {
+    /// Who waits and has nothing yet.
+    pub(in crate::vault::plane) fn newcomers(&self) -> impl Iterator<Item = &ObjectKey> {
+        let waits = |subscription: &Subscription| subscription.waiting && subscription.known.is_none();
+        self.subscriptions.iter().filter(move |(_, subscription)| waits(subscription)).map(|(user, _)| user)
+    }
+
+    /// A GET that began at `begun` failed as if the whole vault did, but others succeeded. Returns who is to be woken.
+    pub(in crate::vault::plane) fn failed_alone(
+        &mut self,
+        failure: Failure,
+        begun: Instant,
+        now: Instant,
+        limits: &Limits,
+    ) -> Vec<ObjectKey> {
+        self.alone = self.alone.saturating_add(1);
+        if self.fails_alone() {
+            return self.fail(failure, begun, now);
+        }
+        self.retry_at = Some(now + doubled(limits.retry, self.alone - 1));
+        Vec::new()
+    }
+
+    /// Whether it failed so often while others succeeded that this is told of it alone.
+    pub(in crate::vault::plane) const fn fails_alone(&self) -> bool {
+        self.alone >= ALONE
+    }
+
+    /// Whether the last answer was a refusal, if there was one.
+    pub(in crate::vault::plane) fn refused(&self) -> Option<bool> {
+        self.read_at.map(|_| self.refusals > 0)
+    }
+
+    /// A GET that began at `begun` was refused for want of a permission, be it of this source or of all.
+    pub(in crate::vault::plane) const fn refuse(&mut self, begun: Instant) {
+        self.refusals = self.refusals.saturating_add(1);
+        self.read_at = Some(begun);
+    }
+
+    /// The refusal of this source turned out to be one of the whole handle. Returns its users.
+    pub(in crate::vault::plane) fn withdraw_refusal(&mut self) -> Vec<ObjectKey> {
+        if self.refusals == 0 {
+            return Vec::new();
+        }
+        self.failure = None;
+        for subscription in self.subscriptions.values_mut() {
+            subscription.waiting |= subscription.needs(self.attributes.as_deref());
+        }
+        self.subscriptions.users().cloned().collect()
+    }
+}
