@@ -40,6 +40,7 @@ mod restart;
 mod samples;
 mod source;
 mod steady;
+mod together;
 mod truth;
 mod two_objects;
 mod watches;

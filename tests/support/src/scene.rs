@@ -430,7 +430,7 @@ pub fn data(pairs: &[(&str, &str)]) -> Value {
     json!({"refreshInterval": "10s", "data": items})
 }
 
-fn values(secret: &Secret) -> BTreeMap<String, String> {
+pub(crate) fn values(secret: &Secret) -> BTreeMap<String, String> {
     let data = secret.data.iter().flatten();
     data.map(|(key, value)| (key.clone(), String::from_utf8_lossy(&value.0).into_owned())).collect()
 }
