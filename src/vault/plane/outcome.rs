@@ -110,7 +110,7 @@ impl Host {
         if scope == Scope::Permission
             && let Some(entry) = handle.entries.get_mut(source)
         {
-            entry.refuse(fetch.begun);
+            entry.refuse(fetch.begun, &self.limits);
         }
         if handle.is_refused_as_a_whole(failure, source) {
             self.outage(fetch, refused, now, wakes);

@@ -42,10 +42,19 @@ impl Entry {
         self.read_at.map(|_| self.refusals > 0)
     }
 
-    /// A GET that began at `begun` was refused for want of a permission, be it of this source or of all.
-    pub(in crate::vault::plane) const fn refuse(&mut self, begun: Instant) {
-        self.refusals = self.refusals.saturating_add(1);
+    /// A GET that began at `begun` was refused for want of a permission, be it of this source or of all. One that came
+    /// before its time, for somebody asked or the gate was tried with it, does not make the next wait longer.
+    pub(in crate::vault::plane) fn refuse(&mut self, begun: Instant, limits: &Limits) {
+        if self.refused_until(limits).is_none_or(|until| begun >= until) {
+            self.refusals = self.refusals.saturating_add(1);
+        }
         self.read_at = Some(begun);
+    }
+
+    /// Until when a source that is refused is left alone, if it is.
+    pub(super) fn refused_until(&self, limits: &Limits) -> Option<Instant> {
+        let before = self.refusals.checked_sub(1)?;
+        Some(self.read_at? + doubled(limits.refused_retry, before))
     }
 
     /// The refusal of this source turned out to be one of the whole handle. Returns its users.

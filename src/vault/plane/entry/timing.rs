@@ -40,15 +40,13 @@ impl Entry {
         if self.needs_no_timer(timing.swept) {
             return Some(Due { at: self.recheck_at(timing), recheck: true });
         }
-        let at = match self.read_at {
-            Some(begun) if self.refusals > 0 => {
-                begun + doubled(timing.limits.refused_retry, self.refusals - 1)
-            }
-            Some(begun) if self.fails_alone() => {
+        let at = match (self.refused_until(timing.limits), self.read_at) {
+            (Some(until), _) => until,
+            (None, Some(begun)) if self.fails_alone() => {
                 let (first, longest) = timing.limits.retry;
                 begun + doubled((first, longest.max(interval)), self.alone - 1)
             }
-            read_at => match read_at.max(self.swept_at) {
+            (None, read_at) => match read_at.max(self.swept_at) {
                 None => self.first_asked + interval.mul_f64(timing.slot),
                 // A value that may have changed again is read again whatever a sweep said of it.
                 Some(_) if self.settling => read_at.unwrap_or(self.first_asked) + interval,

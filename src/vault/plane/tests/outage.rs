@@ -345,3 +345,19 @@ fn where_only_the_list_tells_of_a_vault_its_failure_is_noticed_and_its_return_to
     world.pass(2 * MINUTE);
     assert!(matches!(world.state(), HealthState::Working));
 }
+
+#[test]
+fn a_refused_source_that_is_tried_before_its_time_does_not_wait_longer_for_that() {
+    let mut world = World::knowing(1);
+    world.say("locked", Said::Fails(Failure::MissingRole(Principal::default())));
+    let _ = world.ask("owner", &[want("locked", None)]);
+    world.settle();
+    for _ in 0..10 {
+        world.host.refresh(&user("owner"), &connection(0), world.now);
+        world.pass(SECOND);
+    }
+    assert_eq!(world.gets_of("locked"), 11);
+    world.say("locked", Said::Version(1));
+    world.pass(MINUTE);
+    assert!(is_read(&world.ask("owner", &[want("locked", None)]).answers[0], 1));
+}
