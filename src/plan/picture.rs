@@ -125,6 +125,11 @@ impl<'a> Record<'a> {
         Self { target, drift, of }
     }
 
+    /// Whether a key is not in the Secret as it was recorded, or may not be.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.of.values().any(Option::is_none)
+    }
+
     fn has_key(&self, key: &str, of: Fingerprint) -> bool {
         self.of.get(key).copied().flatten() == Some(of)
     }

@@ -1,7 +1,7 @@
 //! What to write: which values that takes, which keys are set, removed and kept.
 
 use super::fingerprint::of_metadata;
-use super::picture::Picture;
+use super::picture::{Picture, Record};
 use super::render::{KeyBytes, MAX_KEYS, MAX_SECRET_BYTES, Rendered, render};
 use super::round::{Anew, Round, Sent};
 use super::target::{Change, Desired, NewSecret, Observed, Seen, manager_of};
@@ -74,7 +74,7 @@ fn without_values(round: &Round, input: &Input<'_>, picture: &Picture<'_>) -> (S
             return (Step::Change(change), Some(Sent::of_metadata(Some(of_metadata(&desired)), picture)));
         }
     }
-    let drifted = picture.record.as_ref().is_some_and(|record| !record.drift.is_empty());
+    let drifted = picture.record.as_ref().is_some_and(Record::is_in_doubt);
     let gone = matches!(round.seen, Seen::Absent) && input.remembered().is_some();
     (Step::End(verdict::waiting(round, input, drifted || gone)), None)
 }
