@@ -52,7 +52,7 @@ async fn a_foreign_secret_is_refused_untouched_and_created_once_it_is_gone() {
     scene.sync("shop", data(&[("A", "a")])).await;
     let object = scene.ready("shop", "False", "TargetNotOwned").await;
     let message = object.message();
-    for part in ["Secret shop", "delete it", "spec.target.name"] {
+    for part in ["Secret shop", "Delete it", "spec.target.name"] {
         assert!(message.contains(part), "{message}");
     }
     assert!(!is_stalled(&object), "it heals without an edit of the spec");
