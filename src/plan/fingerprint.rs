@@ -4,7 +4,7 @@
 //! Fingerprints stand in status and outlive the process, so the function is fixed: the tests pin its results. Another
 //! function makes every key due once, which costs a read of each source and moves nothing.
 
-use super::target::Desired;
+use super::desired::Desired;
 use crate::api::{Fingerprint, SecretRef, VaultSecretSyncSpec};
 use crate::vault::{SecretName, SecretVersion};
 use ring::digest::{Context, SHA256};

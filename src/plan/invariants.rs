@@ -1,8 +1,8 @@
 //! What holds whatever the vault answers and whatever the cluster shows: nothing is lost, nothing is half written,
 //! nothing is said twice.
 
+use super::desired::Desired;
 use super::fixtures::{Scene, failed, key, read, second, secret};
-use super::target::Desired;
 use super::{Observed, Seen, Step, Written};
 use crate::api::OnMissing;
 use crate::vault::{Answer, Failure};

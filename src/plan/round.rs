@@ -4,10 +4,11 @@
 //! each answer replaces the snapshot whole. After that request nothing is asked: what is said and recorded comes from
 //! the snapshot and from what the request carried. A request that was refused or not answered carried nothing.
 
+use super::desired::Desired;
 use super::fingerprint::of_metadata;
 use super::picture::{Picture, Record};
 use super::render::Rendered;
-use super::target::{Desired, Seen, Verified, drifted, hash_of_record, manager_of, our_owners, overtaken};
+use super::target::{Seen, Verified, drifted, hash_of_record, manager_of, our_owners, overtaken};
 use super::verdict::{Outcome, Verdict};
 use super::write::{Data, write};
 use super::{Input, Problem, Step, Vault, verdict};
@@ -148,8 +149,8 @@ impl Round {
             open.demanded.clear();
             (open.looked, open.anew, open.generation) = (false, None, object.metadata.generation);
         }
-        let recorded = object.status.as_ref().and_then(|status| status.target.as_ref()).map(hash_of_record);
-        let replaced = recorded.is_some() && kept.recorded.is_some_and(|said| recorded != Some(said));
+        let target = object.status.as_ref().and_then(|status| status.target.as_ref());
+        let replaced = target.is_some() && kept.recorded.is_some_and(|said| said != hash_of_record(target));
         let probe = probe || open.looked || replaced;
         let seen = Seen::Remembered;
         Self { kept, open, seen, probe, replaced, sealed: false, sent: None }
@@ -399,14 +400,14 @@ impl Round {
             }
         }
         let record = |status: Option<&VaultSecretSyncStatus>| {
-            status.and_then(|status| status.target.as_ref()).map(hash_of_record)
+            hash_of_record(status.and_then(|status| status.target.as_ref()))
         };
         let before = record(input.object.status.as_ref());
         let after = verdict.status.as_ref().map_or(before, |status| record(Some(status)));
         // A record that somebody put in the place of ours stays in doubt until the round has looked into it.
         let in_doubt = self.replaced && after == before && !matches!(self.seen, Seen::Written(_));
         if !in_doubt {
-            verdict.kept.recorded = after;
+            verdict.kept.recorded = Some(after);
         }
         verdict
     }

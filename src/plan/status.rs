@@ -1,12 +1,13 @@
 //! The status that follows from a round, and whether it says anything new. Entries say what the vault told, `target`
 //! says what the round's requests carried; Ready is True only where both agree for every key.
 
+use super::desired::Desired;
 use super::fingerprint::of_metadata;
 use super::picture::{Picture, Row};
 use super::render::Rendered;
 use super::round::Round;
 use super::sources::UsedSource;
-use super::target::{Desired, Observed, Seen, manager_of, our_owners};
+use super::target::{Observed, Seen, manager_of, our_owners};
 use super::{Input, Problem};
 use crate::api::{
     Deletion, EntryKind, EntryState, EntryStatus, Fingerprint, KeyStatus, READY, STALLED, TargetStatus,
@@ -152,11 +153,11 @@ impl<'a> Delivered<'a> {
     }
 
     /// Whether every key that the source gives is there as this snapshot wants it.
-    fn is_whole(&self, picture: &Picture<'_>, row: usize) -> bool {
+    fn is_whole(&self, picture: &Picture<'_>, rendered: &Rendered, row: usize) -> bool {
         picture
             .keys
             .iter()
-            .filter(|key| key.row == row)
+            .filter(|key| key.row == row && !rendered.remove.contains(&key.item.key))
             .all(|key| key.of.is_some() && self.keys.get(key.item.key.as_str()) == Some(&key.of))
             && picture
                 .objects
@@ -213,8 +214,11 @@ fn entry_after(
         };
         return (entry, Some(problem));
     }
-    entry.state =
-        if delivered.is_whole(picture, index) { validity(&entry, input.now) } else { EntryState::Pending };
+    entry.state = if delivered.is_whole(picture, rendered, index) {
+        validity(&entry, input.now)
+    } else {
+        EntryState::Pending
+    };
     (entry, None)
 }
 

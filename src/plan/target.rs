@@ -4,11 +4,7 @@
 //! which manager last moved which key.
 
 use super::render::KeyBytes;
-use crate::api::{
-    Deletion, MANAGED_BY_LABEL, MANAGER, OWNER_ANNOTATION, SecretType, TargetStatus, VaultSecretSync,
-    field_manager,
-};
-use crate::api::{GROUP, VERSION};
+use crate::api::{OWNER_ANNOTATION, SecretType, TargetStatus, VaultSecretSync, field_manager};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use std::collections::{BTreeMap, BTreeSet};
@@ -205,10 +201,12 @@ fn moved_by_others<'a>(observed: &'a Observed, manager: &str) -> Vec<(&'a String
     observed.moved_at.iter().filter(|(name, _)| *name != manager).collect()
 }
 
-/// A record as this process last said or met it, for it to be known again.
-pub(super) fn hash_of_record(recorded: &TargetStatus) -> u64 {
-    let keys: Vec<_> = recorded.keys.iter().map(|key| (&key.name, key.of)).collect();
-    hash(&(&recorded.uid, &recorded.resource_version, keys, &recorded.data_from))
+/// A record, or that there is none, as this process last said or met it, for it to be known again.
+pub(super) fn hash_of_record(recorded: Option<&TargetStatus>) -> u64 {
+    hash(&recorded.map(|recorded| {
+        let keys: Vec<_> = recorded.keys.iter().map(|key| (&key.name, key.of)).collect();
+        (&recorded.uid, &recorded.resource_version, keys, &recorded.data_from)
+    }))
 }
 
 /// Whether the Secret was moved under our own manager's name since we verified it: by another operator, as an old
@@ -229,10 +227,11 @@ pub(super) fn overtaken(
                     || hash(&moved_by_others(observed, manager)) == verified.others)
         }
         // After a restart status alone remembers: a write of ours before it may not have been said.
-        None => {
-            observed.resource_version != recorded.resource_version
-                && recorded.written.as_ref().is_some_and(|written| ours != Some(&written.0))
-        }
+        None => recorded.written.as_ref().is_some_and(|written| {
+            let others = moved_by_others(observed, manager);
+            let explained = others.iter().any(|(_, at)| **at >= written.0);
+            observed.resource_version != recorded.resource_version && (ours != Some(&written.0) || !explained)
+        }),
     }
 }
 
@@ -324,73 +323,6 @@ impl Change {
             && self.annotations.is_empty()
             && self.add_owner.is_none()
             && self.drop_owners.is_empty()
-    }
-}
-
-/// The metadata that an object wants on its Secret.
-#[derive(Clone, Debug)]
-pub(super) struct Desired {
-    /// Labels.
-    pub labels: BTreeMap<String, String>,
-    /// Annotations, with the mark.
-    pub annotations: BTreeMap<String, String>,
-    /// The ownerReference, with `deletion: Delete`.
-    pub owner: Option<OwnerReference>,
-}
-
-impl Desired {
-    /// What the spec asks for.
-    #[must_use]
-    pub(super) fn of(object: &VaultSecretSync) -> Self {
-        let name = object.metadata.name.clone().unwrap_or_default();
-        let target = &object.spec.target;
-        let mut labels = target.labels.clone();
-        labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGER.to_owned());
-        let mut annotations = target.annotations.clone();
-        annotations.insert(OWNER_ANNOTATION.to_owned(), name.clone());
-        let owner = (target.deletion == Deletion::Delete).then(|| OwnerReference {
-            api_version: format!("{GROUP}/{VERSION}"),
-            kind: "VaultSecretSync".to_owned(),
-            name,
-            uid: object.metadata.uid.clone().unwrap_or_default(),
-            controller: Some(true),
-            block_owner_deletion: Some(false),
-        });
-        Self { labels, annotations, owner }
-    }
-
-    /// The change that brings the metadata of `observed` here; touches only what is ours to touch.
-    #[must_use]
-    pub(super) fn change(&self, observed: &Observed) -> Change {
-        let differing =
-            |wanted: &BTreeMap<String, String>, found: &BTreeMap<String, String>, ours: &BTreeSet<String>| {
-                let set = wanted
-                    .iter()
-                    .filter(|(key, value)| found.get(*key) != Some(*value))
-                    .map(|(key, value)| (key.clone(), Some(value.clone())));
-                let unset = ours
-                    .iter()
-                    .filter(|key| !wanted.contains_key(*key) && found.contains_key(*key))
-                    .map(|key| (key.clone(), None));
-                set.chain(unset).collect::<BTreeMap<_, _>>()
-            };
-        // References of our kind that are not the wanted one: an owner that was replaced, or `Retain`.
-        let drop_owners = our_owners(observed)
-            .filter(|uid| self.owner.as_ref().is_none_or(|wanted| wanted.uid != *uid))
-            .map(str::to_owned)
-            .collect();
-        let add_owner =
-            self.owner.clone().filter(|wanted| !observed.owners.iter().any(|owner| owner.uid == wanted.uid));
-        Change {
-            uid: observed.uid.clone(),
-            resource_version: observed.resource_version.clone(),
-            set: BTreeMap::new(),
-            remove: BTreeSet::new(),
-            labels: differing(&self.labels, &observed.labels, &observed.our_labels),
-            annotations: differing(&self.annotations, &observed.annotations, &observed.our_annotations),
-            add_owner,
-            drop_owners,
-        }
     }
 }
 

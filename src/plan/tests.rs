@@ -1,8 +1,8 @@
 //! What a user gets, decided without a cluster: each row of the behaviour tables.
 
+use super::desired::Desired;
 use super::fixtures::{Scene, failed, key, object_source, read, second, secret};
 use super::render::MAX_SECRET_BYTES;
-use super::target::Desired;
 use super::*;
 use crate::api::{Deletion, EntryState, EntryStatus, OnMissing, SYNC_REQUESTED_ANNOTATION, SecretType};
 use crate::reason::Reason;
@@ -115,7 +115,7 @@ fn nothing_is_asked_after_a_request_that_can_change_the_secret() {
     observed.moved_at.insert("kubectl-edit".to_owned(), second(2));
     scene.sees(Seen::Ours(observed));
     let verdict = scene.settle();
-    assert_eq!((verdict.outcome, verdict.next), (Outcome::Waiting, Some(Duration::ZERO)));
+    assert_eq!((verdict.outcome, verdict.next), (Outcome::Waiting, Some(Duration::from_secs(1))));
     assert!(verdict.waits && verdict.status.is_none());
 }
 
@@ -1037,6 +1037,17 @@ fn a_record_that_somebody_put_in_the_place_of_ours_is_not_believed() {
     assert!(scene.looks());
     scene.sees(Seen::Ours(ours(&scene, "2", &["A", "B"])));
     assert_eq!(scene.demands(), [0, 1]);
+}
+
+#[test]
+fn a_source_of_which_one_key_is_there_and_another_went_as_asked_is_synced() {
+    let mut scene = Scene::new(vec![key("A", "one"), key("B", "one")], Vec::new());
+    scene.object.spec.data[1].from.secret.property = Some("$.b".to_owned());
+    scene.object.spec.data[1].on_missing = OnMissing::Remove;
+    scene.answers = vec![read("v1", r#"{"a": "1"}"#)];
+    scene.create();
+    assert_eq!((scene.ready().0.as_str(), scene.states()), ("True", vec!["Synced"]));
+    assert_eq!(scene.verdict().status, None);
 }
 
 #[test]

@@ -14,6 +14,9 @@ use strum::IntoStaticStr;
 /// How often an object that is stale looks again by itself.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
+/// When a round that had to end goes on in another.
+const SOON: Duration = Duration::from_secs(1);
+
 /// A Secret that differs is told of this long after it was seen, if its values could not be had until then.
 const DRIFT_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -70,10 +73,10 @@ pub(super) fn quiet(round: &Round, outcome: Outcome) -> Verdict {
     Verdict { outcome, reason: None, status: None, next: None, waits, kept: round.keep(waits) }
 }
 
-/// The round is sealed, and what it saw since asks for values that it has not: the next one begins at once.
+/// The round is sealed, and what it saw since asks for values that it has not: the next one begins soon.
 pub(super) fn again(round: &Round, input: &Input<'_>) -> Verdict {
     let status = status::waiting(round, input);
-    Verdict { status, next: Some(Duration::ZERO), ..quiet(round, Outcome::Waiting) }
+    Verdict { status, next: Some(SOON), ..quiet(round, Outcome::Waiting) }
 }
 
 /// Suspended: the generation is observed, Ready stays as it was.

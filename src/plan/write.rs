@@ -1,10 +1,11 @@
 //! What to write: which values that takes, which keys are set, removed and kept.
 
+use super::desired::Desired;
 use super::fingerprint::of_metadata;
 use super::picture::{Picture, Record};
 use super::render::{KeyBytes, MAX_KEYS, MAX_SECRET_BYTES, Rendered, render};
 use super::round::{Anew, Round, Sent};
-use super::target::{Change, Desired, NewSecret, Observed, Seen, manager_of};
+use super::target::{Change, NewSecret, Observed, Seen, manager_of};
 use super::{Input, Problem, Step, verdict};
 use std::collections::{BTreeMap, BTreeSet};
 

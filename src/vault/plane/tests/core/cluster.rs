@@ -96,7 +96,7 @@ impl Cluster {
                 }
             }
             if data.is_empty() {
-                data.push(item(dice, "K0", names[0], profile));
+                data.push(item(dice, "K0", names[names.len() - 1], profile));
             }
             let spec = json!({"data": data, "dataFrom": data_from, "refreshInterval": "60s"});
             let spec: VaultSecretSyncSpec = serde_json::from_value(spec).unwrap();

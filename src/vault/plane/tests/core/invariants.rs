@@ -145,8 +145,9 @@ pub(super) fn at_rest(model: &mut Model) {
             let managers = stored.secret.as_ref().map(|secret| &secret.managers);
             let target = object.status.as_ref().and_then(|status| status.target.as_ref());
             model.fail(&format!(
-                "o{index} is not what the vault says: {}; written by {managers:?}; recorded {target:?}",
-                differ.join("; ")
+                "o{index} is not what the vault says: {}; written by {managers:?}; recorded {target:?}; {:?}",
+                differ.join("; "),
+                object.status.as_ref().map(|status| &status.conditions)
             ));
         }
         let Some(status) = &object.status else { model.fail(&format!("o{index} has no status")) };

@@ -440,14 +440,15 @@ fn said(model: &mut Model, index: usize, verdict: &Verdict, written: bool, asked
 /// The operator is killed, whatever it is doing, and another takes its place.
 pub(super) fn restart(model: &mut Model) {
     for index in 0..model.operator.tasks.len() {
+        if model.operator.is_telling(index) {
+            model.cluster.stored[index].behind = true;
+        }
         let Some(work) = model.operator.tasks[index].work.take() else { continue };
-        match work.at {
-            At::Send(call) if model.dice.once_in(2) => {
-                send(model, index, &call);
-                model.cluster.stored[index].behind = true;
-            }
-            At::Receive(_) | At::Say(_) => model.cluster.stored[index].behind = true,
-            _ => {}
+        if let At::Send(call) = work.at
+            && model.dice.once_in(2)
+        {
+            send(model, index, &call);
+            model.cluster.stored[index].behind = true;
         }
         if model.operator.tasks[index].kept.is_unsaid() {
             model.cluster.stored[index].behind = true;
