@@ -5,6 +5,7 @@ use super::Context;
 use super::api_server::{ApiServer, Reported};
 use super::error::Error;
 use crate::api::MANAGER;
+use crate::plan::Notice;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
@@ -26,14 +27,6 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 const AT_SHUTDOWN: Duration = Duration::from_secs(2);
 /// A note of an event may not be longer.
 const MOST_NOTE: usize = 1024;
-
-/// What is to be told of an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Notice {
-    pub(super) warning: bool,
-    pub(super) reason: String,
-    pub(super) note: String,
-}
 
 /// The events that wait.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 //! Two objects and one target are decided here, without an API call: the older object has it; of two that were
 //! created in the same second the one that wrote it already, then the lesser name.
 
-use crate::api::{READY, VaultKind, VaultSecretSync, condition};
+use crate::api::{READY, VaultKind, VaultRef, VaultSecretSync, condition};
 use crate::object_key::ObjectKey;
 use crate::reason::Reason;
 use jiff::Timestamp;
@@ -11,8 +11,23 @@ use kube::runtime::watcher::Event;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Names a connection: the namespace of a `KeyVault`, none for a `ClusterKeyVault`, and the name.
-type VaultKey = (Option<Arc<str>>, Arc<str>);
+/// Names a connection: a `KeyVault` by namespace and name, a `ClusterKeyVault` by its name alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct VaultKey {
+    pub(super) namespace: Option<Arc<str>>,
+    pub(super) name: Arc<str>,
+}
+
+impl VaultKey {
+    /// What an object of a namespace means by `vault`.
+    pub(super) fn of(namespace: &str, vault: &VaultRef) -> Self {
+        let namespace = match vault.kind {
+            VaultKind::KeyVault => Some(namespace.into()),
+            VaultKind::ClusterKeyVault => None,
+        };
+        Self { namespace, name: vault.name.as_str().into() }
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
@@ -97,24 +112,16 @@ impl Index {
         (*best != key.name).then(|| best.to_string())
     }
 
-    /// The objects that use a `KeyVault` of a namespace.
-    pub(super) fn users(&self, namespace: &str, vault: &str) -> Vec<ObjectKey> {
-        self.users_of(&(Some(namespace.into()), vault.into()))
-    }
-
-    /// The objects that use a `ClusterKeyVault`.
-    pub(super) fn cluster_users(&self, vault: &str) -> Vec<ObjectKey> {
-        self.users_of(&(None, vault.into()))
-    }
-
-    fn users_of(&self, vault: &VaultKey) -> Vec<ObjectKey> {
+    /// The objects that use a connection.
+    pub(super) fn users(&self, vault: &VaultKey) -> Vec<ObjectKey> {
         self.lock().users.get(vault).into_iter().flatten().cloned().collect()
     }
 
     /// The objects that use any `ClusterKeyVault`; of one namespace, or of all.
     pub(super) fn all_cluster_users(&self, namespace: Option<&str>) -> Vec<ObjectKey> {
         let inner = self.lock();
-        let shared = inner.users.range((None, "".into())..).take_while(|((own, _), _)| own.is_none());
+        // None is less than any namespace.
+        let shared = inner.users.iter().take_while(|(vault, _)| vault.namespace.is_none());
         let users = shared.flat_map(|(_, users)| users);
         users
             .filter(|user| namespace.is_none_or(|namespace| *user.namespace == *namespace))
@@ -122,15 +129,15 @@ impl Index {
             .collect()
     }
 
-    /// Whether any object uses a `ClusterKeyVault`.
-    pub(super) fn is_used(&self, vault: &str) -> bool {
-        self.lock().users.contains_key(&(None, vault.into()))
+    /// Whether any object uses a connection.
+    pub(super) fn is_used(&self, vault: &VaultKey) -> bool {
+        self.lock().users.contains_key(vault)
     }
 
-    /// The namespaces with objects that use a `ClusterKeyVault`, in order.
-    pub(super) fn namespaces_of(&self, vault: &str) -> Vec<String> {
+    /// The namespaces with objects that use a connection, in order.
+    pub(super) fn namespaces_of(&self, vault: &VaultKey) -> Vec<String> {
         let inner = self.lock();
-        let users = inner.users.get(&(None, vault.into()));
+        let users = inner.users.get(vault);
         let mut namespaces: Vec<String> = Vec::new();
         for user in users.into_iter().flatten() {
             if namespaces.last().is_none_or(|last| **last != *user.namespace) {
@@ -140,12 +147,12 @@ impl Index {
         namespaces
     }
 
-    /// The names of the `KeyVault`s of a namespace that objects use, whether they exist or not.
-    pub(super) fn vaults_in_use(&self, namespace: &str) -> Vec<String> {
+    /// The `KeyVault`s of a namespace that objects use, whether they exist or not.
+    pub(super) fn vaults_in_use(&self, namespace: &str) -> Vec<VaultKey> {
+        let first = VaultKey { namespace: Some(namespace.into()), name: "".into() };
         let inner = self.lock();
-        let from = (Some(namespace.into()), "".into());
-        let own = inner.users.range(from..).take_while(|((own, _), _)| own.as_deref() == Some(namespace));
-        own.map(|((_, name), _)| name.to_string()).collect()
+        let from = inner.users.range(first..).map(|(vault, _)| vault);
+        from.take_while(|vault| vault.namespace.as_deref() == Some(namespace)).cloned().collect()
     }
 
     /// How many objects have a target to look at.
@@ -185,7 +192,7 @@ impl Inner {
         let target = object.target_name();
         let entry = Entry {
             target: if *target == *key.name { Arc::clone(&key.name) } else { target.into() },
-            vault: self.shared_vault(vault_of(&key, object)),
+            vault: self.shared_vault(VaultKey::of(&key.namespace, &object.spec.vault_ref)),
             created: object.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             wrote: wrote_target(object),
             probed: has_target(object),
@@ -272,15 +279,6 @@ fn unlink_claim(claims: &mut HashMap<ObjectKey, Vec<Claim>>, target: &ObjectKey,
             claims.remove(target);
         }
     }
-}
-
-fn vault_of(key: &ObjectKey, object: &VaultSecretSync) -> VaultKey {
-    let vault = &object.spec.vault_ref;
-    let namespace = match vault.kind {
-        VaultKind::KeyVault => Some(Arc::clone(&key.namespace)),
-        VaultKind::ClusterKeyVault => None,
-    };
-    (namespace, vault.name.as_str().into())
 }
 
 fn has_target(object: &VaultSecretSync) -> bool {

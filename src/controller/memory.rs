@@ -1,6 +1,6 @@
 //! What this process remembers of an object between two rounds; all of it can be lost at any time.
 
-use crate::api::{VaultSecretSync, fnv1a};
+use crate::api::{SYNC_REQUESTED_ANNOTATION, VaultSecretSync, fnv1a};
 use crate::object_key::ObjectKey;
 use crate::plan::Kept;
 use std::collections::{BTreeSet, HashMap};
@@ -114,6 +114,27 @@ impl Memory {
             }
         }
     }
+}
+
+/// What is kept of an object in memory: all that a round reads, and nothing else.
+pub(super) fn pruned(mut object: VaultSecretSync) -> VaultSecretSync {
+    let metadata = &mut object.metadata;
+    metadata.managed_fields = None;
+    metadata.labels = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.retain(|name, _| name == SYNC_REQUESTED_ANNOTATION);
+    }
+    // A list that was read from JSON has room for four items, and mostly one.
+    object.spec.data.shrink_to_fit();
+    object.spec.data_from.shrink_to_fit();
+    if let Some(status) = &mut object.status {
+        status.conditions.shrink_to_fit();
+        status.entries.shrink_to_fit();
+        if let Some(target) = &mut status.target {
+            target.keys.shrink_to_fit();
+        }
+    }
+    object
 }
 
 #[cfg(test)]

@@ -10,19 +10,14 @@ mod api_server;
 mod apply;
 mod backoff;
 mod check;
-mod checked;
-mod cluster_vault;
-mod cluster_vaults;
-mod connection;
+mod connections;
 mod error;
 mod events;
 mod index;
-mod keyvault;
 mod memory;
 mod metrics;
-mod namespace_labels;
-mod pace;
-mod place;
+mod objects;
+mod probe_pace;
 mod reconcile;
 mod report;
 mod token_request;
@@ -31,33 +26,33 @@ mod wakes;
 mod watch;
 
 pub use api_server::client;
-pub use check::{CheckError, Kind, Subject, check};
-pub use checked::Checked;
+pub use check::{CheckError, Checked, Kind, Subject, check};
 pub use error::Error;
 
-use crate::api::KeyVault;
+use crate::api::{ClusterKeyVault, KeyVault};
 use crate::object_key::ObjectKey;
-use crate::vault::{Credentials, Limits, Plane, Transport, VaultMetrics, Wake};
+use crate::vault::{Credentials, Limits, Plane, Transport, VaultMetrics};
 use api_server::ApiServer;
-use cluster_vaults::ClusterVaults;
+use connections::{Connections, namespace_labels};
 use events::Events;
 use futures::FutureExt as _;
-use futures::future::{BoxFuture, select_all};
+use futures::future::{BoxFuture, join, join_all, pending, select_all};
 use index::Index;
 use jiff::Timestamp;
 use kube::Client;
-use kube::runtime::reflector::{self, ObjectRef, Store, store::Writer};
+use kube::api::Api;
+use kube::runtime::reflector::{self, store::Writer};
 use memory::Memories;
 use metrics::ObjectMetrics;
 use namespace_labels::NamespaceLabels;
 use prometheus::Registry;
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use thiserror::Error;
 use token_request::TokenRequests;
-use tokio::sync::mpsc::UnboundedReceiver;
 use triggers::Triggers;
 
 /// What the controllers are told to do.
@@ -98,19 +93,13 @@ struct Context {
     memories: Memories,
     triggers: Triggers,
     events: Events,
-    vaults: Vec<Store<KeyVault>>,
-    cluster_vaults: ClusterVaults,
+    connections: Connections,
     namespace_labels: NamespaceLabels,
     metrics: ObjectMetrics,
     settings: Settings,
 }
 
 impl Context {
-    fn vault(&self, namespace: &str, name: &str) -> Option<Arc<KeyVault>> {
-        let reference = ObjectRef::new(name).within(namespace);
-        self.vaults.iter().find_map(|store| store.get(&reference))
-    }
-
     /// Whether the operator leaves a namespace alone: the system's and its own.
     fn ignores(&self, namespace: &str) -> bool {
         namespace == "kube-system" || self.settings.own_namespace.as_deref() == Some(namespace)
@@ -136,17 +125,15 @@ impl Context {
     }
 }
 
-/// Whether every watch has shown what there is; the process is ready then.
+/// Whether the watches have shown what there is; the process is ready then.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness {
-    missing: Arc<AtomicUsize>,
-}
+pub struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
     /// Whether nothing is missing any more; false until [`run`] has begun.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.missing.load(Ordering::Acquire) == 1
+        self.0.load(Ordering::Acquire)
     }
 }
 
@@ -190,19 +177,10 @@ pub async fn run(
     let scopes: Vec<Option<String>> = if settings.namespaces.is_empty() {
         vec![None]
     } else {
-        settings.namespaces.iter().cloned().map(Some).collect()
+        // Rounds of one object must not overlap: a namespace that is named twice is watched once.
+        settings.namespaces.iter().collect::<BTreeSet<_>>().into_iter().cloned().map(Some).collect()
     };
-    let mut triggers = Triggers::default();
-    let mut watches = Vec::new();
-    let mut vaults = Vec::new();
-    for scope in scopes {
-        let triggered = triggers.add(scope.as_deref());
-        let watch = watch::Watch::new(scope);
-        vaults.push(watch.vault_store());
-        watches.push((watch, triggered));
-    }
-    // One more than is missing, so that an operator that has not begun is not ready.
-    readiness.missing.store(2 * watches.len() + 1, Ordering::Release);
+    let (triggers, triggered, shared) = Triggers::new(&scopes);
     let labels = settings.namespace_selectors.then(|| reflector::store().1);
     let context = Arc::new(Context {
         server,
@@ -211,8 +189,7 @@ pub async fn run(
         memories: Memories::default(),
         triggers,
         events: Events::new(metrics.events_dropped.clone()),
-        vaults,
-        cluster_vaults: ClusterVaults::default(),
+        connections: Connections::default(),
         namespace_labels: NamespaceLabels::new(labels.as_ref().map(Writer::as_reader)),
         metrics,
         settings,
@@ -220,17 +197,52 @@ pub async fn run(
     if context.settings.namespace_selectors && namespace_labels::is_refused(&context).await {
         return Err(StartError::NamespacesForbidden);
     }
-    let mut tasks: Vec<BoxFuture<'static, ()>> = Vec::new();
-    for (watch, triggered) in watches {
-        tasks.push(watch.run(Arc::clone(&context), triggered, readiness.clone(), shutdown.clone()).boxed());
+    let client = || context.server.client().clone();
+    let mut watches: Vec<BoxFuture<'static, ()>> = Vec::new();
+    let mut shown = Vec::new();
+    for (scope, (objects, connections)) in scopes.into_iter().zip(triggered) {
+        let (object_store, object_writer) = reflector::store();
+        let (vault_store, vault_writer) = reflector::store();
+        shown.push((object_store, vault_store.clone()));
+        let (api, vaults) = match &scope {
+            None => (Api::all(client()), Api::all(client())),
+            Some(namespace) => (Api::namespaced(client(), namespace), Api::namespaced(client(), namespace)),
+        };
+        let shutdown = || shutdown.clone();
+        watches.push(
+            connections::run::<KeyVault>(Arc::clone(&context), vaults, vault_writer, connections, shutdown())
+                .boxed(),
+        );
+        watches.push(
+            objects::run(Arc::clone(&context), scope, api, object_writer, vault_store, objects, shutdown())
+                .boxed(),
+        );
     }
-    tasks.push(cluster_vaults::run(Arc::clone(&context), shutdown.clone()).boxed());
-    let rounds = futures::future::join_all(tasks).map(|_| ()).shared();
+    let writer = reflector::store().1;
+    let cluster = connections::run::<ClusterKeyVault>(
+        Arc::clone(&context),
+        Api::all(client()),
+        writer,
+        shared,
+        shutdown,
+    );
+    watches.push(cluster.boxed());
+    let ready = async move {
+        for (objects, vaults) in shown {
+            let both = futures::future::join(objects.wait_until_ready(), vaults.wait_until_ready());
+            if let (Err(_), _) | (_, Err(_)) = both.await {
+                return;
+            }
+        }
+        readiness.0.store(true, Ordering::Release);
+    };
+    let rounds = join_all(watches).map(|_| ()).shared();
     let published = events::publish(Arc::clone(&context), rounds.clone());
     let mut support = vec![
-        futures::future::join(rounds, published).map(|_| ()).boxed(),
+        join(rounds, published).map(|_| ()).boxed(),
+        ready.then(|()| pending()).boxed(),
         wakes::deliver(Arc::clone(&context), wakes).boxed(),
-        pace::probe(Arc::clone(&context)).boxed(),
+        probe_pace::probe(Arc::clone(&context)).boxed(),
     ];
     if let Some(labels) = labels {
         support.push(namespace_labels::run(context, labels).boxed());
@@ -239,6 +251,3 @@ pub async fn run(
     select_all(support).await;
     Ok(())
 }
-
-/// The plane's wake-ups, as it hands them out.
-type Wakes = UnboundedReceiver<Wake>;

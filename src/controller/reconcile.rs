@@ -3,15 +3,14 @@
 use super::Context;
 use super::apply::Target;
 use super::backoff::backoff;
+use super::connections::{ConnectionOf, Usable, connection_of, heard_of};
 use super::error::Error;
 use super::index::key_of;
 use super::memory::Memory;
-use super::place::{Place, Usable, place};
 use super::report;
-use crate::api::{READY, VaultKind, VaultSecretSync, condition, fnv1a};
+use crate::api::{READY, VaultSecretSync, condition, fnv1a};
 use crate::object_key::ObjectKey;
 use crate::plan::{self, Input, Round, Step, UsedSource, Vault, Verdict};
-use crate::reason::Reason;
 use crate::vault::{HealthState, Reply};
 use kube::runtime::controller::Action;
 use std::sync::Arc;
@@ -51,18 +50,7 @@ pub(super) async fn reconcile(shown: Arc<VaultSecretSync>, context: Arc<Context>
     timer.observe_duration();
     let verdict = result?;
     if verdict.status.is_some() {
-        let vault = &stored.spec.vault_ref;
-        // Some things show only in the use of a connection, which itself has not changed: that it is one too many, or
-        // works through a handle that it shares.
-        match (verdict.reason, vault.kind) {
-            (Some(Reason::TooManyConnections), VaultKind::KeyVault) => {
-                context.triggers.vault(&key.namespace, &vault.name);
-            }
-            (_, VaultKind::ClusterKeyVault) if !context.cluster_vaults.is_ready(&vault.name) => {
-                context.cluster_vaults.report(&vault.name);
-            }
-            _ => {}
-        }
+        heard_of(&context, &stored, &key, verdict.reason);
     }
     Ok(verdict.next.map_or_else(Action::await_change, Action::requeue))
 }
@@ -87,7 +75,8 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
     let key = context.index.shared_key_of(stored);
     let object = memory.kept.known(stored);
     let sources = plan::sources(&object.spec);
-    let place = sources.as_ref().map_or(Place::Unknown, |sources| place(context, &object, sources));
+    let found =
+        sources.as_ref().map_or(ConnectionOf::Unknown, |sources| connection_of(context, &object, sources));
     let rival = context.index.rival(&object);
     let manager = plan::manager_of(&object);
     let target = Target {
@@ -100,12 +89,12 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
     let mut round = Round::begin(memory.kept.clone(), &object, probe);
     let mut snapshot: Option<Reply> = None;
     for _ in 0..MOST_STEPS {
-        let vault = match &place {
-            Place::Usable(Usable { connection, permits, .. }) => {
+        let vault = match &found {
+            ConnectionOf::Usable(Usable { connection, permits, .. }) => {
                 Vault::Usable { url: connection.url.as_str(), permits, reply: snapshot.as_ref() }
             }
-            Place::Unusable(problem) => Vault::Unusable(problem.clone()),
-            Place::Unknown => Vault::Unknown,
+            ConnectionOf::Unusable(problem) => Vault::Unusable(problem.clone()),
+            ConnectionOf::Unknown => Vault::Unknown,
         };
         let users = snapshot.as_ref().map_or(0, |reply| reply.health.users);
         let step = round.next(&Input {
@@ -115,7 +104,7 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
             ignored: context.ignores(&key.namespace),
             rival: rival.as_deref(),
             vault,
-            stale_after: stale_after(context, &object, &place, users),
+            stale_after: stale_after(context, &object, &found, users),
             now: context.now(),
         });
         match step {
@@ -142,7 +131,7 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
                 return Ok(End { verdict, asked: snapshot.is_some() });
             }
         }
-        if let (Place::Usable(usable), Ok(sources)) = (&place, &sources) {
+        if let (ConnectionOf::Usable(usable), Ok(sources)) = (&found, &sources) {
             snapshot = Some(ask(context, &key, &object, usable, sources, &round));
         }
     }
@@ -159,9 +148,10 @@ fn ask(
 ) -> Reply {
     let floor = context.settings.min_refresh_interval;
     let connection = &usable.connection;
-    let interval = plan::interval(object, &usable.min_refresh_interval, floor);
+    let interval = plan::interval(object, &usable.described.spec.min_refresh_interval, floor);
     let wants = plan::wants(object, connection.url.as_str(), sources, interval, round.demanded());
-    let mut reply = context.plane.ask(key, connection, usable.terms, &wants, round.waits_for_all(object));
+    let mut reply =
+        context.plane.ask(key, connection, usable.described.spec.terms, &wants, round.waits_for_all(object));
     // A restart forgets for how long the vault has been silent; the KeyVault's condition does not.
     if matches!(reply.health.state, HealthState::Failing { .. }) {
         // Who needs no confirmation, as of a pinned version that was read, needs none after a restart either.
@@ -172,19 +162,19 @@ fn ask(
 }
 
 fn not_ready_for(context: &Context, usable: &Usable) -> Option<Duration> {
-    let conditions = &usable.status.as_ref()?.conditions;
+    let conditions = &usable.described.status.as_ref()?.conditions;
     let ready = condition(conditions, READY).filter(|ready| ready.status == "False")?;
     Duration::try_from(context.now().duration_since(ready.last_transition_time.0)).ok()
 }
 
 /// How long this object's values may go unconfirmed: as set, or three intervals and at least 15 minutes; plus its
 /// place in a queue with the connection's other users.
-fn stale_after(context: &Context, object: &VaultSecretSync, place: &Place, users: usize) -> Duration {
+fn stale_after(context: &Context, object: &VaultSecretSync, found: &ConnectionOf, users: usize) -> Duration {
     const LEAST: Duration = Duration::from_secs(15 * 60);
     let base = context.settings.stale_after.unwrap_or_else(|| {
-        let floor = match place {
-            Place::Usable(usable) => usable.min_refresh_interval.as_str(),
-            Place::Unknown | Place::Unusable(_) => "",
+        let floor = match found {
+            ConnectionOf::Usable(usable) => usable.described.spec.min_refresh_interval.as_str(),
+            ConnectionOf::Unknown | ConnectionOf::Unusable(_) => "",
         };
         (plan::interval(object, floor, context.settings.min_refresh_interval) * 3).max(LEAST)
     });

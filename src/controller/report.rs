@@ -2,12 +2,11 @@
 
 use super::Context;
 use super::error::Error;
-use super::events::Notice;
 use super::index::key_of;
-use super::memory::Memory;
+use super::memory::{Memory, pruned};
 use crate::api::{READY, VaultSecretSync, VaultSecretSyncStatus, condition};
 use crate::object_key::ObjectKey;
-use crate::plan::{Outcome, Verdict};
+use crate::plan::{Notice, Outcome, Verdict};
 use crate::reason::Reason;
 use std::sync::Arc;
 
@@ -24,7 +23,7 @@ pub(super) async fn report(
         let written = context.server.write_status(object.as_ref(), object.status.as_ref(), status).await;
         let written = written.inspect_err(|_| memory.kept.not_said(verdict))?;
         let replaced = object.metadata.resource_version.clone().unwrap_or_default();
-        memory.written = Some(Box::new((replaced, Arc::new(super::watch::pruned(written)))));
+        memory.written = Some(Box::new((replaced, Arc::new(pruned(written)))));
     }
     let notice = notice(object.status.as_ref(), verdict, object.target_name());
     log(&key, verdict, notice.as_ref());

@@ -1,55 +1,59 @@
 //! Everything but the watch that makes an object or a connection be looked at.
 
-use crate::api::KeyVault;
+use super::index::VaultKey;
 use crate::object_key::ObjectKey;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
-use kube::runtime::reflector::ObjectRef;
 
-/// The queues into the controllers of each scope.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Triggers(Vec<Scope>);
+/// The queues into the controllers. They hold shared names, of which a controller makes its own as it takes them: all
+/// users of a connection may be in there at once. A closed queue is that of a controller that is shutting down.
+#[derive(Debug)]
+pub(super) struct Triggers {
+    scopes: Vec<Queues>,
+    shared: UnboundedSender<VaultKey>,
+}
 
-#[derive(Clone, Debug)]
-struct Scope {
+/// The queues of one scope: a namespace, or all.
+#[derive(Debug)]
+struct Queues {
     namespace: Option<String>,
     objects: UnboundedSender<ObjectKey>,
-    vaults: UnboundedSender<ObjectRef<KeyVault>>,
+    connections: UnboundedSender<VaultKey>,
 }
 
 /// The other ends of one scope's queues.
-#[derive(Debug)]
-pub(super) struct Triggered {
-    /// Shared names, of which the controller makes its own as it takes them: all users of a connection may be in here
-    /// at once.
-    pub(super) objects: UnboundedReceiver<ObjectKey>,
-    pub(super) vaults: UnboundedReceiver<ObjectRef<KeyVault>>,
-}
+pub(super) type Triggered = (UnboundedReceiver<ObjectKey>, UnboundedReceiver<VaultKey>);
 
 impl Triggers {
-    /// Adds a scope: a namespace, or all.
-    pub(super) fn add(&mut self, namespace: Option<&str>) -> Triggered {
-        let (objects, objects_end) = unbounded();
-        let (vaults, vaults_end) = unbounded();
-        self.0.push(Scope { namespace: namespace.map(str::to_owned), objects, vaults });
-        Triggered { objects: objects_end, vaults: vaults_end }
+    /// Queues for these scopes and for `ClusterKeyVault`s, and their other ends.
+    pub(super) fn new(scopes: &[Option<String>]) -> (Self, Vec<Triggered>, UnboundedReceiver<VaultKey>) {
+        let (shared, shared_end) = unbounded();
+        let both = scopes.iter().map(|namespace| {
+            let ((objects, objects_end), (connections, connections_end)) = (unbounded(), unbounded());
+            (Queues { namespace: namespace.clone(), objects, connections }, (objects_end, connections_end))
+        });
+        let (scopes, ends) = both.unzip();
+        (Self { scopes, shared }, ends, shared_end)
     }
 
     /// Has an object looked at.
     pub(super) fn object(&self, key: &ObjectKey) {
         if let Some(scope) = self.scope(&key.namespace) {
-            // A closed queue is a controller that is shutting down.
             scope.objects.unbounded_send(key.clone()).ok();
         }
     }
 
-    /// Has a connection looked at.
-    pub(super) fn vault(&self, namespace: &str, name: &str) {
-        if let Some(scope) = self.scope(namespace) {
-            scope.vaults.unbounded_send(ObjectRef::new(name).within(namespace)).ok();
+    /// Has the status of a connection looked at.
+    pub(super) fn connection(&self, key: &VaultKey) {
+        let queue = match &key.namespace {
+            None => Some(&self.shared),
+            Some(namespace) => self.scope(namespace).map(|scope| &scope.connections),
+        };
+        if let Some(queue) = queue {
+            queue.unbounded_send(key.clone()).ok();
         }
     }
 
-    fn scope(&self, namespace: &str) -> Option<&Scope> {
-        self.0.iter().find(|scope| scope.namespace.as_deref().is_none_or(|own| own == namespace))
+    fn scope(&self, namespace: &str) -> Option<&Queues> {
+        self.scopes.iter().find(|scope| scope.namespace.as_deref().is_none_or(|own| own == namespace))
     }
 }

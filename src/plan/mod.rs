@@ -9,10 +9,12 @@
 //! A [`Round`] is asked for its next step until it ends. Its order is the behaviour: what refuses first, wins. What the
 //! spec wants and what the Secret holds are compared by fingerprints ([`picture`]), never by memories of what was done.
 
+mod connection;
 mod desired;
 mod fingerprint;
 mod grant;
 mod json;
+mod notice;
 mod picture;
 mod problem;
 mod render;
@@ -33,7 +35,9 @@ mod tests;
 #[cfg(test)]
 pub(crate) use fingerprint::fingerprints_of;
 
+pub use connection::{ConnectionReport, Readers, is_proved};
 pub use grant::{Permit, Reader, has_selector, permits};
+pub use notice::Notice;
 pub use problem::Problem;
 pub use render::KeyBytes;
 pub use round::{Anew, Kept, Round};

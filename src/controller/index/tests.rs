@@ -21,6 +21,10 @@ fn key(name: &str) -> ObjectKey {
     ObjectKey::new("shop", name)
 }
 
+fn vault(namespace: Option<&str>, name: &str) -> VaultKey {
+    VaultKey { namespace: namespace.map(Into::into), name: name.into() }
+}
+
 #[test]
 fn the_older_object_has_the_target_and_the_other_wakes_when_it_goes() {
     let index = Index::default();
@@ -68,7 +72,7 @@ fn an_object_that_went_while_the_watch_was_away_is_gone_after_the_relist() {
     index.observe(None, &Event::Init);
     index.observe(None, &Event::InitApply(object("b", "b", 1)));
     assert_eq!(index.observe(None, &Event::InitDone).gone, [key("a")]);
-    assert_eq!(index.users("shop", "default"), [key("b")]);
+    assert_eq!(index.users(&vault(Some("shop"), "default")), [key("b")]);
 }
 
 #[test]
@@ -88,10 +92,10 @@ fn the_users_of_a_shared_connection_are_found_over_all_namespaces() {
         index.observe(None, &Event::Apply(object));
     }
     let billing = |name: &str| ObjectKey::new("billing", name);
-    assert_eq!(index.cluster_users("prod"), [billing("b"), key("a"), key("b")]);
-    assert_eq!(index.users("shop", "prod"), [key("c")]);
-    assert_eq!(index.namespaces_of("prod"), ["billing", "shop"]);
-    assert_eq!(index.vaults_in_use("shop"), ["prod", "test"]);
+    assert_eq!(index.users(&vault(None, "prod")), [billing("b"), key("a"), key("b")]);
+    assert_eq!(index.users(&vault(Some("shop"), "prod")), [key("c")]);
+    assert_eq!(index.namespaces_of(&vault(None, "prod")), ["billing", "shop"]);
+    assert_eq!(index.vaults_in_use("shop"), [vault(Some("shop"), "prod"), vault(Some("shop"), "test")]);
     assert!(index.vaults_in_use("billing").is_empty());
     assert_eq!(index.all_cluster_users(Some("billing")), [billing("b"), billing("a")]);
     assert_eq!(index.all_cluster_users(None).len(), 4);

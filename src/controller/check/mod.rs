@@ -2,9 +2,12 @@
 //!
 //! Objects are found by lists of one name, for that is the right that the operator has; a terminal's user has it too.
 
+mod checked;
+
+pub use checked::Checked;
+
 use super::api_server::{ApiServer, Reported};
-use super::checked::Checked;
-use super::connection::{cluster_connection, connection};
+use super::connections::{ConnectionKind as _, as_read_by};
 use super::error::Error;
 use super::token_request::TokenRequests;
 use crate::api::{ClusterKeyVault, KeyVault, VaultKind, VaultSecretSync};
@@ -154,7 +157,7 @@ async fn of_key_vault(
 ) -> Result<(String, Connection), CheckError> {
     let api: Api<KeyVault> = Api::namespaced(server.client().clone(), namespace);
     let vault = find(server, api, KeyVault::KIND, name, Some(namespace)).await?;
-    let connection = connection(&vault).map_err(|message| invalid("VaultInvalid", message))?;
+    let connection = vault.connection().map_err(|message| invalid("VaultInvalid", message))?;
     Ok((format!("KeyVault {name}{}", place(Some(namespace))), connection))
 }
 
@@ -164,8 +167,8 @@ async fn of_cluster(server: &ApiServer, name: &str) -> Result<ClusterKeyVault, C
 }
 
 fn shared(vault: &ClusterKeyVault, namespace: &str) -> Result<(String, Connection), CheckError> {
-    let connection =
-        cluster_connection(vault, namespace).map_err(|message| invalid("VaultInvalid", message))?;
+    let connection = vault.connection().map_err(|message| invalid("VaultInvalid", message))?;
+    let connection = as_read_by(&connection, namespace);
     let mut name = format!("ClusterKeyVault {}", vault.name_any());
     if matches!(connection.identity, Identity::WorkloadIdentity { .. }) {
         name = format!("{name} for namespace {namespace}");

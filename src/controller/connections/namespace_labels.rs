@@ -1,8 +1,8 @@
 //! The labels of namespaces, for grants that select by them; only where the operator is told that it may read them.
 
-use super::Context;
-use super::watch::{News, watch};
 use crate::api::fnv1a;
+use crate::controller::Context;
+use crate::controller::watch::{News, watch};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -19,10 +19,10 @@ type Labelled = PartialObjectMeta<Namespace>;
 
 /// What the watch has shown; nothing where labels are not read.
 #[derive(Debug)]
-pub(super) struct NamespaceLabels(Option<Store<Labelled>>);
+pub(in crate::controller) struct NamespaceLabels(Option<Store<Labelled>>);
 
 /// The labels of one namespace.
-pub(super) enum Labels {
+pub(in crate::controller) enum Labels {
     /// They are not read by this operator.
     Off,
     /// Not shown yet.
@@ -32,17 +32,17 @@ pub(super) enum Labels {
 }
 
 impl NamespaceLabels {
-    pub(super) const fn new(shown: Option<Store<Labelled>>) -> Self {
+    pub(in crate::controller) const fn new(shown: Option<Store<Labelled>>) -> Self {
         Self(shown)
     }
 
     /// Whether labels are read at all.
-    pub(super) const fn is_on(&self) -> bool {
+    pub(in crate::controller) const fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
     /// The labels of a namespace.
-    pub(super) fn of(&self, namespace: &str) -> Labels {
+    pub(in crate::controller) fn of(&self, namespace: &str) -> Labels {
         let Some(shown) = &self.0 else { return Labels::Off };
         // A namespace that is so new that only its objects were shown will be.
         shown.get(&ObjectRef::new(namespace)).map_or(Labels::Unknown, Labels::Known)
@@ -50,14 +50,14 @@ impl NamespaceLabels {
 }
 
 /// Whether the API server refuses to show namespaces. No answer is no refusal: the watch keeps trying.
-pub(super) async fn is_refused(context: &Context) -> bool {
+pub(in crate::controller) async fn is_refused(context: &Context) -> bool {
     let api: Api<Namespace> = Api::all(context.server.client().clone());
     let answer = context.server.call(api.list_metadata(&ListParams::default().limit(1))).await;
     matches!(answer, Some(Err(kube::Error::Api(status))) if status.code == 403)
 }
 
 /// Watches for ever; has the objects of a namespace looked at whose labels are news.
-pub(super) async fn run(context: Arc<Context>, writer: Writer<Labelled>) {
+pub(in crate::controller) async fn run(context: Arc<Context>, writer: Writer<Labelled>) {
     let api = Api::all(context.server.client().clone());
     let shown = watch(api, writer.as_reader(), &context.metrics, None).modify(pruned).reflect(writer);
     let mut shown = std::pin::pin!(shown);

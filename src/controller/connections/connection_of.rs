@@ -1,0 +1,136 @@
+//! The connection of an object, if there is one, and what the object may read through it.
+//!
+//! Every round asks anew and before the plane is asked, so that a grant that was withdrawn counts at once.
+
+use super::described::{Described, DescribedSpec, as_read_by};
+use super::namespace_labels::Labels;
+use super::store::Lookup;
+use crate::api::{VaultKind, VaultSecretSync};
+use crate::controller::Context;
+use crate::controller::index::VaultKey;
+use crate::object_key::ObjectKey;
+use crate::plan::{Permit, Problem, Reader, UsedSource, permits};
+use crate::reason::Reason;
+use crate::vault::Connection;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+use std::sync::Arc;
+
+/// What became of `vaultRef`.
+pub(in crate::controller) enum ConnectionOf {
+    /// The watches have not shown enough yet; the object is woken when they have.
+    Unknown,
+    /// There is no such connection, or this object may not use it.
+    Unusable(Problem),
+    /// Here.
+    Usable(Usable),
+}
+
+/// A connection that the object may use.
+pub(in crate::controller) struct Usable {
+    pub(in crate::controller) connection: Connection,
+    /// As what each source may be read.
+    pub(in crate::controller) permits: Vec<Permit>,
+    /// Where that is written.
+    pub(in crate::controller) described: Arc<Described>,
+}
+
+/// Looks the connection up, and what the object may do with it.
+pub(in crate::controller) fn connection_of(
+    context: &Context,
+    object: &VaultSecretSync,
+    sources: &[UsedSource],
+) -> ConnectionOf {
+    let vault_ref = &object.spec.vault_ref;
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    let key = VaultKey::of(namespace, vault_ref);
+    let described = match context.connections.find(&key) {
+        Lookup::Unknown => return ConnectionOf::Unknown,
+        Lookup::Unreadable(why) => {
+            return ConnectionOf::Unusable(Problem::vault_unreadable(vault_ref, why.sentence()));
+        }
+        Lookup::Missing => return ConnectionOf::Unusable(Problem::vault_not_found(vault_ref)),
+        Lookup::Found(described) => described,
+    };
+    if let Some(sentence) = too_many(context, &key, &described) {
+        return ConnectionOf::Unusable(Problem::too_many_connections(vault_ref, &sentence));
+    }
+    let permits = match &described.spec.allow {
+        None => vec![Permit::FULL; sources.len()],
+        Some(allow) => {
+            let labels = if described.spec.selects_by_labels() {
+                match context.namespace_labels.of(namespace) {
+                    Labels::Off => None,
+                    Labels::Unknown => return ConnectionOf::Unknown,
+                    Labels::Known(namespace) => Some(namespace),
+                }
+            } else {
+                None
+            };
+            let reader = Reader { namespace, labels: labels.as_ref().map(|namespace| namespace.labels()) };
+            match permits(vault_ref, allow, reader, sources) {
+                Ok(permits) => permits,
+                Err(problem) => return ConnectionOf::Unusable(problem),
+            }
+        }
+    };
+    match &described.spec.connection {
+        Err(sentence) => ConnectionOf::Unusable(Problem::vault_invalid(vault_ref, sentence)),
+        Ok(connection) => {
+            let connection = as_read_by(connection, namespace);
+            ConnectionOf::Usable(Usable { connection, permits, described })
+        }
+    }
+}
+
+/// An object said something for a reason. Some things show only in the use of a connection, which itself has not
+/// changed: that it is one too many, or works through a handle that it shares. Then it is looked at.
+pub(in crate::controller) fn heard_of(
+    context: &Context,
+    object: &VaultSecretSync,
+    key: &ObjectKey,
+    reason: Option<Reason>,
+) {
+    let vault_ref = &object.spec.vault_ref;
+    let key = VaultKey::of(&key.namespace, vault_ref);
+    let shows = match vault_ref.kind {
+        VaultKind::KeyVault => reason == Some(Reason::TooManyConnections),
+        VaultKind::ClusterKeyVault => !context.connections.is_ready(&key),
+    };
+    if shows {
+        context.triggers.connection(&key);
+    }
+}
+
+/// Whether a connection that no object uses may be tried. Of a namespace's own only the oldest are, for whoever may
+/// create them could have any number tried.
+pub(super) fn may_be_tried(context: &Context, key: &VaultKey, described: &Described) -> bool {
+    let Some(namespace) = &key.namespace else { return true };
+    let all = context.connections.of_namespace(namespace);
+    let older = all.iter().filter(|(other, spec)| rank(other, &spec.spec) < rank(key, &described.spec));
+    older.count() < context.settings.max_connections_per_namespace
+}
+
+fn rank<'a>(key: &'a VaultKey, spec: &'a DescribedSpec) -> (Option<&'a Time>, &'a str) {
+    (spec.created.as_ref(), &key.name)
+}
+
+/// Why a `KeyVault` is one too many for its namespace, if it is: the oldest that objects use have their place, so
+/// that new ones never take it from them.
+pub(super) fn too_many(context: &Context, key: &VaultKey, described: &Described) -> Option<String> {
+    let most = context.settings.max_connections_per_namespace;
+    let used = context.index.vaults_in_use(key.namespace.as_deref()?);
+    if used.len() <= most || !used.contains(key) {
+        return None;
+    }
+    let own = rank(key, &described.spec);
+    let older = used.iter().filter(|other| match context.connections.find(other) {
+        Lookup::Found(found) => rank(other, &found.spec) < own,
+        _ => false,
+    });
+    (older.count() >= most).then(|| {
+        format!(
+            "objects of this namespace already use {most} older KeyVaults, the most that vaultsync serves for one namespace: delete those that are not needed, let objects share one, or have --max-connections-per-namespace raised."
+        )
+    })
+}

@@ -1,0 +1,162 @@
+//! Every connection as it was shown last, by its name and by what the plane knows it as.
+
+use super::described::{ConnectionKind, Described, of_each};
+use crate::controller::index::VaultKey;
+use crate::vault::Connection;
+use kube::runtime::watcher;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// What the watches have shown.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct Connections(RwLock<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Ordered, so that those of one namespace are found at once.
+    by_key: BTreeMap<VaultKey, Arc<Described>>,
+    /// Several may describe one connection.
+    by_connection: HashMap<Connection, BTreeSet<VaultKey>>,
+    /// Whether `ClusterKeyVault`s were shown.
+    shared: SharedKind,
+}
+
+/// What is known of the kind `ClusterKeyVault`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum SharedKind {
+    #[default]
+    Unknown,
+    Unreadable(Unreadable),
+    Shown,
+}
+
+/// Why a kind cannot be watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::controller) enum Unreadable {
+    /// The CustomResourceDefinition is not installed.
+    NoKind,
+    /// RBAC does not allow it.
+    NoRight,
+}
+
+impl Unreadable {
+    /// What the user of such a connection is told.
+    pub(in crate::controller) const fn sentence(self) -> &'static str {
+        match self {
+            Self::NoKind => {
+                "the CustomResourceDefinition clusterkeyvaults.vaultsync.dev is not installed. Have it installed, or use a KeyVault of this namespace."
+            }
+            Self::NoRight => {
+                "vaultsync may not read ClusterKeyVaults; an install that is limited to namespaces never may. Use a KeyVault of this namespace, or have list and watch of clusterkeyvaults granted to vaultsync."
+            }
+        }
+    }
+
+    /// What a failure of a watch says of the kind.
+    pub(super) fn of(error: &watcher::Error) -> Option<Self> {
+        match crate::controller::watch::refusal(error)? {
+            404 => Some(Self::NoKind),
+            _ => Some(Self::NoRight),
+        }
+    }
+}
+
+/// What is known of one name.
+pub(in crate::controller) enum Lookup {
+    /// Nothing yet.
+    Unknown,
+    /// The kind cannot be watched.
+    Unreadable(Unreadable),
+    /// There is none of this name.
+    Missing,
+    /// Here it is.
+    Found(Arc<Described>),
+}
+
+impl Connections {
+    /// Looks a name up.
+    pub(in crate::controller) fn find(&self, key: &VaultKey) -> Lookup {
+        let known = self.read();
+        match known.shared {
+            SharedKind::Unknown if key.namespace.is_none() => Lookup::Unknown,
+            SharedKind::Unreadable(why) if key.namespace.is_none() => Lookup::Unreadable(why),
+            _ => known.by_key.get(key).cloned().map_or(Lookup::Missing, Lookup::Found),
+        }
+    }
+
+    /// Whether one says that it is Ready.
+    pub(in crate::controller) fn is_ready(&self, key: &VaultKey) -> bool {
+        self.read().by_key.get(key).is_some_and(|described| described.is_ready())
+    }
+
+    /// Those of a namespace, by name.
+    pub(super) fn of_namespace(&self, namespace: &str) -> Vec<(VaultKey, Arc<Described>)> {
+        let known = self.read();
+        let first = VaultKey { namespace: Some(namespace.into()), name: "".into() };
+        let from = known.by_key.range(first..);
+        let own = from.take_while(|(key, _)| key.namespace.as_deref() == Some(namespace));
+        own.map(|(key, described)| (key.clone(), Arc::clone(described))).collect()
+    }
+
+    /// Those that describe a connection, be it as one namespace reads through it.
+    pub(in crate::controller) fn describing(&self, connection: &Connection) -> Vec<VaultKey> {
+        let known = self.read();
+        let of_each = of_each(connection);
+        let both = [Some(connection), of_each.as_ref()].into_iter().flatten();
+        both.filter_map(|connection| known.by_connection.get(connection)).flatten().cloned().collect()
+    }
+
+    /// Keeps what an object says.
+    pub(super) fn keep<K: ConnectionKind>(&self, key: &VaultKey, vault: &K) {
+        let mut known = self.write();
+        let described = Described::new(vault, known.by_key.get(key).map(AsRef::as_ref));
+        known.remove(key);
+        if let Ok(connection) = &described.spec.connection {
+            known.by_connection.entry(connection.clone()).or_default().insert(key.clone());
+        }
+        known.by_key.insert(key.clone(), Arc::new(described));
+    }
+
+    /// It is gone.
+    pub(super) fn remove(&self, key: &VaultKey) {
+        self.write().remove(key);
+    }
+
+    /// `ClusterKeyVault`s are shown from now on; returns whether that is news.
+    pub(super) fn shared_are_shown(&self) -> bool {
+        let before = std::mem::replace(&mut self.write().shared, SharedKind::Shown);
+        before != SharedKind::Shown
+    }
+
+    /// `ClusterKeyVault`s cannot be watched; returns whether that is news. What was shown once stands.
+    pub(super) fn shared_are_unreadable(&self, why: Unreadable) -> bool {
+        let shared = &mut self.write().shared;
+        if matches!(shared, SharedKind::Shown) || *shared == SharedKind::Unreadable(why) {
+            return false;
+        }
+        *shared = SharedKind::Unreadable(why);
+        true
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        // Nothing under this lock can panic half-way through a change.
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn remove(&mut self, key: &VaultKey) {
+        let Some(before) = self.by_key.remove(key) else { return };
+        let Ok(connection) = &before.spec.connection else { return };
+        if let Some(keys) = self.by_connection.get_mut(connection) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_connection.remove(connection);
+            }
+        }
+    }
+}
