@@ -20,7 +20,7 @@ const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8
 
 /// The Secret of one object, and as whom it is written.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Target<'a> {
+pub(super) struct WriteTarget<'a> {
     pub(super) namespace: &'a str,
     pub(super) name: &'a str,
     /// The object whose mark it carries.
@@ -92,7 +92,7 @@ impl ApiServer {
     ///
     /// # Errors
     /// What is worth trying again; what is not is [`Seen::Refused`].
-    pub(super) async fn create(&self, target: Target<'_>, new: &NewSecret) -> Result<Seen, Error> {
+    pub(super) async fn create(&self, target: WriteTarget<'_>, new: &NewSecret) -> Result<Seen, Error> {
         let body = CreateBody {
             api_version: "v1",
             kind: "Secret",
@@ -125,7 +125,7 @@ impl ApiServer {
     /// What is worth trying again; what is not is [`Seen::Refused`].
     pub(super) async fn change(
         &self,
-        target: Target<'_>,
+        target: WriteTarget<'_>,
         type_: &'static str,
         change: &Change,
     ) -> Result<Seen, Error> {
@@ -167,7 +167,7 @@ impl ApiServer {
     ///
     /// # Errors
     /// What is worth trying again.
-    pub(super) async fn probe(&self, target: Target<'_>) -> Result<Seen, Error> {
+    pub(super) async fn probe(&self, target: WriteTarget<'_>) -> Result<Seen, Error> {
         let path = format!("/api/v1/namespaces/{}/secrets/{}", target.namespace, target.name);
         let request =
             request(Method::PATCH, &path, target.manager, "application/merge-patch+json", &json!({}));

@@ -8,7 +8,7 @@ use crate::object_key::ObjectKey;
 use crate::reason::Reason;
 use jiff::Timestamp;
 use kube::runtime::watcher::Event;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Names a connection: a `KeyVault` by namespace and name, a `ClusterKeyVault` by its name alone.
@@ -30,7 +30,7 @@ impl VaultKey {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
+struct Indexed {
     target: Arc<str>,
     vault: VaultKey,
     created: Timestamp,
@@ -45,33 +45,35 @@ type Claim = (Timestamp, bool, Arc<str>);
 
 /// The index; shared by the watch, which feeds it, and everyone who asks.
 #[derive(Debug, Default)]
-pub(super) struct Index(Mutex<Inner>);
+pub(super) struct ObjectIndex(Mutex<ObjectMaps>);
 
 #[derive(Debug, Default)]
-struct Inner {
-    objects: BTreeMap<ObjectKey, Entry>,
+struct ObjectMaps {
+    objects: BTreeMap<ObjectKey, Indexed>,
     /// (namespace, target) to the claims on it, the best first.
     claims: HashMap<ObjectKey, Vec<Claim>>,
     /// The objects that use a connection. Ordered, so that those of one namespace are found at once.
     users: BTreeMap<VaultKey, BTreeSet<ObjectKey>>,
+    /// The names of namespaces and connections, of which there are few to many objects.
+    names: Names,
     /// Per scope, what a relist has shown so far.
     relists: HashMap<Option<String>, BTreeSet<ObjectKey>>,
 }
 
 /// What a watch event means for others.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Change {
+pub(super) struct Consequences {
     /// Objects that should look again.
     pub(super) wake: Vec<ObjectKey>,
     /// Objects that are gone.
     pub(super) gone: Vec<ObjectKey>,
 }
 
-impl Index {
+impl ObjectIndex {
     /// Takes in one event of the watch of `scope` (a namespace, or all).
-    pub(super) fn observe(&self, scope: Option<&str>, event: &Event<VaultSecretSync>) -> Change {
+    pub(super) fn observe(&self, scope: Option<&str>, event: &Event<VaultSecretSync>) -> Consequences {
         let mut inner = self.lock();
-        let mut change = Change::default();
+        let mut change = Consequences::default();
         let scope = scope.map(str::to_owned);
         match event {
             Event::Init => {
@@ -180,19 +182,26 @@ impl Index {
         self.lock().objects.get_key_value(&key).map_or(key, |(known, _)| known.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, ObjectMaps> {
         // Nothing under this lock can panic half-way through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
-    fn apply(&mut self, key: ObjectKey, object: &VaultSecretSync, change: &mut Change) {
-        let key = self.shared(key);
+impl ObjectMaps {
+    fn apply(&mut self, key: ObjectKey, object: &VaultSecretSync, change: &mut Consequences) {
+        let key = match self.objects.get_key_value(&key) {
+            Some((known, _)) => known.clone(),
+            None => ObjectKey { namespace: self.names.shared(&key.namespace), ..key },
+        };
+        let vault = VaultKey::of(&key.namespace, &object.spec.vault_ref);
         let target = object.target_name();
-        let entry = Entry {
+        let entry = Indexed {
             target: if *target == *key.name { Arc::clone(&key.name) } else { target.into() },
-            vault: self.shared_vault(VaultKey::of(&key.namespace, &object.spec.vault_ref)),
+            vault: VaultKey {
+                namespace: vault.namespace.map(|_| Arc::clone(&key.namespace)),
+                name: self.names.shared(&vault.name),
+            },
             created: object.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             wrote: wrote_target(object),
             probed: has_target(object),
@@ -216,29 +225,14 @@ impl Inner {
         self.objects.insert(key, entry);
     }
 
-    /// The same key, sharing its names with what is known: there are many objects to a namespace.
-    fn shared(&self, key: ObjectKey) -> ObjectKey {
-        if let Some((known, _)) = self.objects.get_key_value(&key) {
-            return known.clone();
-        }
-        let first = ObjectKey { name: "".into(), ..key.clone() };
-        let first_there = self.objects.range(first..).next();
-        let known = first_there.map(|(known, _)| &known.namespace).filter(|known| **known == key.namespace);
-        ObjectKey { namespace: known.map_or_else(|| Arc::clone(&key.namespace), Arc::clone), ..key }
-    }
-
-    fn shared_vault(&self, vault: VaultKey) -> VaultKey {
-        self.users.get_key_value(&vault).map_or(vault, |(known, _)| known.clone())
-    }
-
-    fn remove(&mut self, key: &ObjectKey, change: &mut Change) {
+    fn remove(&mut self, key: &ObjectKey, change: &mut Consequences) {
         let Some(entry) = self.unlink(key) else { return };
         let losers = self.claims.get(&entry.target_of(key)).into_iter().flatten();
         change.wake.extend(losers.map(|(_, _, name)| beside(key, name)));
         change.gone.push(key.clone());
     }
 
-    fn unlink(&mut self, key: &ObjectKey) -> Option<Entry> {
+    fn unlink(&mut self, key: &ObjectKey) -> Option<Indexed> {
         let entry = self.objects.remove(key)?;
         unlink_claim(&mut self.claims, &entry.target_of(key), &entry.claim(&key.name));
         if let Some(users) = self.users.get_mut(&entry.vault) {
@@ -251,7 +245,25 @@ impl Inner {
     }
 }
 
-impl Entry {
+/// Each name once, for all who keep it.
+#[derive(Debug, Default)]
+struct Names(HashSet<Arc<str>>);
+
+impl Names {
+    fn shared(&mut self, name: &Arc<str>) -> Arc<str> {
+        if let Some(known) = self.0.get(name) {
+            return Arc::clone(known);
+        }
+        if self.0.len() == self.0.capacity() {
+            // Before it grows: what nobody keeps any more goes.
+            self.0.retain(|known| Arc::strong_count(known) > 1);
+        }
+        self.0.insert(Arc::clone(name));
+        Arc::clone(name)
+    }
+}
+
+impl Indexed {
     fn claim(&self, name: &Arc<str>) -> Claim {
         (self.created, !self.wrote, Arc::clone(name))
     }

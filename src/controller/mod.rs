@@ -37,7 +37,7 @@ use connections::{Connections, namespace_labels};
 use events::Events;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, join, join_all, pending, select_all};
-use index::Index;
+use index::ObjectIndex;
 use jiff::Timestamp;
 use kube::Client;
 use kube::api::Api;
@@ -89,7 +89,7 @@ pub struct Settings {
 struct Context {
     server: ApiServer,
     plane: Plane,
-    index: Index,
+    index: ObjectIndex,
     memories: Memories,
     triggers: Triggers,
     events: Events,
@@ -185,7 +185,7 @@ pub async fn run(
     let context = Arc::new(Context {
         server,
         plane,
-        index: Index::default(),
+        index: ObjectIndex::default(),
         memories: Memories::default(),
         triggers,
         events: Events::new(metrics.events_dropped.clone()),

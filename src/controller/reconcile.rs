@@ -1,7 +1,7 @@
 //! One round of one object: gather, plan, apply, until it settles; then one report.
 
 use super::Context;
-use super::apply::Target;
+use super::apply::WriteTarget;
 use super::backoff::backoff;
 use super::connections::{ConnectionOf, Usable, connection_of, heard_of};
 use super::error::Error;
@@ -79,7 +79,7 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
         sources.as_ref().map_or(ConnectionOf::Unknown, |sources| connection_of(context, &object, sources));
     let rival = context.index.rival(&object);
     let manager = plan::manager_of(&object);
-    let target = Target {
+    let target = WriteTarget {
         namespace: &key.namespace,
         name: object.target_name(),
         object: &key.name,

@@ -8,13 +8,13 @@ use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 /// users of a connection may be in there at once. A closed queue is that of a controller that is shutting down.
 #[derive(Debug)]
 pub(super) struct Triggers {
-    scopes: Vec<Queues>,
+    scopes: Vec<ScopeQueues>,
     shared: UnboundedSender<VaultKey>,
 }
 
 /// The queues of one scope: a namespace, or all.
 #[derive(Debug)]
-struct Queues {
+struct ScopeQueues {
     namespace: Option<String>,
     objects: UnboundedSender<ObjectKey>,
     connections: UnboundedSender<VaultKey>,
@@ -29,7 +29,10 @@ impl Triggers {
         let (shared, shared_end) = unbounded();
         let both = scopes.iter().map(|namespace| {
             let ((objects, objects_end), (connections, connections_end)) = (unbounded(), unbounded());
-            (Queues { namespace: namespace.clone(), objects, connections }, (objects_end, connections_end))
+            (
+                ScopeQueues { namespace: namespace.clone(), objects, connections },
+                (objects_end, connections_end),
+            )
         });
         let (scopes, ends) = both.unzip();
         (Self { scopes, shared }, ends, shared_end)
@@ -53,7 +56,7 @@ impl Triggers {
         }
     }
 
-    fn scope(&self, namespace: &str) -> Option<&Queues> {
+    fn scope(&self, namespace: &str) -> Option<&ScopeQueues> {
         self.scopes.iter().find(|scope| scope.namespace.as_deref().is_none_or(|own| own == namespace))
     }
 }

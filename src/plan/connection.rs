@@ -72,7 +72,7 @@ impl ConnectionReport {
     #[must_use]
     pub fn of(readers: Readers, handles: &[(&str, Health)], proved: bool, limits: &Limits) -> Option<Self> {
         // One blink does not make a connection that works fail.
-        let failure_of = |health: &'_ Health| match &health.state {
+        let failure_of = |health: &Health| match &health.state {
             HealthState::Failing { failure, .. } => Some(failure.clone()),
             HealthState::Doubtful(failure) if !proved => Some(failure.clone()),
             _ => None,
@@ -103,8 +103,12 @@ impl ConnectionReport {
             }
         };
         // While the vault fails, how changes are found is of no matter.
-        let served =
-            || handles.iter().filter(|(_, health)| !matches!(health.state, HealthState::Failing { .. }));
+        let served = || {
+            let fails = |health: &Health| {
+                matches!(health.state, HealthState::Failing { .. } | HealthState::Doubtful(_))
+            };
+            handles.iter().filter(move |(_, health)| !fails(health))
+        };
         let evidence = || handles.iter().map(|(_, health)| &health.evidence);
         Some(Self {
             detection: one(served().filter_map(|(_, health)| health.detection.clone())),

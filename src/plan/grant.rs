@@ -30,7 +30,7 @@ impl Permit {
 
 /// A namespace as grants see it.
 #[derive(Clone, Copy, Debug)]
-pub struct Reader<'a> {
+pub struct Tenant<'a> {
     /// Its name.
     pub namespace: &'a str,
     /// Its labels; `None` where they may not be read, which no selector matches.
@@ -44,7 +44,7 @@ pub struct Reader<'a> {
 pub fn permits(
     vault: &VaultRef,
     allow: &[Grant],
-    reader: Reader<'_>,
+    reader: Tenant<'_>,
     sources: &[UsedSource],
 ) -> Result<Vec<Permit>, Problem> {
     let grants: Vec<&Grant> = allow.iter().filter(|grant| concerns(grant, reader)).collect();
@@ -68,7 +68,7 @@ pub fn has_selector(grant: &Grant) -> bool {
     grant.namespaces.selector.is_some()
 }
 
-fn concerns(grant: &Grant, reader: Reader<'_>) -> bool {
+fn concerns(grant: &Grant, reader: Tenant<'_>) -> bool {
     match (&grant.namespaces.names, &grant.namespaces.selector) {
         (Some(names), None) => names.iter().any(|name| name == reader.namespace),
         (None, Some(selector)) => reader.labels.is_some_and(|labels| selector.matches(labels)),
@@ -118,10 +118,10 @@ mod tests {
     }
 
     fn judge(allow: &[Grant], namespace: &str, secrets: &[&str]) -> Result<Vec<Permit>, String> {
-        judge_labelled(allow, Reader { namespace, labels: None }, secrets)
+        judge_labelled(allow, Tenant { namespace, labels: None }, secrets)
     }
 
-    fn judge_labelled(allow: &[Grant], reader: Reader<'_>, secrets: &[&str]) -> Result<Vec<Permit>, String> {
+    fn judge_labelled(allow: &[Grant], reader: Tenant<'_>, secrets: &[&str]) -> Result<Vec<Permit>, String> {
         let data = secrets.iter().map(|secret| key(&secret.to_uppercase(), secret)).collect();
         let used = sources(&Scene::new(data, Vec::new()).object.spec).unwrap();
         let vault = VaultRef { kind: crate::api::VaultKind::ClusterKeyVault, name: "prod".to_owned() };
@@ -180,7 +180,7 @@ mod tests {
                 .collect::<BTreeMap<_, _>>()
         };
         let judge = |labels: Option<&BTreeMap<String, String>>| {
-            judge_labelled(&allow, Reader { namespace: "shop", labels }, &["db"]).is_ok()
+            judge_labelled(&allow, Tenant { namespace: "shop", labels }, &["db"]).is_ok()
         };
         assert!(judge(Some(&labels(&[("team", "shop"), ("env", "prod")]))));
         for bad in [
@@ -193,7 +193,7 @@ mod tests {
         }
         assert!(!judge(None));
         let message =
-            judge_labelled(&allow, Reader { namespace: "shop", labels: None }, &["db"]).unwrap_err();
+            judge_labelled(&allow, Tenant { namespace: "shop", labels: None }, &["db"]).unwrap_err();
         assert!(message.contains("--namespace-selectors"), "{message}");
     }
 

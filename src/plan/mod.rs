@@ -36,7 +36,7 @@ mod tests;
 pub(crate) use fingerprint::fingerprints_of;
 
 pub use connection::{ConnectionReport, Readers, is_proved};
-pub use grant::{Permit, Reader, has_selector, permits};
+pub use grant::{Permit, Tenant, has_selector, permits};
 pub use notice::Notice;
 pub use problem::Problem;
 pub use render::KeyBytes;

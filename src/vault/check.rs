@@ -86,7 +86,7 @@ pub enum StepResult {
 
 /// One step of a check.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Step {
+pub struct CheckStep {
     /// What was checked.
     pub name: StepName,
     /// How it went.
@@ -101,7 +101,7 @@ pub async fn check(
     transport: &Transport,
     assertions: Arc<dyn Assertions>,
     credentials: Credentials,
-) -> Vec<Step> {
+) -> Vec<CheckStep> {
     let mut report = Report::default();
     if let Err(failure) = walk(connection, transport, assertions, credentials, &mut report).await {
         report.fail(&failure);
@@ -201,11 +201,11 @@ async fn tried(reader: &Reader, permission: Permission) -> Result<(), Failure> {
 
 /// The steps so far, in order.
 #[derive(Default)]
-struct Report(Vec<Step>);
+struct Report(Vec<CheckStep>);
 
 impl Report {
     fn push(&mut self, name: StepName, result: StepResult, message: String) {
-        self.0.push(Step { name, result, message });
+        self.0.push(CheckStep { name, result, message });
     }
 
     fn pass(&mut self, name: StepName, message: String) {
@@ -231,7 +231,7 @@ impl Report {
         self.push(at, StepResult::Failed(failure.reason()), failure.to_string());
     }
 
-    fn end(mut self) -> Vec<Step> {
+    fn end(mut self) -> Vec<CheckStep> {
         while let Some(step) = self.under_way() {
             self.push(step, StepResult::NotTried, String::new());
         }

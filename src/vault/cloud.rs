@@ -1,6 +1,10 @@
 //! Who issues the tokens of a vault: one of Azure's clouds, or one that is described.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use rustls::{RootCertStore, pki_types::CertificateDer, pki_types::pem::PemObject as _};
 use thiserror::Error;
@@ -107,7 +111,7 @@ impl From<InvalidUrl> for AuthorityFault {
 }
 
 /// A cloud that is described: Azure Stack, or hosts with names of their own.
-#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Eq, Ord, PartialEq, PartialOrd)]
 pub struct CustomCloud {
     authority_host: String,
     /// Without `/.default`.
@@ -151,6 +155,13 @@ fn is_bundle(pem: &str) -> bool {
     let all_good = CertificateDer::pem_slice_iter(pem.as_bytes())
         .all(|certificate| certificate.is_ok_and(|certificate| roots.add(certificate).is_ok()));
     all_good && !roots.is_empty()
+}
+
+/// A bundle of certificates is long and looked up with each question of an object: equality alone looks at it.
+impl Hash for CustomCloud {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.authority_host, &self.resource).hash(state);
+    }
 }
 
 impl fmt::Debug for CustomCloud {

@@ -51,7 +51,7 @@ mod url;
 mod value;
 
 pub use answer::{Answer, Attributes, Health, HealthState, Reading, Reply, Wake, Want};
-pub use check::{Step, StepName, StepResult, check};
+pub use check::{CheckStep, StepName, StepResult, check};
 pub use cloud::{AuthorityFault, Cloud, CloudRef, CustomCloud, InvalidCloud};
 pub use connection::{Connection, ServiceVersion, Source, UnknownServiceVersion};
 pub use evidence::{Evidence, Network};

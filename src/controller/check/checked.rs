@@ -1,6 +1,6 @@
 //! The report of a check, for people and for programs.
 
-use crate::vault::{Step, StepResult};
+use crate::vault::{CheckStep, StepResult};
 use serde_json::json;
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub struct Checked {
     /// As whom it was read.
     pub identity: String,
     /// The steps, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<CheckStep>,
 }
 
 impl Checked {
@@ -35,12 +35,12 @@ impl Checked {
         format!("{report:#}")
     }
 
-    fn failed(&self) -> Option<&Step> {
+    fn failed(&self) -> Option<&CheckStep> {
         self.steps.iter().find(|step| matches!(step.result, StepResult::Failed(_)))
     }
 }
 
-fn step_as_json(step: &Step) -> serde_json::Value {
+fn step_as_json(step: &CheckStep) -> serde_json::Value {
     let reason = match step.result {
         StepResult::Failed(reason) => Some(reason.as_str()),
         _ => None,

@@ -11,7 +11,7 @@ use super::connections::{ConnectionKind as _, as_read_by};
 use super::error::Error;
 use super::token_request::TokenRequests;
 use crate::api::{ClusterKeyVault, KeyVault, VaultKind, VaultSecretSync};
-use crate::plan::{self, Problem, Reader, has_selector};
+use crate::plan::{self, Problem, Tenant, has_selector};
 use crate::vault::{self, Connection, Credentials, Identity, Transport};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, ListParams};
@@ -144,7 +144,7 @@ async fn of_object(
             } else {
                 None
             };
-            plan::permits(vault_ref, allow, Reader { namespace, labels: labels.as_ref() }, &sources)?;
+            plan::permits(vault_ref, allow, Tenant { namespace, labels: labels.as_ref() }, &sources)?;
             shared(&vault, namespace)
         }
     }

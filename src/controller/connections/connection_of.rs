@@ -9,7 +9,7 @@ use crate::api::{VaultKind, VaultSecretSync};
 use crate::controller::Context;
 use crate::controller::index::VaultKey;
 use crate::object_key::ObjectKey;
-use crate::plan::{Permit, Problem, Reader, UsedSource, permits};
+use crate::plan::{Permit, Problem, Tenant, UsedSource, permits};
 use crate::reason::Reason;
 use crate::vault::Connection;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -67,7 +67,7 @@ pub(in crate::controller) fn connection_of(
             } else {
                 None
             };
-            let reader = Reader { namespace, labels: labels.as_ref().map(|namespace| namespace.labels()) };
+            let reader = Tenant { namespace, labels: labels.as_ref().map(|namespace| namespace.labels()) };
             match permits(vault_ref, allow, reader, sources) {
                 Ok(permits) => permits,
                 Err(problem) => return ConnectionOf::Unusable(problem),

@@ -27,7 +27,7 @@ fn vault(namespace: Option<&str>, name: &str) -> VaultKey {
 
 #[test]
 fn the_older_object_has_the_target_and_the_other_wakes_when_it_goes() {
-    let index = Index::default();
+    let index = ObjectIndex::default();
     let (older, younger) = (object("b", "shop", 1), object("a", "shop", 2));
     index.observe(None, &Event::Apply(younger.clone()));
     assert_eq!(index.rival(&younger), None);
@@ -40,7 +40,7 @@ fn the_older_object_has_the_target_and_the_other_wakes_when_it_goes() {
 
 #[test]
 fn of_two_objects_of_the_same_second_the_one_that_wrote_the_target_has_it() {
-    let index = Index::default();
+    let index = ObjectIndex::default();
     let (lesser, mut greater) = (object("a", "shop", 1), object("b", "shop", 1));
     index.observe(None, &Event::Apply(greater.clone()));
     let target = TargetStatus { name: "shop".to_owned(), ..TargetStatus::default() };
@@ -54,18 +54,35 @@ fn of_two_objects_of_the_same_second_the_one_that_wrote_the_target_has_it() {
 
 #[test]
 fn names_are_kept_once_for_all_who_keep_something_for_an_object() {
-    let index = Index::default();
+    let index = ObjectIndex::default();
     for name in ["a", "b"] {
         index.observe(None, &Event::Apply(object(name, name, 1)));
     }
     let [a, again, b] = ["a", "a", "b"].map(|name| index.shared_key_of(&object(name, name, 2)));
     assert!(Arc::ptr_eq(&a.namespace, &b.namespace) && Arc::ptr_eq(&a.name, &again.name));
     assert_eq!((a, b), (key("a"), key("b")));
+    let users = index.lock().users.keys().next().cloned().unwrap();
+    assert!(Arc::ptr_eq(
+        users.namespace.as_ref().unwrap(),
+        &index.shared_key_of(&object("a", "a", 2)).namespace
+    ));
+}
+
+#[test]
+fn names_that_nobody_keeps_any_more_go() {
+    let index = ObjectIndex::default();
+    for number in 0..1000 {
+        let mut object = object("a", "a", 1);
+        object.metadata.namespace = Some(format!("shop-{number}"));
+        index.observe(None, &Event::Apply(object.clone()));
+        index.observe(None, &Event::Delete(object));
+    }
+    assert!(index.lock().names.0.len() < 10);
 }
 
 #[test]
 fn an_object_that_went_while_the_watch_was_away_is_gone_after_the_relist() {
-    let index = Index::default();
+    let index = ObjectIndex::default();
     for name in ["a", "b"] {
         index.observe(None, &Event::Apply(object(name, name, 1)));
     }
@@ -77,7 +94,7 @@ fn an_object_that_went_while_the_watch_was_away_is_gone_after_the_relist() {
 
 #[test]
 fn the_users_of_a_shared_connection_are_found_over_all_namespaces() {
-    let index = Index::default();
+    let index = ObjectIndex::default();
     for (namespace, name, kind, vault) in [
         ("shop", "a", VaultKind::ClusterKeyVault, "prod"),
         ("shop", "b", VaultKind::ClusterKeyVault, "prod"),
@@ -103,7 +120,7 @@ fn the_users_of_a_shared_connection_are_found_over_all_namespaces() {
 
 #[test]
 fn probes_go_round() {
-    let index = Index::default();
+    let index = ObjectIndex::default();
     for name in ["a", "b", "c"] {
         let mut object = object(name, name, 1);
         if name != "b" {
