@@ -36,6 +36,7 @@ mod preflight;
 mod process;
 mod program;
 mod protocol;
+mod random;
 mod restart;
 mod samples;
 mod source;

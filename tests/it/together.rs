@@ -50,6 +50,11 @@ fn key_writes(scene: &OperatorScene) -> usize {
 async fn equals_the_vault(scene: &OperatorScene, name: &str, values: &Values) -> VaultSecretSync {
     let pairs: Vec<(&str, &str)> = values.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     scene.secret_is(name, &pairs).await;
+    says_that_it_is_synced(scene, name).await
+}
+
+/// Waits until the object says that it is synced, and each of its sources at the version the vault has now.
+pub(crate) async fn says_that_it_is_synced(scene: &OperatorScene, name: &str) -> VaultSecretSync {
     eventually(&format!("{name} is synced at the vault's versions"), || async {
         let object = scene.api::<VaultSecretSync>().get(name).await.map_err(|error| error.to_string())?;
         let entries = object.status.as_ref().map(|status| status.entries.clone()).unwrap_or_default();
