@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  objects, KeyVaults, plane's wake-ups, probe timer ──> queue ──> gather (asks the plane, never waits) ──> Input
-//!                                          Input + now ──> plan()   [pure]    ──> Step: probe, read, create, change
+//!                                          Input + now ──> Round::next [pure] ──> Step: ask, look, create, change
 //!                                                 Step ──> apply (mark, uid, resourceVersion) ──> report
 //! ```
 //!
