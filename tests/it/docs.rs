@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use strum::IntoEnumIterator as _;
+use support::tools::project;
 use vaultsync::api::Reason;
 
 fn read(file: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let path = project().join(file);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -31,10 +32,17 @@ fn every_command_for_contributors_is_there() {
     let commands = text.split(['`', '\n']).filter_map(|piece| piece.strip_prefix("make "));
     let named: BTreeSet<&str> = commands.filter_map(|command| command.split(' ').next()).collect();
     assert!(named.len() > 3 && named.is_subset(&targets), "{:?}", named.difference(&targets));
-    let code = text.split('`').filter_map(|piece| piece.split_whitespace().next());
-    let is_path = |piece: &&str| ["tests/", "src/", "docs/"].iter().any(|folder| piece.starts_with(folder));
-    for file in code.filter(is_path) {
-        assert!(support::tools::project().join(file).exists(), "{file} is not there");
+}
+
+#[test]
+fn every_file_that_a_page_names_is_there() {
+    for page in [".github/CONTRIBUTING.md", "README.md", "docs/architecture.md"] {
+        let text = read(page);
+        let code = text.split('`').filter_map(|piece| piece.split_whitespace().next());
+        let is_path =
+            |piece: &&str| ["tests/", "src/", "docs/"].iter().any(|folder| piece.starts_with(folder));
+        let gone: Vec<&str> = code.filter(is_path).filter(|file| !project().join(file).exists()).collect();
+        assert!(gone.is_empty(), "{page} names {gone:?}");
     }
 }
 
@@ -61,7 +69,7 @@ fn every_threat_names_tests_that_exist() {
             }
         }
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = project();
     let mut tests = BTreeSet::new();
     functions(&root.join("src"), &mut tests);
     functions(&root.join("tests/it"), &mut tests);
