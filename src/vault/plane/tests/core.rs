@@ -78,11 +78,7 @@ struct Model {
 impl Model {
     fn new(seed: u64) -> Self {
         let mut dice = Dice(seed);
-        let profile = if dice.once_in(4) && number("VAULTSYNC_MODEL_SCRIPTS").is_some() {
-            Profile::Scripts
-        } else {
-            Profile::Wild
-        };
+        let profile = if dice.once_in(4) { Profile::Scripts } else { Profile::Wild };
         let start = Instant::now();
         let vaults = Vaults::new(&mut dice, start, profile);
         let cluster = Cluster::new(&mut dice, &vaults, profile);

@@ -102,11 +102,14 @@ fn user(index: usize) -> ObjectKey {
 
 impl Operator {
     pub(super) fn new(dice: &mut Dice, cluster: &Cluster, now: Instant) -> Self {
+        // A role that was given counts within the time that a model waits in the end.
+        let limits =
+            Limits { refused_retry: (Duration::from_secs(5), Duration::from_secs(60)), ..Limits::default() };
         let detect = *dice.pick(&[Detect::Auto, Detect::List, Detect::Get]);
         let tasks =
             cluster.stored.iter().map(|_| Task { queued: true, ..Task::default() }).collect::<Vec<_>>();
         Self {
-            host: Host::new(Limits::default(), Jitter::seeded(dice.next()), now),
+            host: Host::new(limits, Jitter::seeded(dice.next()), now),
             terms: Terms { detect, rate: None },
             flights: Vec::new(),
             tasks,
