@@ -195,7 +195,7 @@ async fn tried(reader: &Reader, permission: Permission) -> Result<(), Failure> {
             Ok(())
         }
         Outcome::Failed(Refused { failure, .. }) | Outcome::TokenRejected(failure) => Err(failure),
-        Outcome::Permitted | Outcome::Read(..) | Outcome::Listed(_) | Outcome::Again => Ok(()),
+        Outcome::Permitted | Outcome::Read(..) | Outcome::Listed(..) | Outcome::Again => Ok(()),
     }
 }
 

@@ -38,7 +38,10 @@ async fn a_value_arrives_with_one_token_and_one_get_for_all_who_want_it() {
 #[tokio::test]
 async fn a_change_in_the_vault_wakes_its_user_and_nothing_else_does() {
     let mut stage = PlaneOnWire::new().await;
+    // Long enough ago that nothing else can have followed.
+    stage.emulator.set_clock_offset(-60);
     let vault = stage.vault("prod");
+    stage.emulator.set_clock_offset(0);
     let (user, connection) = (user("shop"), connection("prod"));
     stage.value(&user, &connection, &want("db")).await;
     let reply = stage.plane.ask(&user, &connection, Terms::default(), &[want("db")], false);

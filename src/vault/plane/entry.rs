@@ -1,10 +1,13 @@
 //! One source and all who use it: what they know, what the vault said last, who waits.
 //!
-//! Invariant: a user that was told `Pending` stays a waiter until an answer came that it can be given, and is
-//! woken then. A value is held only while a user holds on to it.
+//! Invariant: a user that was told `Pending` stays a waiter until an answer came that it can be given, and hears of it
+//! then. A value is held only while a user holds on to it.
 
 mod failures;
+mod settled;
+mod subscription;
 mod timing;
+mod together;
 
 use std::{
     sync::Arc,
@@ -13,6 +16,10 @@ use std::{
 
 use jiff::Timestamp;
 
+use self::{
+    settled::{Change, is_gone},
+    subscription::{Subscription, Wait},
+};
 use super::{
     by_user::ByUser,
     lanes::Lane,
@@ -25,36 +32,12 @@ use crate::vault::{
     failure::{Failure, Scope},
 };
 
-pub(super) use timing::{Due, Timing};
+pub(super) use subscription::Told;
+pub(super) use timing::Timing;
 
 /// A failure older than this is not good enough for someone who asks for the first time: what was missing may
 /// just have been put right.
 const RECENT: Duration = Duration::from_secs(5);
-
-/// A value that is the same this much later was not changed twice within one second.
-const SETTLED_AFTER: Duration = Duration::from_secs(4);
-
-/// The service's times have whole seconds: a version that changed this shortly before it was read may have changed
-/// again within its second.
-const RESOLUTION: i64 = 3;
-
-/// What one user wants of the source.
-#[derive(Debug)]
-struct Subscription {
-    interval: Duration,
-    /// Mostly what the entry has, and then the same.
-    known: Option<Arc<Attributes>>,
-    /// What the user was handed out last and has not released.
-    given: Option<Arc<Attributes>>,
-    /// Was told `Pending` and is owed a wake.
-    waiting: bool,
-    /// Was offered the value and has not released it.
-    holds: bool,
-    /// Only a GET begun after this answers it.
-    fresh_after: Option<Instant>,
-    /// Was told that the source is unconfirmed for longer than it accepts.
-    told_stale: bool,
-}
 
 /// A place in the lanes. Another number in the lanes is a place that was given up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,7 +52,7 @@ pub(super) struct Ticket {
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum Sighted {
     /// It is as the last GET said; these users wait to hear that.
-    Confirmed(Vec<ObjectKey>),
+    Confirmed(Vec<Told>),
     /// A GET is needed, which was not known before.
     Moved,
     /// Nothing: a GET is on its way or will come by itself.
@@ -80,6 +63,7 @@ pub(super) enum Sighted {
 #[derive(Debug)]
 pub(super) struct Entry {
     subscriptions: ByUser<Subscription>,
+    /// What the vault has, as it is handed out: without `updated` if it was read before it had settled.
     attributes: Option<Arc<Attributes>>,
     failure: Option<Arc<Failure>>,
     reading: Option<Arc<Reading>>,
@@ -88,7 +72,9 @@ pub(super) struct Entry {
     /// When the last GET that was answered began.
     read_at: Option<Instant>,
     /// When the last GET began, answered or not.
-    pub(super) tried_at: Option<Instant>,
+    tried_at: Option<Instant>,
+    /// From when on its turns are counted: from the first GET that was no confirmation.
+    turns_from: Option<Instant>,
     pub(super) in_flight: bool,
     pub(super) ticket: Option<Ticket>,
     /// Refusals in a row.
@@ -96,11 +82,10 @@ pub(super) struct Entry {
     /// Failures in a row that were of this source alone: others succeeded.
     alone: u32,
     /// It failed alone, though not yet so often that it has a verdict: until then it lets others go first.
-    pub(super) retry_at: Option<Instant>,
+    retry_at: Option<Instant>,
     /// The version is part of what is asked for, so its value never changes.
     pinned: bool,
-    /// The last value was read so shortly after it changed that it may have changed again.
-    settling: bool,
+    change: Change,
     /// When the last sweep that confirmed the source saw it.
     swept_at: Option<Instant>,
     pub(super) watch: Watch,
@@ -117,13 +102,14 @@ impl Entry {
             confirmed: None,
             read_at: None,
             tried_at: None,
+            turns_from: None,
             in_flight: false,
             ticket: None,
             refusals: 0,
             alone: 0,
             retry_at: None,
             pinned,
-            settling: false,
+            change: Change::none(now),
             swept_at: None,
             watch: Watch::default(),
         }
@@ -140,10 +126,10 @@ impl Entry {
         subscription.interval = want.interval;
         subscription.known = known;
         let old = self.confirmed.is_none_or(|at| now > at + RECENT);
-        let answer = if subscription.fresh_after.is_some() {
+        let answer = if let Some(Wait::Refresh(_)) = subscription.wait {
             Answer::Pending
         } else if let Some(failure) = &self.failure {
-            let judged_before = known_user && !subscription.waiting;
+            let judged_before = known_user && subscription.wait != Some(Wait::Answer);
             if judged_before || !old { Answer::Failed(Arc::clone(failure)) } else { Answer::Pending }
         } else {
             match &self.reading {
@@ -152,7 +138,12 @@ impl Entry {
                 None => Answer::Pending,
             }
         };
-        subscription.waiting = matches!(answer, Answer::Pending);
+        subscription.wait = match answer {
+            Answer::Pending => {
+                subscription.wait.filter(|_| subscription.lacks_answer()).or(Some(Wait::Answer))
+            }
+            _ => None,
+        };
         subscription.holds = matches!(answer, Answer::Read(_));
         subscription.given = self.attributes.clone().filter(|_| subscription.holds);
         self.drop_unheld();
@@ -186,6 +177,7 @@ impl Entry {
         if let Some(subscription) = self.subscriptions.get_mut(user)
             && let Some(given) = subscription.given.take()
         {
+            subscription.anew = false;
             subscription.holds &= self.attributes.as_ref() != Some(&given);
             subscription.known = Some(given);
         }
@@ -194,8 +186,7 @@ impl Entry {
 
     pub(super) fn refresh(&mut self, user: &ObjectKey, now: Instant) {
         if let Some(subscription) = self.subscriptions.get_mut(user) {
-            subscription.fresh_after = Some(now);
-            subscription.waiting = true;
+            subscription.wait = Some(Wait::Refresh(now));
             self.retry_at = None;
         }
     }
@@ -207,13 +198,11 @@ impl Entry {
         self.subscriptions.is_empty()
     }
 
-    /// Whether someone was told `Pending` and got no answer since.
-    pub(super) fn is_waited_for(&self) -> bool {
-        self.subscriptions.values().any(|subscription| subscription.waiting)
-    }
-
     pub(super) fn waiters(&self) -> impl Iterator<Item = &ObjectKey> {
-        self.subscriptions.iter().filter(|(_, subscription)| subscription.waiting).map(|(user, _)| user)
+        self.subscriptions
+            .iter()
+            .filter(|(_, subscription)| subscription.wait.is_some())
+            .map(|(user, _)| user)
     }
 
     /// In whose name the source is read: one who waits, else the first.
@@ -221,10 +210,32 @@ impl Entry {
         self.waiters().next().or_else(|| self.subscriptions.users().next()).map(|user| &user.namespace)
     }
 
-    /// A sweep saw the source at `seen`. Returns what that means; who was told that the source is unconfirmed is
-    /// woken.
-    pub(super) fn sighted(&mut self, sighting: Sighting, seen: Instant, now: Instant) -> Sighted {
-        if self.pinned || (self.read_at.is_none() && self.is_waited_for()) {
+    /// A GET begins.
+    pub(super) fn begin(&mut self, lane: Lane, now: Instant) {
+        (self.ticket, self.retry_at) = (None, None);
+        self.in_flight = true;
+        self.tried_at = Some(now);
+        if lane != Lane::Confirmation {
+            self.turns_from.get_or_insert(now);
+        }
+    }
+
+    /// When the last GET began.
+    pub(super) const fn tried_at(&self) -> Option<Instant> {
+        self.tried_at
+    }
+
+    /// A page that began at `seen`, and was answered at `now`, by the service's clock at `date`, shows this. Returns
+    /// what that means; who was told that the source is unconfirmed is woken.
+    pub(super) fn sighted(
+        &mut self,
+        sighting: Sighting,
+        seen: Instant,
+        date: Option<Timestamp>,
+        now: Instant,
+    ) -> Sighted {
+        let lacks_answer = || self.subscriptions.values().any(Subscription::lacks_answer);
+        if self.pinned || (self.read_at.is_none() && lacks_answer()) {
             return Sighted::Nothing;
         }
         let agrees = match (&self.failure, &self.attributes) {
@@ -239,57 +250,65 @@ impl Entry {
         };
         if !agrees {
             let news = !self.watch.demands();
-            self.watch.demand(sighting, now);
+            let settles_at =
+                sighting.readable().map_or(now, |listed| self.listed_change(listed.updated, date, now));
+            self.watch.demand(sighting, now, settles_at);
             return if news { Sighted::Moved } else { Sighted::Nothing };
         }
         if !self.watch.accepts(&sighting) {
             self.watch.agreed();
         }
         self.confirmed = self.confirmed.max(Some(seen));
-        self.swept_at = Some(seen);
-        let mut wakes = Vec::new();
+        // What was read before it had settled takes another GET: a page shows no versions, and no page removes a key.
+        let settled = self.is_settled();
+        if settled {
+            self.swept_at = Some(seen);
+        }
+        let mut told = Vec::new();
         for (user, subscription) in self.subscriptions.iter_mut() {
-            if std::mem::take(&mut subscription.told_stale) {
-                wakes.push(user.clone());
+            let confirmed = |wait: Wait| matches!(wait, Wait::Confirmation(at) if settled && seen >= at);
+            let answered = subscription.wait.is_some_and(confirmed);
+            subscription.wait.take_if(|_| answered);
+            if answered | std::mem::take(&mut subscription.told_stale) {
+                told.push(Told { user: user.clone(), answered });
             }
         }
-        Sighted::Confirmed(wakes)
+        Sighted::Confirmed(told)
     }
 
-    pub(super) const fn holds_value(&self) -> bool {
-        self.reading.is_some()
-    }
-
-    /// A GET that began at `begun` brought a value. Returns who is to be woken.
+    /// A GET that began at `begun` was answered at `now`, by the service's clock at `date`, and brought a value. `daily`:
+    /// it is offered to everyone once. Returns who has to hear of it.
     pub(super) fn read(
         &mut self,
         mut reading: Reading,
         date: Option<Timestamp>,
+        daily: bool,
         begun: Instant,
         now: Instant,
-    ) -> Vec<ObjectKey> {
-        let recovered = self.failure.take().is_some();
-        let same = |known: &Arc<Attributes>| known.version == reading.attributes.version;
-        let same_later = self.attributes.as_ref().is_some_and(same)
-            && self.read_at.is_some_and(|before| begun >= before + SETTLED_AFTER);
-        self.settling = is_fresh(reading.attributes.updated, date) && !same_later;
-        if self.settling && !self.is_known_as(&reading.attributes) {
+    ) -> Vec<Told> {
+        let before = self.failure.take();
+        let returned = before.as_deref().is_some_and(is_gone);
+        self.change = self.change(&reading.attributes, returned, date, now);
+        if begun < self.change.settled_at {
             reading.attributes.updated = None;
         }
         let moved = self.attributes.as_deref() != Some(&reading.attributes);
         self.watch.read(begun, moved);
         self.refusals = 0;
         self.alone = 0;
-        let mut wakes = Vec::new();
+        let mut told = Vec::new();
         for (user, subscription) in self.subscriptions.iter_mut() {
+            subscription.anew |= daily;
             let needs = subscription.needs(Some(&reading.attributes));
             let offered = subscription.holds && !moved;
             subscription.holds = needs;
-            if !subscription.answered(begun) {
+            if subscription.waits_beyond(begun) {
                 continue;
             }
-            if subscription.take_owed() || recovered || (needs && !offered) {
-                wakes.push(user.clone());
+            let answered = subscription.wait.take().is_some();
+            let stale = std::mem::take(&mut subscription.told_stale);
+            if answered || stale || before.is_some() || (needs && !offered) {
+                told.push(Told { user: user.clone(), answered });
             }
         }
         if moved {
@@ -298,11 +317,11 @@ impl Entry {
         self.reading = Some(Arc::new(reading));
         self.confirm(begun, now);
         self.drop_unheld();
-        wakes
+        told
     }
 
-    /// A GET that began at `begun` failed for this source alone. Returns who is to be woken.
-    pub(super) fn fail(&mut self, failure: Failure, begun: Instant, now: Instant) -> Vec<ObjectKey> {
+    /// A GET that began at `begun` failed for this source alone. Returns who has to hear of it.
+    pub(super) fn fail(&mut self, failure: Failure, begun: Instant, now: Instant) -> Vec<Told> {
         let news = self.failure.as_ref().is_none_or(|before| before.reason() != failure.reason());
         if failure.scope() != Scope::Permission {
             self.refusals = 0;
@@ -310,30 +329,39 @@ impl Entry {
         if failure.scope() != Scope::Handle {
             self.alone = 0;
         }
+        if news && is_gone(&failure) {
+            self.change = Change::gone(now);
+        }
         self.failure = Some(Arc::new(failure));
         self.watch.failed(begun);
         self.drop_value();
-        let mut wakes = Vec::new();
+        let mut told = Vec::new();
         for (user, subscription) in self.subscriptions.iter_mut() {
-            if subscription.answered(begun) && (subscription.take_owed() || news) {
-                wakes.push(user.clone());
+            if subscription.waits_beyond(begun) {
+                continue;
+            }
+            let answered = subscription.wait.take().is_some();
+            if answered | std::mem::take(&mut subscription.told_stale) | news {
+                told.push(Told { user: user.clone(), answered });
             }
         }
         self.confirm(begun, now);
-        wakes
+        told
     }
 
-    /// Nobody came for the value in time.
-    pub(super) fn drop_value(&mut self) {
+    /// `user` did not come for the value in time.
+    pub(super) fn drop_hold(&mut self, user: &ObjectKey) {
+        if let Some(subscription) = self.subscriptions.get_mut(user) {
+            subscription.drop_hold();
+        }
+        self.drop_unheld();
+    }
+
+    fn drop_value(&mut self) {
         self.reading = None;
         for subscription in self.subscriptions.values_mut() {
-            subscription.holds = false;
+            subscription.drop_hold();
         }
-    }
-
-    /// Whether a user knows just this.
-    fn is_known_as(&self, read: &Attributes) -> bool {
-        self.subscriptions.values().any(|subscription| subscription.known.as_deref() == Some(read))
     }
 
     fn shared(&self, known: &Attributes) -> Arc<Attributes> {
@@ -350,47 +378,5 @@ impl Entry {
         if !self.subscriptions.values().any(|subscription| subscription.holds) {
             self.reading = None;
         }
-    }
-}
-
-/// Whether a version changed so shortly before the service answered that a second change could look the same.
-/// Without a date nothing can be told, so it could.
-fn is_fresh(updated: Option<Timestamp>, date: Option<Timestamp>) -> bool {
-    match (updated, date) {
-        (Some(updated), Some(date)) => date.as_second().saturating_sub(updated.as_second()) <= RESOLUTION,
-        _ => true,
-    }
-}
-
-impl Subscription {
-    const fn new(interval: Duration) -> Self {
-        Self {
-            interval,
-            known: None,
-            given: None,
-            waiting: false,
-            holds: false,
-            fresh_after: None,
-            told_stale: false,
-        }
-    }
-
-    /// Whether the user cannot go on with what it knows, if the vault has `seen`.
-    fn needs(&self, seen: Option<&Attributes>) -> bool {
-        self.known.is_none() || seen.is_some_and(|seen| self.known.as_deref() != Some(seen))
-    }
-
-    /// Whether a GET begun at `begun` is late enough for this user.
-    fn answered(&mut self, begun: Instant) -> bool {
-        if self.fresh_after.is_some_and(|after| begun < after) {
-            return false;
-        }
-        self.fresh_after = None;
-        true
-    }
-
-    /// Whether the user was promised a wake.
-    fn take_owed(&mut self) -> bool {
-        std::mem::take(&mut self.waiting) | std::mem::take(&mut self.told_stale)
     }
 }

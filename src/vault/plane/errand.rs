@@ -61,8 +61,8 @@ pub(in crate::vault) enum Permission {
 pub(in crate::vault) enum Outcome {
     /// A value, and when the service says that it answered.
     Read(Reading, Option<Timestamp>),
-    /// A page of the list.
-    Listed(Page),
+    /// A page of the list, and when the service says that it answered.
+    Listed(Page, Option<Timestamp>),
     /// The permission that was tried is there.
     Permitted,
     /// Only how to ask was learnt; ask again.

@@ -8,6 +8,8 @@ use prometheus::{
     proto::MetricFamily,
 };
 
+use super::lanes::Waiting;
+
 /// What a host looks like at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(in crate::vault) struct Measured {
@@ -19,8 +21,7 @@ pub(in crate::vault) struct Measured {
     pub(super) closed: usize,
     /// Seconds until a closed gate lets the next try through: the longest.
     pub(super) retry_in: Option<f64>,
-    pub(super) interactive: usize,
-    pub(super) periodic: usize,
+    pub(super) waiting: Waiting,
     /// Seconds since the last sweep ended, over all handles that sweep: the longest.
     pub(super) sweep_age: Option<f64>,
     /// Seconds since the service last confirmed a source, over all that are not constant: the longest.
@@ -57,7 +58,7 @@ const RETRY_IN: (&str, &str) = (
 );
 const WAITING: (&str, &str) = (
     "vaultsync_vault_waiting_requests",
-    "Requests to a vault host that wait for budget or gate, by lane (interactive: someone waits; periodic: due).",
+    "Requests to a vault host that wait for budget or gate, by lane (interactive: someone waits; confirmation: someone waits to hear that nothing else changed; periodic: due).",
 );
 const SWEEP_AGE: (&str, &str) = (
     "vaultsync_vault_sweep_age_seconds",
@@ -108,8 +109,12 @@ impl Gauges {
             if let Some(seconds) = measured.retry_in {
                 retry_in.with_label_values(&[host]).set(seconds);
             }
-            waiting.with_label_values(&[host, "interactive"]).set(count(measured.interactive));
-            waiting.with_label_values(&[host, "periodic"]).set(count(measured.periodic));
+            let Waiting { interactive, confirmation, periodic } = measured.waiting;
+            for (lane, requests) in
+                [("interactive", interactive), ("confirmation", confirmation), ("periodic", periodic)]
+            {
+                waiting.with_label_values(&[host, lane]).set(count(requests));
+            }
             if let Some(seconds) = measured.sweep_age {
                 sweep_age.with_label_values(&[host]).set(seconds);
             }

@@ -12,6 +12,7 @@ use super::{
     detect::{Detect, Rate, Terms},
     entry::Entry,
     gate::{Admission, Gate},
+    gathering::{OpenTime, Subscriber},
     preflight::Preflight,
     sweep::Sweeps,
 };
@@ -31,11 +32,15 @@ const REFUSALS_OF_ALL: usize = 3;
 #[derive(Debug)]
 pub(super) struct Handle {
     pub(super) connection: Connection,
-    pub(super) users: HashMap<ObjectKey, (Terms, Box<[Source]>)>,
+    pub(super) users: HashMap<ObjectKey, Subscriber>,
     /// The terms of the users, with how many ask on them.
     terms: BTreeMap<Terms, usize>,
     /// Boxed: a table has room to spare.
     pub(super) entries: HashMap<Source, Box<Entry>>,
+    sums: Sums,
+    /// Who waits for its sources to agree, by when that ends in time with an open gate.
+    pub(super) waits: BTreeSet<(Duration, ObjectKey)>,
+    pub(super) open_time: OpenTime,
     pub(super) gate: Gate,
     /// What failed since the last success, while there is hope that the whole does not.
     suspects: Vec<doubt::Suspect>,
@@ -49,6 +54,46 @@ pub(super) struct Handle {
     pub(super) evidence: Evidence,
 }
 
+/// What many ask of all entries, counted as they change.
+#[derive(Debug, Default)]
+struct Sums {
+    /// How many sources that a sweep would tell of are to be as fresh as this.
+    intervals: BTreeMap<Duration, u32>,
+    /// Of how many the last answer was no refusal.
+    accepted: usize,
+    /// Of how many it was one.
+    refused: usize,
+}
+
+impl Sums {
+    fn add(&mut self, source: &Source, entry: &Entry) {
+        if let Some(interval) = entry.interval().filter(|_| source.version.is_none()) {
+            *self.intervals.entry(interval).or_default() += 1;
+        }
+        match entry.refused() {
+            Some(true) => self.refused += 1,
+            Some(false) => self.accepted += 1,
+            None => {}
+        }
+    }
+
+    fn subtract(&mut self, source: &Source, entry: &Entry) {
+        if let Some(interval) = entry.interval().filter(|_| source.version.is_none())
+            && let Some(sources) = self.intervals.get_mut(&interval)
+        {
+            *sources -= 1;
+            if *sources == 0 {
+                self.intervals.remove(&interval);
+            }
+        }
+        match entry.refused() {
+            Some(true) => self.refused -= 1,
+            Some(false) => self.accepted -= 1,
+            None => {}
+        }
+    }
+}
+
 impl Handle {
     pub(super) fn new(connection: Connection, now: Instant) -> Self {
         Self {
@@ -56,6 +101,9 @@ impl Handle {
             users: HashMap::new(),
             terms: BTreeMap::new(),
             entries: HashMap::new(),
+            sums: Sums::default(),
+            waits: BTreeSet::new(),
+            open_time: OpenTime::new(now),
             gate: Gate::new(now),
             suspects: Vec::new(),
             in_flight: 0,
@@ -69,8 +117,14 @@ impl Handle {
 
     /// Notes what `user` wants, and on what terms. Returns whether the terms are new or gone.
     pub(super) fn subscribe(&mut self, user: &ObjectKey, terms: Terms, sources: BTreeSet<Source>) -> bool {
-        let before =
-            self.users.insert(user.clone(), (terms, sources.into_iter().collect())).map(|(before, _)| before);
+        let sources = sources.into_iter().collect();
+        let before = if let Some(subscriber) = self.users.get_mut(user) {
+            subscriber.sources = sources;
+            Some(std::mem::replace(&mut subscriber.terms, terms))
+        } else {
+            self.users.insert(user.clone(), Subscriber::new(terms, sources));
+            None
+        };
         if before == Some(terms) {
             return false;
         }
@@ -80,7 +134,8 @@ impl Handle {
 
     /// Drops what `user` wanted. Returns whether its terms are gone.
     pub(super) fn unsubscribe(&mut self, user: &ObjectKey) -> bool {
-        self.users.remove(user).is_some_and(|(terms, _)| self.drop_terms(terms))
+        self.end_gathering(user);
+        self.users.remove(user).is_some_and(|subscriber| self.drop_terms(subscriber.terms))
     }
 
     fn drop_terms(&mut self, terms: Terms) -> bool {
@@ -95,7 +150,7 @@ impl Handle {
 
     /// What `user` wants.
     pub(super) fn sources_of(&self, user: &ObjectKey) -> impl Iterator<Item = &Source> {
-        self.users.get(user).into_iter().flat_map(|(_, sources)| sources)
+        self.users.get(user).into_iter().flat_map(|subscriber| &subscriber.sources)
     }
 
     /// How changes are to be found.
@@ -117,9 +172,39 @@ impl Handle {
         }
     }
 
+    /// Does `action` with the entry of a source, and keeps count of what that changes.
+    pub(super) fn with_entry<T>(
+        &mut self,
+        source: &Source,
+        action: impl FnOnce(&mut Entry) -> T,
+    ) -> Option<T> {
+        let entry = self.entries.get_mut(source)?;
+        self.sums.subtract(source, entry);
+        let done = action(entry);
+        self.sums.add(source, entry);
+        Some(done)
+    }
+
+    /// Does `action`, which changes nothing that is counted, with each source of `user`.
+    pub(super) fn each_entry(&mut self, user: &ObjectKey, mut action: impl FnMut(&mut Entry)) {
+        let Self { users, entries, .. } = self;
+        for source in users.get(user).iter().flat_map(|subscriber| &subscriber.sources) {
+            if let Some(entry) = entries.get_mut(source) {
+                action(entry);
+            }
+        }
+    }
+
+    /// Drops a source that nobody wants.
+    pub(super) fn drop_entry(&mut self, source: &Source) {
+        if let Some(entry) = self.entries.remove(source) {
+            self.sums.subtract(source, &entry);
+        }
+    }
+
     /// Whether a read of an object was answered, be it by a refusal.
-    pub(super) fn is_answering(&self) -> bool {
-        self.entries.values().any(|entry| entry.refused().is_some())
+    pub(super) const fn is_answering(&self) -> bool {
+        self.sums.accepted + self.sums.refused > 0
     }
 
     /// Until when a handle without users is still of use: whoever asked for a trial waits for it, and whoever asks while
@@ -158,9 +243,13 @@ impl Handle {
     /// The longest time that one of the user's sources is unconfirmed.
     pub(super) fn unconfirmed_for(&mut self, user: &ObjectKey, now: Instant) -> Option<Duration> {
         let failing = self.gate.is_silent();
-        let (_, sources) = self.users.get(user)?;
-        let entries = &mut self.entries;
-        sources.iter().filter_map(|source| entries.get_mut(source)?.unconfirmed_for(user, failing, now)).max()
+        let Self { users, entries, .. } = self;
+        users
+            .get(user)?
+            .sources
+            .iter()
+            .filter_map(|source| entries.get_mut(source)?.unconfirmed_for(user, failing, now))
+            .max()
     }
 
     /// The longest time that a source is unconfirmed.
@@ -174,26 +263,26 @@ impl Handle {
             Scope::Handle => true,
             Scope::Source => false,
             Scope::Permission => {
-                let others = || self.entries.iter().filter(|(other, _)| *other != source);
-                let accepted = others().any(|(_, entry)| entry.refused() == Some(false));
-                let refused = others().filter(|(_, entry)| entry.refused() == Some(true)).count() + 1;
-                !accepted && refused >= REFUSALS_OF_ALL.min(self.entries.len())
+                let own = self.entries.get(source).and_then(|entry| entry.refused());
+                let accepted = self.sums.accepted - usize::from(own == Some(false));
+                let refused = self.sums.refused - usize::from(own == Some(true)) + 1;
+                accepted == 0 && refused >= REFUSALS_OF_ALL.min(self.entries.len())
             }
         }
     }
 
     /// Who was told `Pending` for any source.
     pub(super) fn waiters(&self) -> impl Iterator<Item = &ObjectKey> {
-        self.entries.values().flat_map(|entry| entry.waiters())
+        self.users.iter().filter(|(_, subscriber)| subscriber.outstanding > 0).map(|(user, _)| user)
     }
 
     /// The smallest interval over what a sweep would tell of, and how many GETs it would spare in that time.
     pub(super) fn demand(&self) -> Option<(Duration, f64)> {
-        let sources = self.entries.iter().filter(|(source, _)| source.version.is_none());
-        let intervals = || sources.clone().filter_map(|(_, entry)| entry.interval());
-        let smallest = intervals().min()?;
-        let rate: f64 = intervals().map(|interval| interval.as_secs_f64().recip()).sum();
-        Some((smallest, rate * smallest.as_secs_f64()))
+        let (smallest, _) = self.sums.intervals.first_key_value()?;
+        let gets = |(interval, sources): (&Duration, &u32)| {
+            smallest.as_secs_f64() / interval.as_secs_f64() * f64::from(*sources)
+        };
+        Some((*smallest, self.sums.intervals.iter().map(gets).sum()))
     }
 
     /// For how long the identity is refused as a whole: only a GET can tell when that is over.

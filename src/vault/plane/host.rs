@@ -12,7 +12,7 @@ use std::{
 use super::{
     budget::Budget,
     detect::{Rate, Terms},
-    entry::{Due, Entry, Ticket, Timing},
+    entry::{Entry, Ticket, Timing},
     errand::{Errand, Fetch},
     gate::Admission,
     gauges::Measured,
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::object_key::ObjectKey;
 use crate::vault::{
-    answer::{Health, Reply, Wake, Want},
+    answer::{Answer, Health, Reply, Wake, Want},
     connection::{Connection, Source},
     evidence::Evidence,
     limits::Limits,
@@ -63,7 +63,8 @@ pub(super) struct Host {
     last_id: HandleId,
     pub(super) last_ticket: u64,
     due: Schedule<Key>,
-    pub(super) values: Schedule<Key>,
+    /// When values are dropped that a user has not come for.
+    pub(super) values: Schedule<(HandleId, ObjectKey)>,
     pub(super) sweeps: Schedule<HandleId>,
     pub(super) idle: Schedule<HandleId>,
     pub(super) lanes: Lanes<(Place, u64)>,
@@ -109,24 +110,30 @@ impl Host {
         connection: &Connection,
         terms: Terms,
         wants: &[Want],
-        _together: bool,
+        together: bool,
         now: Instant,
     ) -> Reply {
         let id = self.open(connection);
         let wanted: BTreeSet<Source> = wants.iter().map(|want| want.source.clone()).collect();
-        self.unsubscribe(id, user, |source| !wanted.contains(source));
+        self.unsubscribe(id, user, |source| !wanted.contains(source), now);
         self.idle.remove(&id);
         let handle = self.handles.entry(id).or_insert_with(|| Handle::new(connection.clone(), now));
         let mut answers = Vec::with_capacity(wants.len());
         for want in wants {
             let pinned = want.source.version.is_some();
-            let entry = handle
-                .entries
-                .entry(want.source.clone())
-                .or_insert_with(|| Box::new(Entry::new(pinned, now)));
-            answers.push(entry.ask(user, want, now));
+            if !handle.entries.contains_key(&want.source) {
+                handle.entries.insert(want.source.clone(), Box::new(Entry::new(pinned, now)));
+            }
+            let answer = handle.with_entry(&want.source, |entry| entry.ask(user, want, now));
+            answers.push(answer.unwrap_or(Answer::Pending));
         }
         let new_terms = handle.subscribe(user, terms, wanted.clone());
+        if together {
+            handle.gather(user, wants, &mut answers, now);
+        } else {
+            handle.end_gathering(user);
+        }
+        handle.recount(user);
         let health = handle.health(now);
         let unconfirmed_for = handle.unconfirmed_for(user, now);
         if new_terms {
@@ -136,8 +143,13 @@ impl Host {
         if let Some(interval) = swept.map(|want| want.interval).min() {
             self.arm(id, interval, now);
         }
+        let holds = |answer: &Answer| matches!(answer, Answer::Read(_) | Answer::Pending);
+        let key = (id, user.clone());
+        if answers.iter().any(holds) && self.values.time_of(&key).is_none() {
+            self.values.set(key, now + self.limits.value_life);
+        }
         for source in &wanted {
-            self.place(id, source);
+            self.place(id, source, now);
         }
         Reply { answers, health, unconfirmed_for }
     }
@@ -153,18 +165,23 @@ impl Host {
     }
 
     pub(super) fn release(&mut self, user: &ObjectKey, connection: &Connection) {
-        self.each_entry(user, connection, |entry| entry.release(user));
+        let Some(handle) = self.ids.get(connection).and_then(|id| self.handles.get_mut(id)) else { return };
+        handle.each_entry(user, |entry| entry.release(user));
+        handle.end_gathering(user);
     }
 
     pub(super) fn refresh(&mut self, user: &ObjectKey, connection: &Connection, now: Instant) {
-        for (id, source) in self.each_entry(user, connection, |entry| entry.refresh(user, now)) {
-            self.place(id, &source);
-        }
+        let Some(&id) = self.ids.get(connection) else { return };
+        let Some(handle) = self.handles.get_mut(&id) else { return };
+        handle.each_entry(user, |entry| entry.refresh(user, now));
+        handle.hurry(user);
+        self.place_all(id, user, now);
     }
 
     pub(super) fn forget(&mut self, user: &ObjectKey, connection: &Connection, now: Instant) {
         let Some(&id) = self.ids.get(connection) else { return };
-        self.unsubscribe(id, user, |_| true);
+        self.unsubscribe(id, user, |_| true, now);
+        self.values.remove(&(id, user.clone()));
         let Some(handle) = self.handles.get_mut(&id) else { return };
         let terms_gone = handle.unsubscribe(user);
         if handle.users.is_empty() {
@@ -177,7 +194,6 @@ impl Host {
 
     /// What the host looks like now.
     pub(super) fn measure(&mut self, now: Instant) -> Measured {
-        let waiting = self.lanes.waiting();
         let seconds = |age: Option<Duration>| age.map(|age| age.as_secs_f64());
         let handles = || self.handles.values();
         let open = |handle: &&Handle| !handle.gate.is_trying();
@@ -187,8 +203,7 @@ impl Host {
             retry_in: seconds(
                 handles().filter(|handle| !open(handle)).map(|handle| handle.gate.retry_in(now)).max(),
             ),
-            interactive: waiting.interactive,
-            periodic: waiting.periodic,
+            waiting: self.lanes.waiting(),
             sweep_age: seconds(handles().filter_map(|handle| handle.sweeps.age(now)).max()),
             staleness: seconds(handles().filter_map(|handle| handle.staleness(now)).max()),
             budget: self.budget.rate(now),
@@ -198,11 +213,10 @@ impl Host {
     /// Says what begins now and when to look again.
     pub(super) fn step(&mut self, now: Instant) -> Step {
         let mut step = Step::default();
-        while let Some((id, source)) = self.values.due(now) {
-            if let Some(entry) = self.entry(id, &source) {
-                entry.drop_value();
-            }
+        while let Some((id, user)) = self.values.due(now) {
+            self.drop_values(id, user, now);
         }
+        step.wakes.extend(self.end_waits(now).into_iter().map(Wake::User));
         while let Some(id) = self.idle.due(now) {
             if let Some(until) = self.handles.get(&id).and_then(|handle| handle.is_needed_until(now)) {
                 self.idle.set(id, until + self.limits.idle);
@@ -222,12 +236,7 @@ impl Host {
             step.wakes.extend(self.turn(id, now));
         }
         while let Some((id, source)) = self.due.due(now) {
-            let recheck = self.timed(id, &source).is_some_and(|due| due.recheck);
-            let Some(entry) = self.entry(id, &source) else { continue };
-            entry.retry_at = None;
-            let waited = entry.is_waited_for();
-            let lane = if waited { Lane::Interactive } else { Lane::Periodic };
-            self.enqueue(id, &source, lane, recheck && !waited);
+            self.place(id, &source, now);
         }
         step.wakes.extend(self.turn_gates(now));
         let probes: Vec<Key> = (self.handles.iter())
@@ -236,7 +245,7 @@ impl Host {
         let mut budget_at = None;
         for (id, source) in probes {
             if self.budget.ready(now) {
-                step.fetches.extend(self.begin(id, source, false, now));
+                step.fetches.extend(self.begin(id, source, Lane::Periodic, false, now));
             } else {
                 budget_at = Some(self.budget.ready_at(now));
             }
@@ -260,7 +269,7 @@ impl Host {
         let gates = self.handles.values().flat_map(|handle| {
             let opens_at = match handle.gate.admission(now) {
                 Admission::ClosedUntil(until) => Some(until),
-                _ => None,
+                _ => handle.patience_ends(),
             };
             [opens_at, handle.looks_at(&self.limits)].into_iter().flatten()
         });
@@ -290,45 +299,34 @@ impl Host {
         self.handles.get_mut(&id)?.entries.get_mut(source).map(Box::as_mut)
     }
 
-    /// Does `action` with each source of `user` and returns where it did.
-    fn each_entry(
-        &mut self,
-        user: &ObjectKey,
-        connection: &Connection,
-        mut action: impl FnMut(&mut Entry),
-    ) -> Vec<Key> {
-        let Some(&id) = self.ids.get(connection) else { return Vec::new() };
-        let Some(handle) = self.handles.get_mut(&id) else { return Vec::new() };
-        let sources: Vec<Source> = handle.sources_of(user).cloned().collect();
-        for source in &sources {
-            if let Some(entry) = handle.entries.get_mut(source) {
-                action(entry);
-            }
-        }
-        sources.into_iter().map(|source| (id, source)).collect()
-    }
-
     /// `user` no longer wants those of its sources that `leaves` names.
-    fn unsubscribe(&mut self, id: HandleId, user: &ObjectKey, leaves: impl Fn(&Source) -> bool) {
-        let Some(handle) = self.handles.get_mut(&id) else { return };
+    fn unsubscribe(
+        &mut self,
+        id: HandleId,
+        user: &ObjectKey,
+        leaves: impl Fn(&Source) -> bool,
+        now: Instant,
+    ) {
+        let Some(handle) = self.handles.get(&id) else { return };
         let left: Vec<Source> = handle.sources_of(user).filter(|source| leaves(source)).cloned().collect();
         for source in left {
-            let Some(entry) = self.entry(id, &source) else { continue };
-            if entry.forget(user) {
-                if let Some(handle) = self.handles.get_mut(&id) {
-                    handle.entries.remove(&source);
-                }
-                let key = (id, source);
-                self.due.remove(&key);
-                self.values.remove(&key);
+            let Some(handle) = self.handles.get_mut(&id) else { return };
+            if handle.with_entry(&source, |entry| entry.forget(user)) == Some(true) {
+                handle.drop_entry(&source);
+                self.due.remove(&(id, source));
             } else {
-                self.place(id, &source);
+                self.place(id, &source, now);
             }
         }
     }
 
-    /// When the source is to be read if nobody waits.
-    fn timed(&self, id: HandleId, source: &Source) -> Option<Due> {
+    /// Asks the source something that depends on the time.
+    pub(super) fn timed<T>(
+        &self,
+        id: HandleId,
+        source: &Source,
+        question: impl FnOnce(&Entry, Timing<'_>) -> T,
+    ) -> Option<T> {
         let handle = self.handles.get(&id)?;
         let timing = Timing {
             slot: self.jitter.slot(&(id, source)),
@@ -336,28 +334,28 @@ impl Host {
             since: self.since,
             limits: &self.limits,
         };
-        handle.entries.get(source)?.due(timing)
+        Some(question(handle.entries.get(source)?, timing))
     }
 
-    /// Puts the source where it belongs: in the interactive lane if someone waits, in the other if a sweep found it
-    /// changed, else under its next time.
-    pub(super) fn place(&mut self, id: HandleId, source: &Source) {
-        let Some(entry) = self.entry(id, source) else { return };
-        if entry.in_flight {
+    /// Puts the source where it belongs: in a lane if it is to be read now, else under its next time.
+    pub(super) fn place(&mut self, id: HandleId, source: &Source, now: Instant) {
+        let Some(due) = self.timed(id, source, |entry, timing| entry.due(timing, now)).flatten() else {
             return;
-        }
-        if let Some(at) = entry.retry_at {
-            self.due.set((id, source.clone()), at);
-            return;
-        }
-        if entry.is_waited_for() {
-            self.enqueue(id, source, Lane::Interactive, false);
-        } else if entry.watch.demands() {
-            self.enqueue(id, source, Lane::Periodic, false);
-        } else if entry.ticket.is_none()
-            && let Some(due) = self.timed(id, source)
-        {
+        };
+        if due.at <= now {
+            self.enqueue(id, source, due.lane, due.recheck);
+        } else if let Some(entry) = self.entry(id, source).filter(|entry| !entry.in_flight) {
+            entry.ticket = None;
             self.due.set((id, source.clone()), due.at);
+        }
+    }
+
+    /// Puts all sources of `user` where they belong.
+    pub(super) fn place_all(&mut self, id: HandleId, user: &ObjectKey, now: Instant) {
+        let Some(handle) = self.handles.get(&id) else { return };
+        let sources: Vec<Source> = handle.sources_of(user).cloned().collect();
+        for source in &sources {
+            self.place(id, source, now);
         }
     }
 
@@ -378,16 +376,20 @@ impl Host {
     /// The source's turn in the lanes has come, unless its place was given up meanwhile.
     fn begin_placed(&mut self, id: HandleId, source: Source, number: u64, now: Instant) -> Option<Fetch> {
         let ticket = self.entry(id, &source)?.ticket.filter(|ticket| ticket.number == number)?;
-        self.begin(id, source, ticket.recheck, now)
+        self.begin(id, source, ticket.lane, ticket.recheck, now)
     }
 
     /// The request begins.
-    fn begin(&mut self, id: HandleId, source: Source, recheck: bool, now: Instant) -> Option<Fetch> {
+    fn begin(
+        &mut self,
+        id: HandleId,
+        source: Source,
+        lane: Lane,
+        recheck: bool,
+        now: Instant,
+    ) -> Option<Fetch> {
         let handle = self.handles.get_mut(&id)?;
-        let entry = handle.entries.get_mut(&source)?;
-        (entry.ticket, entry.retry_at) = (None, None);
-        entry.in_flight = true;
-        entry.tried_at = Some(now);
+        handle.entries.get_mut(&source)?.begin(lane, now);
         handle.in_flight += 1;
         handle.gate.enter();
         self.budget.take(now);

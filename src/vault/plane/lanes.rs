@@ -1,4 +1,4 @@
-//! Who goes next: two lanes by weight, round-robin by namespace within each, then by handle.
+//! Who goes next: three lanes by weight, round-robin by namespace within each, then by handle.
 //!
 //! Invariant: while anything that may go waits, something is taken; and no namespace with something that may go
 //! is passed over twice in a row within its lane.
@@ -12,12 +12,15 @@ use crate::vault::connection::Namespace;
 pub(super) enum Lane {
     /// Nobody waits: the source is due again.
     Periodic,
+    /// A user has what is new of one source and waits to hear that another still holds.
+    Confirmation,
     /// A user waits.
     Interactive,
 }
 
-/// Of five requests four go to those who are waited for, if both lanes are full.
-const INTERACTIVE_OF: u32 = 5;
+/// Of five requests three go to those who lack an answer, one to those who lack a confirmation, and one to what is due,
+/// if all lanes are full.
+const TURNS: u32 = 5;
 
 /// A number that names a handle within its host.
 pub(super) type HandleId = u64;
@@ -26,13 +29,15 @@ pub(super) type HandleId = u64;
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Waiting {
     pub(super) interactive: usize,
+    pub(super) confirmation: usize,
     pub(super) periodic: usize,
 }
 
-/// The two lanes.
+/// The lanes.
 #[derive(Debug)]
 pub(super) struct Lanes<T> {
     interactive: Ring<T>,
+    confirmation: Ring<T>,
     periodic: Ring<T>,
     turn: u32,
 }
@@ -52,36 +57,40 @@ struct Queues<T> {
 
 impl<T> Lanes<T> {
     pub(super) fn new() -> Self {
-        Self { interactive: Ring::new(), periodic: Ring::new(), turn: 0 }
+        Self { interactive: Ring::new(), confirmation: Ring::new(), periodic: Ring::new(), turn: 0 }
     }
 
     pub(super) fn push(&mut self, lane: Lane, namespace: &Namespace, handle: HandleId, item: T) {
         match lane {
             Lane::Interactive => self.interactive.push(namespace, handle, item),
+            Lane::Confirmation => self.confirmation.push(namespace, handle, item),
             Lane::Periodic => self.periodic.push(namespace, handle, item),
         }
     }
 
     /// Takes the next item whose handle `may_go`.
     pub(super) fn pop(&mut self, may_go: impl Fn(HandleId) -> bool) -> Option<(HandleId, T)> {
-        let turn = self.turn % INTERACTIVE_OF;
-        let (first, second) = if turn == INTERACTIVE_OF - 1 {
-            (&mut self.periodic, &mut self.interactive)
-        } else {
-            (&mut self.interactive, &mut self.periodic)
+        let lanes = match self.turn {
+            3 => [&mut self.confirmation, &mut self.interactive, &mut self.periodic],
+            4 => [&mut self.periodic, &mut self.interactive, &mut self.confirmation],
+            _ => [&mut self.interactive, &mut self.confirmation, &mut self.periodic],
         };
-        let taken = first.pop(&may_go).or_else(|| second.pop(&may_go))?;
-        self.turn = (turn + 1) % INTERACTIVE_OF;
+        let taken = lanes.into_iter().find_map(|lane| lane.pop(&may_go))?;
+        self.turn = (self.turn + 1) % TURNS;
         Some(taken)
     }
 
     pub(super) fn waiting(&self) -> Waiting {
-        Waiting { interactive: self.interactive.len(), periodic: self.periodic.len() }
+        Waiting {
+            interactive: self.interactive.len(),
+            confirmation: self.confirmation.len(),
+            periodic: self.periodic.len(),
+        }
     }
 
     /// Whether anything waits for one of the handles that `may_go`.
     pub(super) fn has(&self, may_go: impl Fn(HandleId) -> bool) -> bool {
-        self.interactive.has(&may_go) || self.periodic.has(&may_go)
+        self.interactive.has(&may_go) || self.confirmation.has(&may_go) || self.periodic.has(&may_go)
     }
 }
 
@@ -156,14 +165,20 @@ mod tests {
 
     #[test]
     fn who_is_waited_for_goes_first_and_what_is_due_still_goes() {
-        let mut lanes = Lanes::new();
-        for _ in 0..20 {
-            lanes.push(Lane::Periodic, &namespace(0), 1, Lane::Periodic);
-            lanes.push(Lane::Interactive, &namespace(0), 1, Lane::Interactive);
-        }
-        let taken: Vec<_> = (0..10).map(|_| lanes.pop(|_| true).unwrap().1).collect();
-        assert_eq!(taken.iter().filter(|lane| **lane == Lane::Interactive).count(), 8);
-        assert_eq!(taken[0], Lane::Interactive);
+        let taken = |lanes_of: &[Lane]| {
+            let mut lanes = Lanes::new();
+            for lane in lanes_of.iter().cycle().take(20 * lanes_of.len()) {
+                lanes.push(*lane, &namespace(0), 1, *lane);
+            }
+            let taken: Vec<_> = (0..10).map(|_| lanes.pop(|_| true).unwrap().1).collect();
+            assert_eq!(Some(&taken[0]), lanes_of.iter().max());
+            [Lane::Interactive, Lane::Confirmation, Lane::Periodic]
+                .map(|lane| taken.iter().filter(|other| **other == lane).count())
+        };
+        assert_eq!(taken(&[Lane::Periodic, Lane::Interactive]), [8, 0, 2]);
+        assert_eq!(taken(&[Lane::Periodic, Lane::Confirmation]), [0, 8, 2]);
+        assert_eq!(taken(&[Lane::Confirmation, Lane::Interactive]), [8, 2, 0]);
+        assert_eq!(taken(&[Lane::Periodic, Lane::Confirmation, Lane::Interactive]), [6, 2, 2]);
     }
 
     #[test]
@@ -192,23 +207,23 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_lost_and_no_namespace_starves(
-            pushes in prop::collection::vec((any::<bool>(), 0_u8..6, 0_u64..4), 1..300),
+            pushes in prop::collection::vec((0_usize..3, 0_u8..6, 0_u64..4), 1..300),
             closed in 0_u64..5,
         ) {
             let mut lanes = Lanes::new();
-            for (index, (interactive, team, handle)) in pushes.iter().enumerate() {
-                let lane = if *interactive { Lane::Interactive } else { Lane::Periodic };
-                lanes.push(lane, &namespace(*team), *handle, (index, *interactive, *team));
+            let all = [Lane::Periodic, Lane::Confirmation, Lane::Interactive];
+            for (index, (lane, team, handle)) in pushes.iter().enumerate() {
+                lanes.push(all[*lane], &namespace(*team), *handle, (index, *lane, *team));
             }
             let mut taken = Vec::new();
             while let Some((handle, item)) = lanes.pop(|handle| handle != closed) {
                 prop_assert_ne!(handle, closed);
                 taken.push(item);
             }
-            let may_go = |push: &&(bool, u8, u64)| push.2 != closed;
+            let may_go = |push: &&(usize, u8, u64)| push.2 != closed;
             prop_assert_eq!(taken.len(), pushes.iter().filter(may_go).count());
             // Within a lane, between two turns of one namespace no other has two.
-            for lane in [true, false] {
+            for lane in 0..all.len() {
                 let teams: Vec<u8> = taken.iter().filter(|item| item.1 == lane).map(|item| item.2).collect();
                 for (at, team) in teams.iter().enumerate() {
                     let Some(next) = teams[at + 1..].iter().position(|other| other == team) else { continue };

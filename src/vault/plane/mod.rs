@@ -10,6 +10,7 @@ mod budget;
 mod by_user;
 mod entry;
 mod gate;
+mod gathering;
 mod handle;
 mod host;
 mod lanes;

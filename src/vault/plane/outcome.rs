@@ -1,17 +1,19 @@
 //! What came of a read, and whom it concerns: one source, one handle, or the budget of the host.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
+
+use jiff::Timestamp;
 
 use super::{
-    entry::Entry,
     errand::{Errand, Fetch, Outcome, Wakes},
-    gate::Turn,
+    gate::{Admission, Turn},
     handle::doubt::Suspect,
     host::Host,
     lanes::{HandleId, Lane},
 };
+use crate::object_key::ObjectKey;
 use crate::vault::{
-    answer::Wake,
+    answer::{Reading, Wake},
     connection::Source,
     failure::{Failure, Peer, Refused, Scope},
 };
@@ -41,14 +43,14 @@ impl Host {
             }
             Outcome::Read(reading, date) => {
                 self.confirmed(fetch, true, now, &mut wakes);
-                if let Some(entry) = fetch.source().and_then(|source| self.entry(fetch.handle, source)) {
-                    wakes.users.extend(entry.read(reading, date, fetch.begun, now));
+                if let Some(source) = fetch.source() {
+                    self.arrived(fetch, source, (reading, date), now, &mut wakes.users);
                 }
                 true
             }
-            Outcome::Listed(page) => {
+            Outcome::Listed(page, date) => {
                 self.confirmed(fetch, true, now, &mut wakes);
-                wakes.connection |= self.page(fetch, page, now, &mut wakes.users).is_some();
+                wakes.connection |= self.page(fetch, page, date, now, &mut wakes.users).is_some();
                 true
             }
             Outcome::Permitted => {
@@ -65,17 +67,33 @@ impl Host {
             Errand::List(_) => {}
             Errand::Prove(_) => self.end_trial(fetch.handle, &mut wakes),
         }
+        if let Some(handle) = self.handles.get_mut(&fetch.handle) {
+            handle.open_time.note(handle.gate.admission(now) == Admission::Open, now);
+        }
         wakes.of(&fetch.connection).collect()
+    }
+
+    /// A GET brought a value.
+    fn arrived(
+        &mut self,
+        fetch: &Fetch,
+        source: &Source,
+        (reading, date): (Reading, Option<Timestamp>),
+        now: Instant,
+        wakes: &mut BTreeSet<ObjectKey>,
+    ) {
+        let id = fetch.handle;
+        let begun = fetch.begun;
+        let daily = self.timed(id, source, |entry, timing| entry.is_daily(timing, begun)) == Some(true);
+        let Some(handle) = self.handles.get_mut(&id) else { return };
+        let told = handle.with_entry(source, |entry| entry.read(reading, date, daily, begun, now));
+        self.tell(id, told.unwrap_or_default(), now, wakes);
     }
 
     /// Where a source goes after a GET: back into the lane unless it was answered.
     fn put_back(&mut self, id: HandleId, source: &Source, recheck: bool, answered: bool, now: Instant) {
-        self.keep_value(id, source, now);
-        if answered {
-            self.place(id, source);
-        } else if self.entry(id, source).is_some_and(|entry| entry.is_waited_for()) {
-            self.enqueue(id, source, Lane::Interactive, false);
-        } else {
+        self.place(id, source, now);
+        if !answered {
             self.enqueue(id, source, Lane::Periodic, recheck);
         }
     }
@@ -102,15 +120,13 @@ impl Host {
         };
         let Some(handle) = self.handles.get_mut(&fetch.handle) else { return true };
         if scope == Scope::Handle && handle.fails_alone(source) {
-            if let Some(entry) = handle.entries.get_mut(source) {
-                wakes.users.extend(entry.failed_alone(refused.failure, fetch.begun, now, &self.limits));
-            }
+            let (failure, begun, limits) = (refused.failure, fetch.begun, &self.limits);
+            let told = handle.with_entry(source, |entry| entry.failed_alone(failure, begun, now, limits));
+            self.tell(fetch.handle, told.unwrap_or_default(), now, &mut wakes.users);
             return true;
         }
-        if scope == Scope::Permission
-            && let Some(entry) = handle.entries.get_mut(source)
-        {
-            entry.refuse(fetch.begun, &self.limits);
+        if scope == Scope::Permission {
+            handle.with_entry(source, |entry| entry.refuse(fetch.begun, &self.limits));
         }
         if handle.is_refused_as_a_whole(failure, source) {
             self.outage(fetch, refused, now, wakes);
@@ -118,9 +134,9 @@ impl Host {
         }
         let proof = matches!(failure, Failure::SecretNotFound | Failure::SecretDisabled);
         self.confirmed(fetch, proof, now, wakes);
-        if let Some(entry) = self.entry(fetch.handle, source) {
-            wakes.users.extend(entry.fail(refused.failure, fetch.begun, now));
-        }
+        let Some(handle) = self.handles.get_mut(&fetch.handle) else { return true };
+        let told = handle.with_entry(source, |entry| entry.fail(refused.failure, fetch.begun, now));
+        self.tell(fetch.handle, told.unwrap_or_default(), now, &mut wakes.users);
         true
     }
 
@@ -131,7 +147,7 @@ impl Host {
         handle.renewed_at = None;
         let suspects = handle.take_suspects(fetch);
         let turn = handle.gate.answered(fetch.begun, now);
-        handle.tell(turn, wakes);
+        handle.tell(turn, now, wakes);
         if proof && !handle.proven {
             handle.proven = true;
             wakes.connection = true;
@@ -142,11 +158,11 @@ impl Host {
                 continue;
             };
             let Some(handle) = self.handles.get_mut(&fetch.handle) else { return };
-            let Some(entry) = handle.entries.get_mut(&source) else { continue };
-            wakes.users.extend(entry.failed_alone(failure, begun, now, &self.limits));
+            let limits = &self.limits;
+            let told = handle.with_entry(&source, |entry| entry.failed_alone(failure, begun, now, limits));
             // It waits for its own time now.
-            entry.ticket = None;
-            self.place(fetch.handle, &source);
+            self.place(fetch.handle, &source, now);
+            self.tell(fetch.handle, told.unwrap_or_default(), now, &mut wakes.users);
         }
     }
 
@@ -160,19 +176,23 @@ impl Host {
         if fails && matches!(fetch.errand, Errand::Prove(_)) {
             handle.preflight.give_up();
         }
-        let mut again = Vec::new();
+        let (mut again, mut refused) = (Vec::new(), BTreeSet::new());
         if fails && refusal {
             for (source, entry) in &mut handle.entries {
                 let users = entry.withdraw_refusal();
                 if !users.is_empty() {
                     again.push(source.clone());
                 }
-                wakes.users.extend(users.into_iter().filter(|_| turn == Turn::Outage));
+                refused.extend(users);
             }
         }
-        handle.tell(turn, wakes);
+        for user in &refused {
+            handle.recount(user);
+        }
+        wakes.users.extend(refused.into_iter().filter(|_| turn == Turn::Outage));
+        handle.tell(turn, now, wakes);
         for source in again {
-            self.place(fetch.handle, &source);
+            self.place(fetch.handle, &source, now);
         }
     }
 
@@ -182,20 +202,10 @@ impl Host {
         for handle in self.handles.values_mut() {
             if handle.looks_at(&self.limits).is_some_and(|at| at <= now) {
                 let (turn, mut wakes) = (handle.gate.look(now, &self.limits), Wakes::default());
-                handle.tell(turn, &mut wakes);
+                handle.tell(turn, now, &mut wakes);
                 told.extend(wakes.of(&handle.connection));
             }
         }
         told
-    }
-
-    /// A value is kept for its time, if at all.
-    fn keep_value(&mut self, id: HandleId, source: &Source, now: Instant) {
-        let key = (id, source.clone());
-        if self.entry(id, source).is_some_and(|entry| Entry::holds_value(entry)) {
-            self.values.set(key, now + self.limits.value_life);
-        } else {
-            self.values.remove(&key);
-        }
     }
 }

@@ -57,18 +57,39 @@ impl Sighting {
 
     /// Whether a GET could bring a value, as far as this says.
     const fn is_readable(&self) -> bool {
-        matches!(self, Self::Present(listed) if listed.enabled)
+        self.readable().is_some()
     }
+
+    /// The version that is listed, if it can be read.
+    pub(super) const fn readable(&self) -> Option<&Listed> {
+        match self {
+            Self::Present(listed) if listed.enabled => Some(listed),
+            _ => None,
+        }
+    }
+}
+
+/// So many sweeps are each followed by a GET that brings the value as it is, before the service is believed to list it
+/// so: one GET may have been answered by a replica that was behind.
+const DOUBTS: u8 = 3;
+
+/// A sighting that no GET has answered yet.
+#[derive(Debug)]
+struct Demand {
+    sighting: Sighting,
+    /// Only a GET that began then or later answers it.
+    since: Instant,
+    /// When what it shows has settled: not before then is it read.
+    ripe_at: Instant,
 }
 
 /// What the sweeps said of one source that no GET has answered yet, or that one has. Nearly always nothing, which is why
 /// what they said is boxed: there may be tens of thousands of sources.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    /// A GET that began after this time is needed to answer this.
-    demand: Option<Box<(Sighting, Instant)>>,
-    /// A sighting unlike the value, after which a GET brought the same value again: the service lists it so.
-    accepted: Option<Box<Sighting>>,
+    demand: Option<Box<Demand>>,
+    /// A sighting unlike the value, and how many GETs brought the same value after a sweep said so.
+    doubted: Option<Box<(Sighting, u8)>>,
     /// The last sweep that saw it.
     pub(super) seen_in: u64,
 }
@@ -79,40 +100,62 @@ impl Watch {
         self.demand.is_some()
     }
 
-    /// At `now` a sweep said something that no GET has said.
-    pub(super) fn demand(&mut self, sighting: Sighting, now: Instant) {
-        self.demand = Some(Box::new((sighting, now)));
+    /// When a GET is needed.
+    pub(super) fn ripe_at(&self) -> Option<Instant> {
+        self.demand.as_ref().map(|demand| demand.ripe_at)
     }
 
-    /// Whether a GET for this sighting brought nothing new.
+    /// When a sweep said what no GET has said yet.
+    pub(super) fn demanded_at(&self) -> Option<Instant> {
+        self.demand.as_ref().map(|demand| demand.since)
+    }
+
+    /// When what a sweep saw has settled, if it was as of `updated`.
+    pub(super) fn settles_at(&self, updated: Option<Timestamp>) -> Option<Instant> {
+        let demand = self.demand.as_ref()?;
+        (demand.sighting.readable()?.updated == updated).then_some(demand.ripe_at)
+    }
+
+    /// At `now` a sweep said something that no GET has said; a GET is of use from `ripe_at` on.
+    pub(super) fn demand(&mut self, sighting: Sighting, now: Instant, ripe_at: Instant) {
+        let ripe_at = ripe_at.max(now);
+        match &mut self.demand {
+            Some(demand) if demand.sighting == sighting => demand.ripe_at = demand.ripe_at.min(ripe_at),
+            demand => *demand = Some(Box::new(Demand { sighting, since: now, ripe_at })),
+        }
+    }
+
+    /// Whether the service is known to list the value so.
     pub(super) fn accepts(&self, sighting: &Sighting) -> bool {
-        self.accepted.as_deref() == Some(sighting)
+        self.doubted.as_ref().is_some_and(|doubted| doubted.0 == *sighting && doubted.1 >= DOUBTS)
     }
 
     /// A sweep agrees with the last GET.
     pub(super) fn agreed(&mut self) {
         self.demand = None;
-        self.accepted = None;
+        self.doubted = None;
     }
 
     /// A GET that began at `begun` brought a value; `moved`: another than before.
     pub(super) fn read(&mut self, begun: Instant, moved: bool) {
+        let answered = self.answer(begun);
         if moved {
-            self.accepted = None;
-        }
-        if let Some((sighting, _)) = self.answer(begun) {
-            self.accepted = (!moved && sighting.is_readable()).then(|| Box::new(sighting));
+            self.doubted = None;
+        } else if let Some(sighting) = answered {
+            let before = self.doubted.as_ref().filter(|doubted| doubted.0 == sighting);
+            let doubts = before.map_or(0, |doubted| doubted.1).saturating_add(1);
+            self.doubted = sighting.is_readable().then(|| Box::new((sighting, doubts)));
         }
     }
 
     /// A GET that began at `begun` failed for this source.
     pub(super) fn failed(&mut self, begun: Instant) {
-        self.accepted = None;
+        self.doubted = None;
         self.answer(begun);
     }
 
-    fn answer(&mut self, begun: Instant) -> Option<(Sighting, Instant)> {
-        self.demand.take_if(|demand| begun >= demand.1).map(|demand| *demand)
+    fn answer(&mut self, begun: Instant) -> Option<Sighting> {
+        self.demand.take_if(|demand| begun >= demand.since).map(|demand| demand.sighting)
     }
 }
 
@@ -174,7 +217,7 @@ mod tests {
         let mut watch = Watch::default();
         let start = Instant::now();
         let later = start + Duration::from_secs(1);
-        watch.demand(Sighting::Present(listed()), later);
+        watch.demand(Sighting::Present(listed()), later, later);
         watch.read(start, false);
         assert!(watch.demands());
         watch.read(later, true);
@@ -182,17 +225,37 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_is_listed_unlike_it_is_read_costs_one_get_and_not_one_a_sweep() {
+    fn a_source_that_is_listed_unlike_it_is_read_costs_three_gets_and_not_one_a_sweep() {
         let mut watch = Watch::default();
         let start = Instant::now();
         let odd = Sighting::Present(Listed { updated: None, ..listed() });
-        watch.demand(odd, start);
-        watch.read(start, false);
-        assert!(watch.accepts(&odd) && !watch.accepts(&Sighting::Present(listed())));
+        for doubts in 1..=DOUBTS {
+            assert!(!watch.accepts(&odd));
+            watch.demand(odd, start, start);
+            watch.read(start, false);
+            // Reads that no sweep asked for prove nothing more.
+            watch.read(start, false);
+            assert_eq!(watch.accepts(&odd), doubts == DOUBTS);
+        }
+        assert!(!watch.accepts(&Sighting::Present(listed())));
         watch.read(start, true);
         assert!(!watch.accepts(&odd), "another value: what is listed must be checked against it anew");
-        watch.demand(Sighting::Absent, start);
-        watch.read(start, false);
+        for _ in 0..DOUBTS {
+            watch.demand(Sighting::Absent, start, start);
+            watch.read(start, false);
+        }
         assert!(!watch.accepts(&Sighting::Absent), "what is not listed is read every time");
+    }
+
+    #[test]
+    fn what_sweeps_show_again_is_read_when_the_first_of_them_says_that_it_has_settled() {
+        let mut watch = Watch::default();
+        let start = Instant::now();
+        let [second, third, fifth] = [2, 3, 5].map(|seconds| start + Duration::from_secs(seconds));
+        watch.demand(Sighting::Present(listed()), start, fifth);
+        watch.demand(Sighting::Present(listed()), second, third);
+        assert_eq!((watch.ripe_at(), watch.demanded_at()), (Some(third), Some(start)));
+        watch.demand(Sighting::Absent, third, second);
+        assert_eq!((watch.ripe_at(), watch.demanded_at()), (Some(third), Some(third)), "another sighting");
     }
 }

@@ -12,6 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
+
 use super::{
     detect::{Choice, Cost, Detect, Detection, Mode, Why},
     entry::Sighted,
@@ -196,10 +198,10 @@ impl Host {
                 self.sweeps.set(id, at);
             }
         }
-        self.put_in_force(id, detection)
+        self.put_in_force(id, detection, now)
     }
 
-    fn put_in_force(&mut self, id: HandleId, detection: Option<Detection>) -> Option<Wake> {
+    fn put_in_force(&mut self, id: HandleId, detection: Option<Detection>, now: Instant) -> Option<Wake> {
         let handle = self.handles.get_mut(&id)?;
         if handle.sweeps.detection == detection {
             return None;
@@ -210,7 +212,7 @@ impl Host {
         if told != handle.sweeps.tell() {
             let sources: Vec<Source> = handle.entries.keys().cloned().collect();
             for source in sources {
-                self.place(id, &source);
+                self.place(id, &source, now);
             }
         }
         Some(wake)
@@ -258,27 +260,22 @@ impl Host {
         &mut self,
         fetch: &Fetch,
         page: Page,
+        date: Option<Timestamp>,
         now: Instant,
         wakes: &mut BTreeSet<ObjectKey>,
     ) -> Option<Wake> {
         let id = fetch.handle;
         let handle = self.handles.get_mut(&id)?;
         let number = handle.sweeps.number;
-        let mut moved = Vec::new();
+        let mut seen = Vec::new();
         for (name, listed) in page.items {
             let source = Source { name, version: None };
             let Some(entry) = handle.entries.get_mut(&source) else { continue };
             entry.watch.seen_in = number;
-            match entry.sighted(Sighting::Present(listed), fetch.begun, now) {
-                Sighted::Confirmed(users) => {
-                    self.tally.saved += 1;
-                    wakes.extend(users);
-                }
-                Sighted::Moved => moved.push(source),
-                Sighted::Nothing => {}
-            }
+            let sighted = entry.sighted(Sighting::Present(listed), fetch.begun, date, now);
+            seen.push((source, sighted));
         }
-        self.moved(id, moved);
+        self.sighted(id, seen, now, wakes);
         let handle = self.handles.get_mut(&id)?;
         let demand = handle.demand();
         let detect = handle.detect();
@@ -321,20 +318,13 @@ impl Host {
         let handle = self.handles.get_mut(&id)?;
         let run = handle.sweeps.run.take()?;
         let number = handle.sweeps.number;
-        let mut moved = Vec::new();
+        let mut seen = Vec::new();
         for (source, entry) in &mut handle.entries {
             // What was first asked for while the sweep was under way may have been passed by.
             if source.version.is_some() || entry.watch.seen_in == number || entry.first_asked > run.begun {
                 continue;
             }
-            match entry.sighted(Sighting::Absent, run.begun, now) {
-                Sighted::Confirmed(users) => {
-                    self.tally.saved += 1;
-                    wakes.extend(users);
-                }
-                Sighted::Moved => moved.push(source.clone()),
-                Sighted::Nothing => {}
-            }
+            seen.push((source.clone(), entry.sighted(Sighting::Absent, run.begun, None, now)));
         }
         let sweeps = &mut handle.sweeps;
         sweeps.pages = Some(run.pages);
@@ -342,14 +332,33 @@ impl Host {
         sweeps.barred = None;
         sweeps.failures = 0;
         self.tally.sweeps.push(now.saturating_duration_since(run.begun));
-        self.moved(id, moved);
+        self.sighted(id, seen, now, wakes);
         self.turn(id, now)
     }
 
-    fn moved(&mut self, id: HandleId, sources: Vec<Source>) {
-        for source in sources {
-            self.tally.changes += 1;
-            self.place(id, &source);
+    /// What a page means: a GET, or an answer to those who waited to hear just that.
+    fn sighted(
+        &mut self,
+        id: HandleId,
+        seen: Vec<(Source, Sighted)>,
+        now: Instant,
+        wakes: &mut BTreeSet<ObjectKey>,
+    ) {
+        for (source, sighted) in seen {
+            match sighted {
+                Sighted::Confirmed(told) => {
+                    self.tally.saved += 1;
+                    if told.iter().any(|told| told.answered) {
+                        self.place(id, &source, now);
+                    }
+                    self.tell(id, told, now, wakes);
+                }
+                Sighted::Moved => {
+                    self.tally.changes += 1;
+                    self.place(id, &source, now);
+                }
+                Sighted::Nothing => {}
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::{
@@ -27,6 +28,7 @@ mod core;
 mod list;
 mod outage;
 mod preflight;
+mod together;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -56,7 +58,7 @@ fn attributes(version: u32) -> Attributes {
     Attributes {
         version: format!("{version:032x}"),
         created: None,
-        updated: jiff::Timestamp::from_second(version.into()).ok(),
+        updated: Timestamp::from_second(version.into()).ok(),
         expires: None,
         not_before: None,
         managed: false,
@@ -70,8 +72,34 @@ fn want(name: &str, known: Option<u32>) -> Want {
 /// What the vault says of one secret.
 #[derive(Clone, Debug)]
 enum Said {
+    /// Long ago.
     Version(u32),
+    /// At this time.
+    Written(u32, Timestamp),
     Fails(Failure),
+}
+
+impl Said {
+    fn attributes(&self) -> Option<Attributes> {
+        match self {
+            Self::Version(version) => Some(attributes(*version)),
+            Self::Written(version, at) => {
+                let updated = Timestamp::from_second(at.as_second()).ok();
+                Some(Attributes { updated, ..attributes(*version) })
+            }
+            Self::Fails(_) => None,
+        }
+    }
+}
+
+/// A request that is under way.
+struct Flight {
+    fetch: Fetch,
+    /// When the vault looks.
+    looks_at: Instant,
+    /// What it saw, once it has looked.
+    outcome: Option<Outcome>,
+    lands_at: Instant,
 }
 
 /// A host, its vault and the clock.
@@ -94,8 +122,21 @@ struct World {
     unlisted: bool,
     /// Items on a page.
     page: usize,
-    /// Whether every value is read within its second.
-    settling: bool,
+    /// How far the clock of those who answer is ahead of the vault's, in milliseconds; `None`: they do not tell the time.
+    skew: Option<i64>,
+    /// How long an answer takes, at the least and at the most.
+    latency: (Duration, Duration),
+    /// How far behind the vault those are who answer a GET, at the most.
+    lag: Duration,
+    flights: Vec<Flight>,
+    /// Reads of these are not answered.
+    stuck: BTreeSet<String>,
+    /// So many reads of these fail as if the vault did.
+    trips: BTreeMap<String, u32>,
+    /// What was said before, and until when.
+    history: Vec<(Instant, String, Option<Said>)>,
+    chance: Jitter,
+    start: Instant,
     wakes: Vec<Wake>,
 }
 
@@ -120,20 +161,52 @@ impl World {
             trials: Vec::new(),
             unlisted: false,
             page: 25,
-            settling: false,
+            skew: Some(0),
+            latency: (Duration::ZERO, Duration::ZERO),
+            lag: Duration::ZERO,
+            flights: Vec::new(),
+            stuck: BTreeSet::new(),
+            trips: BTreeMap::new(),
+            history: Vec::new(),
+            chance: Jitter::seeded(11),
+            start: now,
             wakes: Vec::new(),
         }
     }
 
     fn say(&mut self, name: &str, said: Said) {
-        self.vault.insert(name.to_owned(), said);
+        let before = self.vault.insert(name.to_owned(), said);
+        self.history.push((self.now, name.to_owned(), before));
+    }
+
+    /// Someone sets the secret now.
+    fn write(&mut self, name: &str, version: u32) {
+        self.say(name, Said::Written(version, self.clock()));
+    }
+
+    /// The vault's clock.
+    fn clock(&self) -> Timestamp {
+        Timestamp::from_second(1_750_000_000).unwrap() + self.now.duration_since(self.start)
+    }
+
+    /// What whoever answers says that the time is.
+    fn date(&self) -> Option<Timestamp> {
+        let date = self.clock() + jiff::SignedDuration::from_millis(self.skew?);
+        Timestamp::from_second(date.as_second()).ok()
+    }
+
+    /// What the vault said of a secret at a time.
+    fn said(&self, name: &str, at: Instant) -> Option<&Said> {
+        let later = self.history.iter().find(|(until, other, _)| *until > at && other == name);
+        later.map_or_else(|| self.vault.get(name), |(_, _, before)| before.as_ref())
     }
 
     fn ask(&mut self, name: &str, wants: &[Want]) -> Reply {
         self.host.ask(&user(name), &connection(0), self.terms, wants, false, self.now)
     }
 
-    fn answer(&self, fetch: &Fetch) -> Outcome {
+    fn answer(&mut self, fetch: &Fetch) -> Outcome {
+        let behind = self.lag.mul_f64(self.chance.fraction());
         let failed = |failure: &Failure, retry_after| {
             Outcome::Failed(Refused { failure: failure.clone(), retry_after })
         };
@@ -151,19 +224,24 @@ impl World {
             Errand::List(link) => {
                 return match &self.no_list {
                     Some(failure) => failed(failure, None),
-                    None => Outcome::Listed(self.list(link.as_ref())),
+                    None => Outcome::Listed(self.list(link.as_ref()), self.date()),
                 };
             }
         };
-        match self.vault.get(source.name.as_str()) {
-            Some(Said::Version(version)) => {
-                let value = SecretValue::new(format!("value-{version}").into());
-                let read = attributes(*version);
-                let date = read.updated.filter(|_| !self.settling).map(|updated| updated + MINUTE);
-                Outcome::Read(Reading { attributes: read, value }, date)
-            }
+        if let Some(trips) = self.trips.get_mut(source.name.as_str()).filter(|trips| **trips > 0) {
+            *trips -= 1;
+            return failed(&Failure::ServiceUnavailable { peer: Peer::Vault, status: Some(503) }, None);
+        }
+        let looks_at = self.now.checked_sub(behind).unwrap_or(self.now);
+        match self.said(source.name.as_str(), looks_at) {
             Some(Said::Fails(failure)) => failed(failure, None),
             None => failed(&Failure::SecretNotFound, None),
+            Some(said) => {
+                let attributes = said.attributes().unwrap();
+                let version = u32::from_str_radix(&attributes.version, 16).unwrap();
+                let value = SecretValue::new(format!("value-{version}").into());
+                Outcome::Read(Reading { attributes, value }, self.date())
+            }
         }
     }
 
@@ -172,13 +250,10 @@ impl World {
         let url = link.map(|link| link.url(&connection(0).url)).unwrap_or_default();
         let after = url.split_once("after=").map_or("", |(_, after)| after).to_owned();
         let listed = |said: &Said| {
-            let (enabled, version) = match said {
-                _ if self.unlisted => (true, 1),
-                Said::Version(version) => (true, *version),
-                Said::Fails(Failure::SecretDisabled) => (false, 0),
-                Said::Fails(_) => (true, 0),
-            };
-            let Attributes { created, updated, expires, not_before, .. } = attributes(version);
+            let enabled = self.unlisted || !matches!(said, Said::Fails(Failure::SecretDisabled));
+            let shown = if self.unlisted { Some(attributes(1)) } else { said.attributes() };
+            let Attributes { created, updated, expires, not_before, .. } =
+                shown.unwrap_or_else(|| attributes(0));
             Listed { enabled, created, updated, expires, not_before }
         };
         let mut rest = self.vault.iter().filter(|(name, _)| **name > after).peekable();
@@ -206,20 +281,57 @@ impl World {
         }
     }
 
-    /// Everything that can happen now happens; the vault answers in no time.
+    /// Everything that can happen now happens.
     fn settle(&mut self) {
         loop {
             let step = self.host.step(self.now);
             self.wakes.extend(step.wakes);
-            if step.fetches.is_empty() {
-                return;
-            }
+            let begun = !step.fetches.is_empty();
             for fetch in step.fetches {
                 self.sent(&fetch);
-                let outcome = self.answer(&fetch);
-                self.wakes.extend(self.host.finish(&fetch, outcome, self.now));
+                let (least, most) = self.latency;
+                let takes = least + most.saturating_sub(least).mul_f64(self.chance.fraction());
+                let looks_at = self.now + takes.mul_f64(self.chance.fraction());
+                self.flights.push(Flight { fetch, looks_at, outcome: None, lands_at: self.now + takes });
+            }
+            let landed = self.land();
+            if !begun && !landed {
+                return;
             }
         }
+    }
+
+    /// The vault looks, and answers what is due. Returns whether anything was answered.
+    fn land(&mut self) -> bool {
+        let mut flights = std::mem::take(&mut self.flights);
+        for flight in &mut flights {
+            if flight.fetch.source().is_some_and(|source| self.stuck.contains(source.name.as_str())) {
+                (flight.looks_at, flight.lands_at) = (self.now + SECOND, self.now + SECOND);
+            }
+            if flight.outcome.is_none() && flight.looks_at <= self.now {
+                flight.outcome = Some(self.answer(&flight.fetch));
+            }
+        }
+        let (landed, under_way): (Vec<_>, Vec<_>) =
+            flights.into_iter().partition(|flight| flight.lands_at <= self.now);
+        self.flights = under_way;
+        let answered = !landed.is_empty();
+        for Flight { fetch, outcome, .. } in landed {
+            self.wakes.extend(self.host.finish(&fetch, outcome.unwrap(), self.now));
+        }
+        answered
+    }
+
+    /// When the next thing happens.
+    fn next(&mut self) -> Option<Instant> {
+        let step = self.host.step(self.now);
+        assert!(step.fetches.is_empty());
+        self.wakes.extend(step.wakes);
+        let flights = self
+            .flights
+            .iter()
+            .filter_map(|flight| [flight.looks_at, flight.lands_at].into_iter().find(|at| *at > self.now));
+        flights.chain(step.until).min()
     }
 
     /// Time passes, from one thing that is due to the next.
@@ -227,10 +339,7 @@ impl World {
         let end = self.now + span;
         loop {
             self.settle();
-            let step = self.host.step(self.now);
-            assert!(step.fetches.is_empty());
-            self.wakes.extend(step.wakes);
-            match step.until {
+            match self.next() {
                 Some(next) if next <= end => self.now = next.max(self.now + Duration::from_micros(1)),
                 _ => break,
             }
@@ -253,6 +362,12 @@ impl World {
 
 fn is_read(answer: &Answer, version: u32) -> bool {
     matches!(answer, Answer::Read(reading) if reading.attributes == attributes(version))
+}
+
+/// Whether the answer is this version, used so early that another may have followed.
+fn is_read_unsettled(answer: &Answer, version: u32) -> bool {
+    let unsettled = Attributes { updated: None, ..attributes(version) };
+    matches!(answer, Answer::Read(reading) if reading.attributes == unsettled)
 }
 
 #[test]
@@ -319,7 +434,7 @@ fn a_version_that_goes_backwards_is_a_change_too() {
     world.woken();
     world.say("db", Said::Version(4));
     world.pass(MINUTE);
-    assert!(is_read(&world.ask("a", &[want("db", Some(5))]).answers[0], 4));
+    assert!(is_read_unsettled(&world.ask("a", &[want("db", Some(5))]).answers[0], 4));
 }
 
 #[test]
@@ -362,7 +477,7 @@ fn someone_new_does_not_get_an_old_failure() {
     world.say("db", Said::Version(1));
     assert!(matches!(world.ask("b", &[want("db", None)]).answers[0], Answer::Pending));
     world.settle();
-    assert!(is_read(&world.ask("b", &[want("db", None)]).answers[0], 1));
+    assert!(is_read_unsettled(&world.ask("b", &[want("db", None)]).answers[0], 1));
 }
 
 #[test]

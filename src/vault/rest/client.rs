@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use reqwest::{Client, StatusCode, header, header::HeaderMap};
+use reqwest::{Client, StatusCode, header};
 use serde::{Deserialize, de::IgnoredAny};
 use zeroize::Zeroizing;
 
@@ -73,21 +73,18 @@ pub(super) async fn get(
         connection.url, source.name, connection.service_version
     );
     let operation = if recheck { "Recheck" } else { "GetSecret" };
-    let parse = |headers: &HeaderMap, body: &[u8]| {
-        let reading = parse(body, &source.name, source.version.as_ref())?;
-        Ok((reading, refusal::date(headers)))
-    };
+    let parse = |body: &[u8]| parse(body, &source.name, source.version.as_ref());
     asking.send(url, operation, LARGEST_BODY, parse).await
 }
 
-/// Reads one page of the list of secrets: the first, or where `link` leads.
-pub(super) async fn list(asking: Asking<'_>, link: Option<&Link>) -> Result<Page, Stop> {
+/// Reads one page of the list of secrets, the first, or where `link` leads; and when the service says that it answered.
+pub(super) async fn list(asking: Asking<'_>, link: Option<&Link>) -> Result<(Page, Option<Timestamp>), Stop> {
     let vault = &asking.connection.url;
     let url = link.map_or_else(
         || format!("{vault}/secrets?api-version={}&maxresults={PAGE}", asking.connection.service_version),
         |link| link.url(vault),
     );
-    asking.send(url, "ListSecrets", LARGEST_PAGE, |_, body| list::parse(body, vault)).await
+    asking.send(url, "ListSecrets", LARGEST_PAGE, |body| list::parse(body, vault)).await
 }
 
 /// Asks for a permission by the least that takes it. A name that nobody gave is asked for, so no value can come; if
@@ -98,7 +95,7 @@ pub(super) async fn prove(asking: Asking<'_>, permission: Permission) -> Result<
         Permission::Read => format!("{vault}/secrets/{}?api-version={version}", unused_name()),
         Permission::List => format!("{vault}/secrets?api-version={version}&maxresults=1"),
     };
-    asking.send(url, "Preflight", LARGEST_PAGE, |_, _| Ok(())).await
+    asking.send(url, "Preflight", LARGEST_PAGE, |_| Ok(())).await.map(|((), _)| ())
 }
 
 /// A valid name that no secret has: 128 bits of it are random.
@@ -116,8 +113,8 @@ impl Asking<'_> {
         url: String,
         operation: &str,
         largest: usize,
-        parse: impl FnOnce(&HeaderMap, &[u8]) -> Result<T, Failure>,
-    ) -> Result<T, Stop> {
+        parse: impl FnOnce(&[u8]) -> Result<T, Failure>,
+    ) -> Result<(T, Option<Timestamp>), Stop> {
         let request = self.http.get(url).header(header::ACCEPT, "application/json");
         let (request, operation) = match self.token {
             Some(token) => (request.bearer_auth(token), operation),
@@ -143,7 +140,7 @@ impl Asking<'_> {
         let inner = said.as_ref().map_or("", ServiceError::label);
         self.metrics.request(vault, operation, Some(status.as_u16()), inner, begun.elapsed());
         if status == StatusCode::OK {
-            return Ok(parse(&headers, &body?)?);
+            return Ok((parse(&body?)?, refusal::date(&headers)));
         }
         let failure = refusal::of_answer(status, &headers, said.as_ref());
         if status == StatusCode::UNAUTHORIZED && failure != Failure::TokenBindingRequired {

@@ -116,7 +116,10 @@ impl Reader {
                 let (reading, date) = client::get(asking, source, *recheck).await?;
                 Outcome::Read(reading, date)
             }
-            Errand::List(link) => Outcome::Listed(client::list(asking, link.as_ref()).await?),
+            Errand::List(link) => {
+                let (page, date) = client::list(asking, link.as_ref()).await?;
+                Outcome::Listed(page, date)
+            }
             Errand::Prove(permission) => {
                 client::prove(asking, *permission).await?;
                 Outcome::Permitted

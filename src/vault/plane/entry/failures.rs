@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use super::{Entry, Subscription};
+use super::{
+    Entry,
+    subscription::{Subscription, Told, Wait},
+};
 use crate::object_key::ObjectKey;
 use crate::vault::{failure::Failure, limits::Limits, plane::gate::doubled};
 
@@ -12,18 +15,18 @@ const ALONE: u32 = 3;
 impl Entry {
     /// Who waits and has nothing yet.
     pub(in crate::vault::plane) fn newcomers(&self) -> impl Iterator<Item = &ObjectKey> {
-        let waits = |subscription: &Subscription| subscription.waiting && subscription.known.is_none();
+        let waits = |subscription: &Subscription| subscription.wait.is_some() && subscription.known.is_none();
         self.subscriptions.iter().filter(move |(_, subscription)| waits(subscription)).map(|(user, _)| user)
     }
 
-    /// A GET that began at `begun` failed as if the whole vault did, but others succeeded. Returns who is to be woken.
+    /// A GET that began at `begun` failed as if the whole vault did, but others succeeded. Returns who has to hear of it.
     pub(in crate::vault::plane) fn failed_alone(
         &mut self,
         failure: Failure,
         begun: Instant,
         now: Instant,
         limits: &Limits,
-    ) -> Vec<ObjectKey> {
+    ) -> Vec<Told> {
         self.alone = self.alone.saturating_add(1);
         if self.fails_alone() {
             return self.fail(failure, begun, now);
@@ -64,7 +67,9 @@ impl Entry {
         }
         self.failure = None;
         for subscription in self.subscriptions.values_mut() {
-            subscription.waiting |= subscription.needs(self.attributes.as_deref());
+            if subscription.wait.is_none() && subscription.needs(self.attributes.as_deref()) {
+                subscription.wait = Some(Wait::Answer);
+            }
         }
         self.subscriptions.users().cloned().collect()
     }

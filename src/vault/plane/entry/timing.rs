@@ -1,71 +1,114 @@
-//! When a source is due if nobody waits for it: by the interval of its users, or, where a change would be found
-//! without that, once a day at a time of its own.
+//! When a source is to be read: at once if someone lacks an answer, when the news has settled that someone waits to
+//! have confirmed, when a change has settled that a sweep saw; else by the interval of its users or, where a change
+//! would be found without that, once a day at a time of its own.
 
 use std::time::{Duration, Instant};
 
-use super::Entry;
-use crate::vault::{failure::Failure, limits::Limits, plane::gate::doubled};
+use super::{
+    Entry, is_gone,
+    subscription::{Subscription, Wait},
+};
+use crate::vault::{
+    limits::Limits,
+    plane::{gate::doubled, lanes::Lane},
+};
 
 /// Whatever says that nothing changed, each source is read this often.
 const RECHECK: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// When a source is to be read.
+/// When a source is to be read, and how urgent that is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::vault) struct Due {
-    pub(in crate::vault) at: Instant,
-    pub(in crate::vault) recheck: bool,
+pub(in crate::vault::plane) struct Due {
+    pub(in crate::vault::plane) at: Instant,
+    pub(in crate::vault::plane) lane: Lane,
+    pub(in crate::vault::plane) recheck: bool,
 }
 
 /// What decides when a source is due, besides its users.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::vault) struct Timing<'a> {
+pub(in crate::vault::plane) struct Timing<'a> {
     /// The place of the source within any span.
-    pub(in crate::vault) slot: f64,
+    pub(in crate::vault::plane) slot: f64,
     /// Sweeps say what changed.
-    pub(in crate::vault) swept: bool,
+    pub(in crate::vault::plane) swept: bool,
     /// From when on days are counted.
-    pub(in crate::vault) since: Instant,
-    pub(in crate::vault) limits: &'a Limits,
+    pub(in crate::vault::plane) since: Instant,
+    pub(in crate::vault::plane) limits: &'a Limits,
 }
 
 impl Entry {
     /// The smallest interval that a user asks for.
-    pub(in crate::vault) fn interval(&self) -> Option<Duration> {
+    pub(in crate::vault::plane) fn interval(&self) -> Option<Duration> {
         self.subscriptions.values().map(|subscription| subscription.interval).min()
     }
 
-    /// When the source is to be read if nobody waits.
-    pub(in crate::vault) fn due(&self, timing: Timing<'_>) -> Option<Due> {
-        let interval = self.interval()?;
-        if self.needs_no_timer(timing.swept) {
-            return Some(Due { at: self.recheck_at(timing), recheck: true });
+    /// When the source is to be read next.
+    pub(in crate::vault::plane) fn due(&self, timing: Timing<'_>, now: Instant) -> Option<Due> {
+        let due = self.wanted(timing, now)?;
+        // After a failure of its own it lets others go first.
+        Some(Due { at: self.retry_at.map_or(due.at, |at| at.max(due.at)), ..due })
+    }
+
+    fn wanted(&self, timing: Timing<'_>, now: Instant) -> Option<Due> {
+        let due = |at, lane| Some(Due { at, lane, recheck: false });
+        if self.subscriptions.values().any(Subscription::lacks_answer) {
+            return due(now, Lane::Interactive);
         }
-        let at = match (self.refused_until(timing.limits), self.read_at) {
-            (Some(until), _) => until,
-            (None, Some(begun)) if self.fails_alone() => {
-                let (first, longest) = timing.limits.retry;
-                begun + doubled((first, longest.max(interval)), self.alone - 1)
+        // Not before what a sweep saw has settled, or it would have to be read once more; nor by its timer meanwhile.
+        let seen = self.watch.ripe_at();
+        if let Some(at) = self.confirmation_at() {
+            return due(seen.map_or(at, |seen| seen.max(at)), Lane::Confirmation);
+        }
+        if let Some(seen) = seen {
+            return due(seen, Lane::Periodic);
+        }
+        if self.needs_no_timer(timing.swept) {
+            return Some(Due { at: self.recheck_at(timing), lane: Lane::Periodic, recheck: true });
+        }
+        due(self.turn(timing)?, Lane::Periodic)
+    }
+
+    /// Whether a GET that begins at `begun` is the one of its day.
+    pub(in crate::vault::plane) fn is_daily(&self, timing: Timing<'_>, begun: Instant) -> bool {
+        begun >= self.recheck_at(timing)
+    }
+
+    /// When the first of those who wait for a confirmation can have it.
+    fn confirmation_at(&self) -> Option<Instant> {
+        let waits = self.subscriptions.values().filter_map(|subscription| subscription.wait);
+        waits.filter_map(|wait| if let Wait::Confirmation(at) = wait { Some(at) } else { None }).min()
+    }
+
+    /// The source's next turn within its interval. Turns stay where they are, whatever reads it in between, so that
+    /// sources which are read together are not due together for ever after.
+    fn turn(&self, timing: Timing<'_>) -> Option<Instant> {
+        let interval = self.interval()?;
+        if let Some(until) = self.refused_until(timing.limits) {
+            return Some(until);
+        }
+        if let Some(begun) = self.read_at.filter(|_| self.fails_alone()) {
+            let (first, longest) = timing.limits.retry;
+            return Some(begun + doubled((first, longest.max(interval)), self.alone - 1));
+        }
+        let first = self.turns_from.unwrap_or_else(|| self.first_asked + interval.mul_f64(timing.slot));
+        let newest = self.read_at.max(self.swept_at);
+        let turn = match newest.and_then(|newest| newest.checked_duration_since(first)) {
+            None => first,
+            Some(since) => {
+                let left = since.as_nanos().checked_rem(interval.as_nanos()).unwrap_or_default();
+                first + since + interval.saturating_sub(nanoseconds(left))
             }
-            (None, read_at) => match read_at.max(self.swept_at) {
-                None => self.first_asked + interval.mul_f64(timing.slot),
-                // A value that may have changed again is read again whatever a sweep said of it.
-                Some(_) if self.settling => read_at.unwrap_or(self.first_asked) + interval,
-                Some(confirmed) => confirmed + interval,
-            },
         };
-        Some(Due { at, recheck: false })
+        let unsettled = !self.is_settled();
+        Some(if unsettled { turn.max(self.change.settled_at) } else { turn })
     }
 
     /// Whether a change would be found without a timer: by a sweep, or because there is none.
     fn needs_no_timer(&self, swept: bool) -> bool {
         match &self.failure {
             None if self.pinned => self.is_known(),
-            None => swept && self.is_known() && !self.settling,
-            Some(failure) => {
-                swept
-                    && !self.pinned
-                    && matches!(**failure, Failure::SecretNotFound | Failure::SecretDisabled)
-            }
+            None => swept && self.is_known() && self.is_settled(),
+            Some(failure) => swept && !self.pinned && is_gone(failure),
         }
     }
 
@@ -83,4 +126,8 @@ impl Entry {
         let turns = (last.as_secs_f64() + 1.0 - place.as_secs_f64()) / RECHECK.as_secs_f64();
         timing.since + place + RECHECK.mul_f64(turns.ceil().max(0.0))
     }
+}
+
+fn nanoseconds(count: u128) -> Duration {
+    Duration::from_nanos(u64::try_from(count).unwrap_or(u64::MAX))
 }

@@ -51,7 +51,7 @@ impl Handle {
     }
 
     /// Notes who has to hear that the gate has turned.
-    pub(in crate::vault::plane) fn tell(&mut self, turn: Turn, wakes: &mut Wakes) {
+    pub(in crate::vault::plane) fn tell(&mut self, turn: Turn, now: Instant, wakes: &mut Wakes) {
         match turn {
             Turn::None => {}
             Turn::DoubtEnds | Turn::OutageEnds => wakes.connection = true,
@@ -63,6 +63,7 @@ impl Handle {
                 self.suspects.clear();
                 wakes.outage = true;
                 wakes.users.extend(self.waiters().cloned());
+                self.wait_anew(now);
             }
         }
     }
@@ -91,7 +92,7 @@ impl Handle {
             return None;
         }
         let idle = self.entries.iter().filter(|(_, entry)| !entry.in_flight);
-        let next = idle.min_by_key(|(source, entry)| (entry.fails_alone(), entry.tried_at, *source));
+        let next = idle.min_by_key(|(source, entry)| (entry.fails_alone(), entry.tried_at(), *source));
         next.map(|(source, _)| source)
     }
 

@@ -72,6 +72,8 @@ struct Model {
     operator: Operator,
     /// Failures of the vault and of the API server happen.
     troubled: bool,
+    /// The vault was mended, by whatever changes that took.
+    healed: bool,
     story: Vec<String>,
 }
 
@@ -94,6 +96,7 @@ impl Model {
             cluster,
             operator,
             troubled,
+            healed: false,
             story: Vec::new(),
         }
     }
@@ -190,7 +193,7 @@ impl Model {
         let steps = 200 + self.dice.roll(1200);
         self.play(steps);
         self.tell(|| "all is well and quiet from here on".to_owned());
-        self.troubled = false;
+        (self.troubled, self.healed) = (false, true);
         let (now, second) = (self.now, self.second());
         self.vaults.heal(now, second);
         cluster::heal(&mut self);

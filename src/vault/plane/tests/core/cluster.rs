@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 
 use super::{Dice, Model, Profile, operator, vaults::Vaults};
 use crate::{
-    api::{Deletion, Fingerprint, OnMissing, VaultSecretSync, VaultSecretSyncSpec, VaultSecretSyncStatus},
+    api::{
+        DataItem, Deletion, Fingerprint, OnMissing, VaultSecretSync, VaultSecretSyncSpec,
+        VaultSecretSyncStatus,
+    },
     plan::{Change, NewSecret, Observed, Refusal, Seen, Written, fingerprints_of, manager_of},
 };
 
@@ -464,6 +467,16 @@ pub(super) fn heal(model: &mut Model) {
         model.cluster.stored[index].vault_gone = false;
         if model.cluster.stored[index].object.spec.suspend {
             respec(model, index, |spec| spec.suspend = false);
+        }
+        let asks_too_much =
+            |item: &DataItem| item.from.secret.name.starts_with('j') && item.from.secret.property.is_some();
+        if model.cluster.stored[index].object.spec.data.iter().any(asks_too_much) {
+            // These have no member that a property names.
+            respec(model, index, |spec| {
+                for item in spec.data.iter_mut().filter(|item| item.from.secret.name.starts_with('j')) {
+                    item.from.secret.property = None;
+                }
+            });
         }
         model.operator.wake(index);
     }

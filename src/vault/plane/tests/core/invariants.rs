@@ -81,7 +81,7 @@ pub(super) fn after_change(model: &mut Model, index: usize, change: &Change, see
         if change.remove.iter().any(|key| !key.starts_with('j')) {
             model.fail(&format!("o{index}: {:?} are removed, though nothing is missing", change.remove));
         }
-        if written.moved {
+        if written.moved && !model.healed {
             no_half(model, index);
         }
     }
@@ -170,7 +170,11 @@ pub(super) fn at_rest(model: &mut Model) {
     }
     let before = model.cluster.counts;
     model.rest(Duration::from_secs(130));
-    if model.cluster.counts != before {
-        model.fail(&format!("though nothing happens, {before:?} became {:?}", model.cluster.counts));
+    let after = model.cluster.counts;
+    // A source whose time of the day it is has its keys sent once more: equal bytes move nothing.
+    let most = model.cluster.stored.len() * model.vaults.secrets.len();
+    if (after.moves, after.statuses) != (before.moves, before.statuses) || after.writes > before.writes + most
+    {
+        model.fail(&format!("though nothing happens, {before:?} became {after:?}"));
     }
 }

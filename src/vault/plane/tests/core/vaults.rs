@@ -172,9 +172,10 @@ impl Vaults {
         let names: Vec<String> = self.secrets.keys().cloned().collect();
         let name = dice.pick(&names).clone();
         if profile == Profile::Scripts {
+            // A wait is bounded: who changes everything again while it lasts can be seen half.
             if !self.scripts.is_empty()
                 || self.secrets.values().any(|secret| {
-                    now.duration_since(secret.history.last().unwrap().0) < Duration::from_secs(40)
+                    now.duration_since(secret.history.last().unwrap().0) < Duration::from_secs(90)
                         && secret.versions.len() > 1
                 })
             {
@@ -288,10 +289,11 @@ impl Vaults {
             dice.millis(u64::try_from(self.lag.as_millis()).unwrap())
         };
         let when = now.checked_sub(lag).unwrap_or(now);
+        let date = self.skew.and_then(|skew| Timestamp::from_second(second + skew).ok());
         match errand {
             Errand::Prove(Permission::Read) => failed(Failure::SecretNotFound),
             Errand::Prove(Permission::List) => Outcome::Permitted,
-            Errand::List(link) => Outcome::Listed(self.page(link.as_ref(), when)),
+            Errand::List(link) => Outcome::Listed(self.page(link.as_ref(), when), date),
             Errand::Read { source, .. } => {
                 let Some(secret) = self.secrets.get(source.name.as_str()) else {
                     return failed(Failure::SecretNotFound);
@@ -305,7 +307,6 @@ impl Vaults {
                     return failed(Failure::SecretDisabled);
                 }
                 let value = SecretValue::new(secret.versions[state.version].value.clone().into());
-                let date = self.skew.and_then(|skew| Timestamp::from_second(second + skew).ok());
                 Outcome::Read(Reading { attributes: secret.attributes(state), value }, date)
             }
         }
