@@ -133,6 +133,11 @@ impl Operator {
         })
     }
 
+    /// Whether a request to the vault is under way.
+    pub(super) fn is_asking(&self) -> bool {
+        !self.flights.is_empty()
+    }
+
     /// The object as the operator knows it.
     pub(super) fn known(&self, index: usize, stored: &Arc<VaultSecretSync>) -> Arc<VaultSecretSync> {
         self.tasks[index].kept.known(stored)
