@@ -133,9 +133,10 @@ impl Operator {
         })
     }
 
-    /// Whether a request to the vault is under way.
-    pub(super) fn is_asking(&self) -> bool {
-        !self.flights.is_empty()
+    /// Whether it is in the middle of something.
+    pub(super) fn is_busy(&self) -> bool {
+        let works = |task: &Task| task.queued || task.work.is_some();
+        self.rung || !self.flights.is_empty() || self.tasks.iter().any(works)
     }
 
     /// The object as the operator knows it.

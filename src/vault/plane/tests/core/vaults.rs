@@ -225,6 +225,11 @@ impl Vaults {
         format!("{name} {what}")
     }
 
+    /// Whether a script is half-way.
+    pub(super) fn runs_a_script(&self) -> bool {
+        !self.scripts.is_empty()
+    }
+
     /// Scripts go on.
     pub(super) fn go_on(&mut self, now: Instant, second: i64) {
         let mut dice = Dice(self.serial);
