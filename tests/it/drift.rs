@@ -77,8 +77,8 @@ async fn a_removed_key_comes_back() {
 async fn a_drifted_key_is_read_once_and_the_others_never() {
     let mut scene = OperatorScene::without_operator().await;
     scene.start().await;
-    scene.vault.set("a", "one");
-    scene.vault.set("b", "two");
+    scene.vault.set_ago("a", "one", 60);
+    scene.vault.set_ago("b", "two", 60);
     let mut spec = data(&[("A", "a"), ("B", "b")]);
     spec["refreshInterval"] = "24h".into();
     scene.sync("shop", spec).await;

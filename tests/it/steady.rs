@@ -73,7 +73,7 @@ async fn one_changed_secret_of_three_costs_one_read_one_key_and_one_status() {
     scene.settings.drift_interval = Duration::ZERO;
     scene.start().await;
     for secret in ["a", "b", "c"] {
-        scene.vault.set(secret, "one");
+        scene.vault.set_ago(secret, "one", 60);
     }
     scene.sync("shop", read_once(&[("A", "a"), ("B", "b"), ("C", "c")])).await;
     scene.sync("poll", read_once(&[("B", "b")])).await;
@@ -81,7 +81,7 @@ async fn one_changed_secret_of_three_costs_one_read_one_key_and_one_status() {
     scene.synced("poll").await;
     let calls = scene.faults.calls().len();
     scene.vault.clear_log();
-    scene.vault.set("b", "two");
+    scene.vault.set_ago("b", "two", 20);
     // The other object has the secret read now; that this one uses it too costs no read.
     scene.force("poll", "now").await;
     scene.secret_is("shop", &[("A", "one"), ("B", "two"), ("C", "one")]).await;
@@ -110,7 +110,7 @@ async fn a_secret_that_twenty_objects_use_is_read_once_a_change() {
     let mut scene = OperatorScene::without_operator().await;
     scene.settings.drift_interval = Duration::ZERO;
     scene.start().await;
-    scene.vault.set("shared", "one");
+    scene.vault.set_ago("shared", "one", 60);
     let names: Vec<String> = (0..20).map(|number| format!("shop-{number:02}")).collect();
     for name in &names {
         scene.sync(name, read_once(&[("A", "shared")])).await;
@@ -119,7 +119,7 @@ async fn a_secret_that_twenty_objects_use_is_read_once_a_change() {
         scene.synced(name).await;
     }
     scene.vault.clear_log();
-    scene.vault.set("shared", "two");
+    scene.vault.set_ago("shared", "two", 20);
     scene.force(&names[0], "now").await;
     for name in &names {
         scene.secret_is(name, &[("A", "two")]).await;

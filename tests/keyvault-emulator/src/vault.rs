@@ -115,6 +115,18 @@ impl Vault {
         self.set_with(name, value, SecretOptions::default())
     }
 
+    /// Adds a version as of so many seconds ago, for those who are not concerned with what is just changing.
+    ///
+    /// # Panics
+    /// As [`Self::set`].
+    #[track_caller]
+    pub fn set_ago(&self, name: &str, value: &str, seconds: i64) {
+        self.must(|secrets, now| {
+            secrets.settle(name);
+            secrets.set(name, value.to_owned(), SecretOptions::default(), now - seconds).map(|_| ())
+        });
+    }
+
     /// Adds a version with tags, content type, dates or disabled, and returns its id.
     ///
     /// # Panics
