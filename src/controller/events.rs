@@ -1,4 +1,4 @@
-//! Events about objects and connections. A round only queues them; they are published one by one at a pace of their
+//! Events about objects and connections, and their lines in the log. A round only queues them; they are published one by one at a pace of their
 //! own, so that no round waits for an Event or fails by one, and thousands of first syncs are not slower for them.
 
 use super::Context;
@@ -42,9 +42,16 @@ impl Events {
         Self { queue: Mutex::new(Queue::new(MOST_WAITING)), pushed: Notify::new(), dropped }
     }
 
-    /// Queues an event about an object, of which nothing is held but its reference.
+    /// Says it in the log, and queues an event about the object, of which nothing is held but its reference.
     pub(super) fn push<K: Reported>(&self, object: &K, notice: Notice, now: Timestamp) {
         let metadata = object.meta();
+        let (kind, namespace, name) = (K::KIND, &metadata.namespace, &metadata.name);
+        let (reason, note) = (&notice.reason, &notice.note);
+        if notice.warning {
+            tracing::warn!(kind, namespace, name, reason, "{note}");
+        } else {
+            tracing::info!(kind, namespace, name, reason, "{note}");
+        }
         let regarding = ObjectReference {
             api_version: Some(K::api_version(&()).into_owned()),
             kind: Some(K::KIND.to_owned()),

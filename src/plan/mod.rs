@@ -37,7 +37,7 @@ pub(crate) use fingerprint::fingerprints_of;
 
 pub use connection::{ConnectionReport, Readers, is_proved};
 pub use grant::{Permit, Tenant, has_selector, permits};
-pub use notice::Notice;
+pub use notice::{Notice, notice};
 pub use problem::Problem;
 pub use render::KeyBytes;
 pub use round::{Anew, Kept, Round};
