@@ -1,7 +1,7 @@
 //! Our share of the API server: a bounded number of calls at once, each bounded in time, no retry behind our back.
 
 use super::error::Error;
-use crate::api::{ClusterKeyVault, KeyVault, MANAGER, VaultSecretSync};
+use crate::api::MANAGER;
 use http::header::RETRY_AFTER;
 use http::{Request, StatusCode};
 use k8s_openapi::api::events::v1::Event;
@@ -108,11 +108,11 @@ impl ApiServer {
     /// object after it.
     pub(super) async fn write_status<K, S>(&self, object: &K, old: Option<&S>, new: &S) -> Result<K, Error>
     where
-        K: Reported + Clone + DeserializeOwned + Debug,
+        K: Resource<DynamicType = ()> + DeserializeOwned,
         S: Serialize,
     {
         let metadata = object.meta();
-        let api = object.api(self.client.clone());
+        let request = kube::core::Request::new(K::url_path(&(), metadata.namespace.as_deref()));
         let (old, new) = (json!(old), json!(new));
         let patch = json!({
             "metadata": { "resourceVersion": metadata.resource_version },
@@ -120,7 +120,9 @@ impl ApiServer {
         });
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let name = metadata.name.as_deref().unwrap_or_default();
-        self.send("write status", api.patch_status(name, &params, &Patch::Merge(&patch))).await
+        let request = request.patch_subresource("status", name, &params, &Patch::Merge(&patch));
+        let call = async { self.client.request(request.map_err(kube::Error::BuildRequest)?).await };
+        self.send("write status", call).await
     }
 
     /// Creates an event.
@@ -150,41 +152,6 @@ fn difference(old: &Value, new: &Value) -> Value {
         patch.insert(name.clone(), Value::Null);
     }
     Value::Object(patch)
-}
-
-/// The kinds whose status we write.
-pub(super) trait Reported: Resource<DynamicType = ()> {
-    /// The kind, as `kubectl` prints it.
-    const KIND: &'static str;
-
-    /// Where it is found.
-    fn api(&self, client: Client) -> Api<Self>
-    where
-        Self: Sized;
-}
-
-impl Reported for VaultSecretSync {
-    const KIND: &'static str = "VaultSecretSync";
-
-    fn api(&self, client: Client) -> Api<Self> {
-        Api::namespaced(client, self.metadata.namespace.as_deref().unwrap_or_default())
-    }
-}
-
-impl Reported for KeyVault {
-    const KIND: &'static str = "KeyVault";
-
-    fn api(&self, client: Client) -> Api<Self> {
-        Api::namespaced(client, self.metadata.namespace.as_deref().unwrap_or_default())
-    }
-}
-
-impl Reported for ClusterKeyVault {
-    const KIND: &'static str = "ClusterKeyVault";
-
-    fn api(&self, client: Client) -> Api<Self> {
-        Api::all(client)
-    }
 }
 
 #[cfg(test)]

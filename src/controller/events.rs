@@ -2,7 +2,7 @@
 //! own, so that no round waits for an Event or fails by one, and thousands of first syncs are not slower for them.
 
 use super::Context;
-use super::api_server::{ApiServer, Reported};
+use super::api_server::ApiServer;
 use super::error::Error;
 use crate::api::MANAGER;
 use crate::plan::Notice;
@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::Resource;
 use prometheus::IntCounter;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -43,18 +44,18 @@ impl Events {
     }
 
     /// Says it in the log, and queues an event about the object, of which nothing is held but its reference.
-    pub(super) fn push<K: Reported>(&self, object: &K, notice: Notice, now: Timestamp) {
+    pub(super) fn push<K: Resource<DynamicType = ()>>(&self, object: &K, notice: Notice, now: Timestamp) {
         let metadata = object.meta();
-        let (kind, namespace, name) = (K::KIND, &metadata.namespace, &metadata.name);
+        let (kind, namespace, name) = (K::kind(&()), &metadata.namespace, &metadata.name);
         let (reason, note) = (&notice.reason, &notice.note);
         if notice.warning {
-            tracing::warn!(kind, namespace, name, reason, "{note}");
+            tracing::warn!(%kind, namespace, name, reason, "{note}");
         } else {
-            tracing::info!(kind, namespace, name, reason, "{note}");
+            tracing::info!(%kind, namespace, name, reason, "{note}");
         }
         let regarding = ObjectReference {
             api_version: Some(K::api_version(&()).into_owned()),
-            kind: Some(K::KIND.to_owned()),
+            kind: Some(kind.into_owned()),
             name: metadata.name.clone(),
             namespace: metadata.namespace.clone(),
             uid: metadata.uid.clone(),

@@ -6,7 +6,7 @@ mod checked;
 
 pub use checked::Checked;
 
-use super::api_server::{ApiServer, Reported};
+use super::api_server::ApiServer;
 use super::connections::{ConnectionKind as _, as_read_by};
 use super::error::Error;
 use super::token_request::TokenRequests;
@@ -15,8 +15,9 @@ use crate::plan::{self, Problem, Tenant, has_selector};
 use crate::vault::{self, Connection, Credentials, Identity, Transport};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, ListParams};
-use kube::{Client, ResourceExt as _};
+use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
 use thiserror::Error;
@@ -50,7 +51,7 @@ pub enum CheckError {
     #[error("there is no {kind} {name}{}", place(.namespace.as_deref()))]
     NotFound {
         /// The kind.
-        kind: &'static str,
+        kind: Cow<'static, str>,
         /// The name.
         name: String,
         /// The namespace, of a kind that has one.
@@ -71,7 +72,7 @@ pub enum CheckError {
     #[error("{kind} objects cannot be read: {error}")]
     Unreadable {
         /// The kind.
-        kind: &'static str,
+        kind: Cow<'static, str>,
         /// What the API server answered.
         error: Error,
     },
@@ -119,7 +120,7 @@ async fn resolve(server: &ApiServer, subject: &Subject) -> Result<(String, Conne
         }
         Kind::VaultSecretSync => {
             let api: Api<VaultSecretSync> = Api::namespaced(server.client().clone(), own);
-            let object = find(server, api, VaultSecretSync::KIND, &subject.name, Some(own)).await?;
+            let object = find(server, api, &subject.name, Some(own)).await?;
             of_object(server, &object, own).await
         }
     }
@@ -139,7 +140,7 @@ async fn of_object(
             let allow = &vault.spec.allow;
             let labels = if allow.iter().any(has_selector) {
                 let api: Api<Namespace> = Api::all(server.client().clone());
-                let found = find(server, api, "Namespace", namespace, None).await?;
+                let found = find(server, api, namespace, None).await?;
                 Some(found.metadata.labels.unwrap_or_default())
             } else {
                 None
@@ -156,14 +157,14 @@ async fn of_key_vault(
     namespace: &str,
 ) -> Result<(String, Connection), CheckError> {
     let api: Api<KeyVault> = Api::namespaced(server.client().clone(), namespace);
-    let vault = find(server, api, KeyVault::KIND, name, Some(namespace)).await?;
+    let vault = find(server, api, name, Some(namespace)).await?;
     let connection = vault.connection().map_err(|message| invalid("VaultInvalid", message))?;
     Ok((format!("KeyVault {name}{}", place(Some(namespace))), connection))
 }
 
 async fn of_cluster(server: &ApiServer, name: &str) -> Result<ClusterKeyVault, CheckError> {
     let api: Api<ClusterKeyVault> = Api::all(server.client().clone());
-    find(server, api, ClusterKeyVault::KIND, name, None).await
+    find(server, api, name, None).await
 }
 
 fn shared(vault: &ClusterKeyVault, namespace: &str) -> Result<(String, Connection), CheckError> {
@@ -199,18 +200,18 @@ fn as_whom(identity: &Identity) -> String {
 async fn find<K>(
     server: &ApiServer,
     api: Api<K>,
-    kind: &'static str,
     name: &str,
     namespace: Option<&str>,
 ) -> Result<K, CheckError>
 where
-    K: Clone + DeserializeOwned + Debug,
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
 {
+    let kind = || K::kind(&());
     let params = ListParams::default().fields(&format!("metadata.name={name}"));
     let found = server.send("list", api.list(&params)).await;
-    let found = found.map_err(|error| CheckError::Unreadable { kind, error })?;
+    let found = found.map_err(|error| CheckError::Unreadable { kind: kind(), error })?;
     found.items.into_iter().next().ok_or_else(|| CheckError::NotFound {
-        kind,
+        kind: kind(),
         name: name.to_owned(),
         namespace: namespace.map(str::to_owned),
     })

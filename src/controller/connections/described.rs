@@ -5,7 +5,6 @@ use crate::api::{
     ClusterIdentity, ClusterKeyVault, Grant, KeyVault, KeyVaultStatus, READY, ReadSettings, WorkloadIdentity,
     condition,
 };
-use crate::controller::api_server::Reported;
 use crate::controller::index::VaultKey;
 use crate::plan::{Readers, has_selector};
 use crate::vault::{
@@ -13,6 +12,7 @@ use crate::vault::{
     Terms, VaultUrl,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Resource;
 use kube::core::object::HasStatus;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -21,7 +21,14 @@ use std::sync::atomic::AtomicU32;
 
 /// The kinds of connection, by what sets them apart.
 pub(in crate::controller) trait ConnectionKind:
-    Reported + HasStatus<Status = KeyVaultStatus> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+    Resource<DynamicType = ()>
+    + HasStatus<Status = KeyVaultStatus>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
 {
     /// Whether it is for objects of many namespaces, in a kind that an operator may lack the right to.
     const SHARED: bool;

@@ -47,8 +47,8 @@ pub(super) async fn reconcile<K: ConnectionKind>(
 #[expect(clippy::needless_pass_by_value, reason = "the signature is kube's")]
 pub(super) fn after_error<K: ConnectionKind>(vault: Arc<K>, error: &Error, context: Arc<Context>) -> Action {
     let key = vault.key();
-    let (kind, namespace, name) = (K::KIND, key.namespace.as_deref(), &*key.name);
-    tracing::warn!(kind, namespace, name, reason = error.reason(), "{error}");
+    let (kind, namespace, name) = (K::kind(&()), key.namespace.as_deref(), &*key.name);
+    tracing::warn!(%kind, namespace, name, reason = error.reason(), "{error}");
     let failures = match context.connections.find(&key) {
         Lookup::Found(described) => described.spec.failures.fetch_add(1, Ordering::Relaxed),
         _ => 0,
