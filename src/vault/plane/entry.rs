@@ -17,7 +17,7 @@ use std::{
 use jiff::Timestamp;
 
 use self::{
-    settled::{Change, is_gone},
+    settled::{LastChange, is_gone},
     subscription::{Subscription, Wait},
 };
 use super::{
@@ -85,7 +85,7 @@ pub(super) struct Entry {
     retry_at: Option<Instant>,
     /// The version is part of what is asked for, so its value never changes.
     pinned: bool,
-    change: Change,
+    change: LastChange,
     /// When the last sweep that confirmed the source saw it.
     swept_at: Option<Instant>,
     pub(super) watch: Watch,
@@ -109,7 +109,7 @@ impl Entry {
             alone: 0,
             retry_at: None,
             pinned,
-            change: Change::none(now),
+            change: LastChange::none(now),
             swept_at: None,
             watch: Watch::default(),
         }
@@ -330,7 +330,7 @@ impl Entry {
             self.alone = 0;
         }
         if news && is_gone(&failure) {
-            self.change = Change::gone(now);
+            self.change = LastChange::gone(now);
         }
         self.failure = Some(Arc::new(failure));
         self.watch.failed(begun);

@@ -21,6 +21,7 @@ mod schedule;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod waits;
 
 use std::{
     collections::{HashMap, HashSet, hash_map},

@@ -16,7 +16,7 @@ pub(in crate::vault::plane) const QUIET: Duration = Duration::from_secs(5);
 
 /// The last change of a source.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Change {
+pub(super) struct LastChange {
     /// When it has settled; of several estimates the earliest.
     pub(super) settled_at: Instant,
     /// When the service says that the version was changed.
@@ -25,7 +25,7 @@ pub(super) struct Change {
     dated: bool,
 }
 
-impl Change {
+impl LastChange {
     /// Nothing changed since `asked`.
     pub(super) const fn none(asked: Instant) -> Self {
         Self { settled_at: asked, updated: None, dated: false }
@@ -62,13 +62,13 @@ impl Entry {
         returned: bool,
         date: Option<Timestamp>,
         now: Instant,
-    ) -> Change {
+    ) -> LastChange {
         let same = |known: &Attributes| known.version == read.version;
         let before = self.attributes.as_deref().filter(|known| !returned && same(known));
         // Who knows a version with its time was given it after it had settled.
         let was_given = |known: &Attributes| same(known) && known.updated.is_some();
         if self.attributes.is_none() && !returned && self.known().any(was_given) {
-            return Change { updated: read.updated, ..Change::none(self.first_asked) };
+            return LastChange { updated: read.updated, ..LastChange::none(self.first_asked) };
         }
         let dated = match before {
             Some(_) => self.change.dated,
@@ -78,7 +78,7 @@ impl Entry {
         // A sweep may have seen the same change before.
         let seen = self.watch.settles_at(read.updated).map_or(estimate, |seen| seen.min(estimate));
         let settled_at = before.map_or(seen, |_| seen.min(self.change.settled_at));
-        Change { settled_at, updated: read.updated, dated }
+        LastChange { settled_at, updated: read.updated, dated }
     }
 
     /// When a version has settled that a sweep lists as of `updated`.

@@ -160,6 +160,7 @@ impl Model {
                 self.pass(span.max(Duration::from_millis(1)));
                 let (now, second) = (self.now, self.second());
                 self.vaults.go_on(now, second);
+                cluster::learn(self);
             }
         }
     }

@@ -1,0 +1,192 @@
+//! What a handle and its host do with those who wait for their sources to agree; [`super::gathering`] has the rules.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use super::{
+    entry::Told,
+    gathering::{CONFIRMATIONS, PATIENCE},
+    handle::Handle,
+    host::Host,
+    lanes::HandleId,
+};
+use crate::object_key::ObjectKey;
+use crate::vault::{
+    answer::{Answer, Want},
+    connection::Source,
+};
+
+impl Handle {
+    /// Tells `user` to wait for those of `wants` that are not known as late as the news among them.
+    pub(super) fn gather(&mut self, user: &ObjectKey, wants: &[Want], answers: &mut [Answer], now: Instant) {
+        let Self { entries, users, waits, open_time, .. } = self;
+        let Some(subscriber) = users.get_mut(user) else { return };
+        let news = wants.iter().filter_map(|want| entries.get(&want.source)?.news(user)).max();
+        let pending = answers.iter().any(|answer| matches!(answer, Answer::Pending));
+        let Some(settled) = news else {
+            if !pending {
+                subscriber.end(user, waits);
+            }
+            return;
+        };
+        // What sweeps saw moving is news as soon as it is read: the rest is to be known as late as that.
+        let seen = wants.iter().filter_map(|want| entries.get(&want.source)?.watch.ripe_at()).max();
+        let settled = seen.map_or(settled, |seen| seen.max(settled));
+        let gathering = subscriber.gathering.get_or_insert_default();
+        let unconfirmed = |over: bool| -> Vec<Option<Instant>> {
+            wants.iter().map(|want| entries.get(&want.source)?.unconfirmed(settled, over)).collect()
+        };
+        let mut missing = unconfirmed(gathering.over);
+        let count = missing.iter().flatten().count();
+        let most = CONFIRMATIONS.max(2 * wants.len());
+        if !gathering.over && count > 0 && !gathering.spend(settled, count, most, now) {
+            gathering.over = true;
+            missing = unconfirmed(true);
+        }
+        let waits_on = pending || missing.iter().any(Option::is_some);
+        for ((want, answer), at) in wants.iter().zip(answers).zip(missing) {
+            if at.is_some() && !matches!(answer, Answer::Pending) {
+                *answer = Answer::Pending;
+                if let Some(entry) = entries.get_mut(&want.source) {
+                    entry.wait_for(user, at);
+                }
+            }
+        }
+        match gathering.until {
+            None if waits_on && !gathering.over => {
+                let until = open_time.until(now) + PATIENCE;
+                gathering.until = Some(until);
+                waits.insert((until, user.clone()));
+            }
+            Some(until) if !waits_on => {
+                waits.remove(&(until, user.clone()));
+                gathering.until = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// `user` has used what it was given, or waits for nobody.
+    pub(super) fn end_gathering(&mut self, user: &ObjectKey) {
+        if let Some(subscriber) = self.users.get_mut(user) {
+            subscriber.end(user, &mut self.waits);
+        }
+    }
+
+    /// `user` goes on with whatever its next requests bring.
+    pub(super) fn hurry(&mut self, user: &ObjectKey) {
+        self.end_gathering(user);
+        if let Some(subscriber) = self.users.get_mut(user) {
+            subscriber.gathering.get_or_insert_default().over = true;
+            subscriber.outstanding = subscriber.sources.len();
+        }
+    }
+
+    /// When the next user has waited long enough, if the gate stays open.
+    pub(super) fn patience_ends(&self) -> Option<Instant> {
+        self.open_time.reaches(self.waits.first()?.0)
+    }
+
+    /// Takes one user that has waited long enough, if there is any: it waits for no more than it must.
+    pub(super) fn give_up(&mut self, now: Instant) -> Option<ObjectKey> {
+        self.patience_ends().filter(|end| *end <= now)?;
+        let (_, user) = self.waits.pop_first()?;
+        let Self { entries, users, .. } = self;
+        let subscriber = users.get_mut(&user)?;
+        if let Some(gathering) = &mut subscriber.gathering {
+            (gathering.until, gathering.over) = (None, true);
+        }
+        let sources = &subscriber.sources;
+        let news = sources.iter().filter_map(|source| entries.get(source)?.news(&user)).max();
+        for source in sources {
+            let Some(entry) = entries.get_mut(source) else { continue };
+            if entry.confirmation(&user).is_some() {
+                let at = news.and_then(|settled| entry.unconfirmed(settled, true));
+                entry.wait_for(&user, at);
+            }
+        }
+        self.recount(&user);
+        Some(user)
+    }
+
+    /// The vault fails as a whole: whoever waits begins to wait anew when that is over.
+    pub(super) fn wait_anew(&mut self, now: Instant) {
+        let until = self.open_time.until(now) + PATIENCE;
+        let waits = std::mem::take(&mut self.waits);
+        for (user, subscriber) in &mut self.users {
+            let Some(gathering) = &mut subscriber.gathering else { continue };
+            gathering.over = false;
+            if gathering.until.is_some() {
+                gathering.until = Some(until);
+                self.waits.insert((until, user.clone()));
+            }
+        }
+        debug_assert_eq!(waits.len(), self.waits.len(), "each once");
+    }
+
+    /// Counts anew for how many sources `user` waits.
+    pub(super) fn recount(&mut self, user: &ObjectKey) {
+        let Some(subscriber) = self.users.get_mut(user) else { return };
+        let waits =
+            |source: &&Source| self.entries.get(*source).is_some_and(|entry| entry.keeps_waiting(user));
+        subscriber.outstanding = subscriber.sources.iter().filter(waits).count();
+    }
+
+    /// Until when `user`'s values are kept though it does not come for them: as long as it waits for others, and the vault
+    /// answers or has not been silent for a value's `life`.
+    pub(super) fn keeps_values_until(
+        &self,
+        user: &ObjectKey,
+        life: Duration,
+        now: Instant,
+    ) -> Option<Instant> {
+        self.users.get(user).filter(|subscriber| subscriber.outstanding > 0)?;
+        Some(self.open_time.closed_since().unwrap_or(now) + life).filter(|until| *until > now)
+    }
+}
+
+impl Host {
+    /// Wakes those of whom nothing is outstanding any more.
+    pub(super) fn tell(
+        &mut self,
+        id: HandleId,
+        told: Vec<Told>,
+        now: Instant,
+        wakes: &mut BTreeSet<ObjectKey>,
+    ) {
+        let Some(handle) = self.handles.get_mut(&id) else { return };
+        for Told { user, answered } in told {
+            let Some(subscriber) = handle.users.get_mut(&user) else { continue };
+            subscriber.outstanding = subscriber.outstanding.saturating_sub(usize::from(answered));
+            if subscriber.outstanding == 0 {
+                self.values.set((id, user.clone()), now + self.limits.value_life);
+                wakes.insert(user);
+            }
+        }
+    }
+
+    /// Those who have waited long enough for their sources to agree. Returns whom nothing keeps waiting.
+    pub(super) fn end_waits(&mut self, now: Instant) -> BTreeSet<ObjectKey> {
+        let mut wakes = BTreeSet::new();
+        let ids: Vec<HandleId> = self.handles.keys().copied().collect();
+        for id in ids {
+            while let Some(user) = self.handles.get_mut(&id).and_then(|handle| handle.give_up(now)) {
+                self.place_all(id, &user, now);
+                self.tell(id, vec![Told { user, answered: false }], now, &mut wakes);
+            }
+        }
+        wakes
+    }
+
+    /// `user` did not come for its values in time, unless it still waits for others.
+    pub(super) fn drop_values(&mut self, id: HandleId, user: ObjectKey, now: Instant) {
+        let Some(handle) = self.handles.get_mut(&id) else { return };
+        if let Some(until) = handle.keeps_values_until(&user, self.limits.value_life, now) {
+            self.values.set((id, user), until);
+            return;
+        }
+        handle.each_entry(&user, |entry| entry.drop_hold(&user));
+    }
+}
