@@ -29,7 +29,7 @@ pub struct Cli {
 pub enum Command {
     /// Run the operator.
     Run(Box<RunArgs>),
-    /// Check a connection to a vault step by step, and say what stands in the way.
+    /// Check a connection to a vault step by step, and say what is wrong.
     Check(Box<CheckArgs>),
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
@@ -42,11 +42,11 @@ pub struct CheckArgs {
     /// connection of an object that syncs, and whether it may read there).
     #[arg(value_name = "KIND/NAME", value_parser = subject)]
     pub subject: (Kind, String),
-    /// The namespace of what is checked; for a cluster-wide connection the one that would read [default: default, for kv
-    /// and vss].
+    /// The namespace of what is checked; for a cluster-wide connection, the namespace that reads [default: default, for
+    /// kv and vss].
     #[arg(short, long)]
     pub namespace: Option<String>,
-    /// How the report looks.
+    /// The format of the report.
     #[arg(short, long, value_enum, default_value = "text")]
     pub output: Output,
     /// What identities that are not ServiceAccounts' prove themselves with.
@@ -66,7 +66,7 @@ impl CheckArgs {
 /// How a report looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// For people: one line a step.
+    /// For people: one line for each step.
     Text,
     /// One JSON object.
     Json,
@@ -78,40 +78,40 @@ pub struct RunArgs {
     /// Where /metrics, /livez and /readyz are served.
     #[arg(long, env = "VAULTSYNC_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
-    /// How log lines look.
+    /// The format of log lines.
     #[arg(long, env = "VAULTSYNC_LOG_FORMAT", value_enum, default_value = "json")]
     pub log_format: LogFormat,
-    /// What is logged: a level, or target=level pairs parted by commas.
+    /// What to log: a level, or target=level pairs separated by commas.
     #[arg(long, env = "VAULTSYNC_LOG_LEVEL", default_value = "info", value_parser = filter)]
     pub log_level: Targets,
-    /// The namespaces to work in, parted by commas; empty for all.
+    /// The namespaces to work in, separated by commas; empty for all.
     #[arg(long, env = "VAULTSYNC_WATCH_NAMESPACES", value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
-    /// How often each Secret is looked at for edits by others; 0s for never. Stretched so that all looks together
-    /// stay under --drift-probes-per-second.
+    /// How often each Secret is checked for edits by others; 0s for never. Longer if there are so many that the checks
+    /// would exceed --drift-probes-per-second.
     #[arg(long, env = "VAULTSYNC_DRIFT_INTERVAL", default_value = "30s", value_parser = duration)]
     pub drift_interval: Duration,
-    /// How many Secrets are looked at in a second at most.
+    /// The most Secrets that are checked for edits in a second.
     #[arg(long, env = "VAULTSYNC_DRIFT_PROBES_PER_SECOND", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub drift_probes_per_second: u32,
-    /// How long the vault may confirm nothing before an object is no longer Ready [default: three times its refresh
-    /// interval, at least 15m].
+    /// How long the vault may confirm nothing before an object is no longer Ready [default: three refresh intervals, at
+    /// least 15m].
     #[arg(long, env = "VAULTSYNC_STALE_AFTER", value_parser = duration)]
     pub stale_after: Option<Duration>,
-    /// How many requests one vault host gets in a second at most, over all identities; the burst is twice that. Key
-    /// Vault documents 400 a second for all clients of a vault together.
+    /// The most requests that one vault host gets in a second, from all identities together; the burst is twice that. Key
+    /// Vault allows 400 a second for all clients of a vault together.
     #[arg(long, env = "VAULTSYNC_MAX_REQUESTS_PER_SECOND", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub max_requests_per_second: u32,
-    /// The floor of every refresh interval.
+    /// The shortest refresh interval; shorter ones are raised to it.
     #[arg(long, env = "VAULTSYNC_MIN_REFRESH_INTERVAL", default_value = "10s", value_parser = duration)]
     pub min_refresh_interval: Duration,
     /// Whether a cluster-wide connection may select namespaces by their labels; needs the right to read namespaces.
     #[arg(long, env = "VAULTSYNC_NAMESPACE_SELECTORS", default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub namespace_selectors: bool,
-    /// How many connections of their own the objects of one namespace may use at once.
+    /// The most connections of their own that the objects of one namespace may use at once.
     #[arg(long, env = "VAULTSYNC_MAX_CONNECTIONS_PER_NAMESPACE", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub max_connections_per_namespace: u32,
-    /// The operator's own namespace, in which it writes no Secrets.
+    /// The operator's own namespace; it writes no Secrets there.
     #[arg(long, env = "POD_NAMESPACE")]
     pub pod_namespace: Option<String>,
     /// What identities that are not ServiceAccounts' prove themselves with.
@@ -122,8 +122,8 @@ pub struct RunArgs {
 /// What identities that are not ServiceAccounts' prove themselves with.
 #[derive(Clone, Debug, Args)]
 pub struct CredentialArgs {
-    /// The folder with the client secrets and certificates (PEM, PFX) that a cluster-wide connection names by file. Each is
-    /// read anew for each token.
+    /// The folder with the client secrets and certificates (PEM, PFX) that cluster-wide connections name by file. A file is
+    /// read again for each token.
     #[arg(long, env = "VAULTSYNC_CREDENTIALS_DIR", default_value = "/var/run/vaultsync/credentials")]
     pub credentials_dir: PathBuf,
     /// What Azure injects into the pod.

@@ -1,4 +1,4 @@
-//! Log lines on standard error: JSON or text, one an event, times in RFC 3339.
+//! Log lines on standard error: JSON or text, one line for each event, times in RFC 3339.
 
 use clap::ValueEnum;
 use std::io::IsTerminal as _;
@@ -8,23 +8,23 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object on each line.
     Json,
     /// For people.
     Text,
 }
 
-/// Parses a filter: a level, or `target=level` pairs parted by commas.
+/// Parses a filter: a level, or `target=level` pairs separated by commas.
 ///
 /// # Errors
 /// A sentence that says what to write instead.
 pub fn filter(text: &str) -> Result<Targets, String> {
     let wrong = || {
         format!(
-            "`{text}` is no log filter: write error, warn, info, debug or trace, or target=level pairs parted by commas, as in info,vaultsync=debug"
+            "`{text}` is not a log filter: write error, warn, info, debug or trace, or target=level pairs separated by commas, as in info,vaultsync=debug"
         )
     };
     // A bare word that is no level would count as a target, and silence everything else.

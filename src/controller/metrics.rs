@@ -39,25 +39,25 @@ impl ObjectMetrics {
         let duration = Histogram::with_opts(
             HistogramOpts::new(
                 "vaultsync_reconcile_duration_seconds",
-                "The time that a round takes, in seconds.",
+                "Seconds that a round of an object takes.",
             )
             .buckets(buckets),
         )?;
         let not_ready = IntGaugeVec::new(
             Opts::new(
                 "vaultsync_object_not_ready",
-                "1 for each VaultSecretSync that is not Ready, with the reason; no series for one that is.",
+                "1 for each VaultSecretSync that is not Ready, with the reason; Ready objects have no series.",
             ),
             &["object_namespace", "object_name", "reason"],
         )?;
         let events_dropped = IntCounter::new(
             "vaultsync_events_dropped_total",
-            "Events that were not published: more waited than the queue holds, or the API server did not take them. Conditions say the same.",
+            "Events that were not published, because the queue was full or the API server refused them. Conditions say the same.",
         )?;
         let undecodable = IntGaugeVec::new(
             Opts::new(
                 "vaultsync_undecodable_objects",
-                "Objects that this vaultsync cannot decode and leaves alone, by kind; the log names them.",
+                "Objects that this vaultsync cannot decode and ignores, by kind; the log names them.",
             ),
             &["kind"],
         )?;

@@ -42,7 +42,7 @@ impl ConnectionReport {
     pub fn namespace_ignored() -> Self {
         Self::failing(
             Reason::NamespaceIgnored,
-            "vaultsync serves no KeyVaults in kube-system and in its own namespace: create this one in the namespace of the application.".to_owned(),
+            "vaultsync serves no KeyVaults in kube-system or in its own namespace. Create this one in the namespace of the application.".to_owned(),
         )
     }
 
@@ -57,7 +57,7 @@ impl ConnectionReport {
     pub fn selectors_disabled() -> Self {
         Self::failing(
             Reason::SelectorsDisabled,
-            "spec.allow selects namespaces by labels, which this vaultsync does not read, so these items allow nobody: name the namespaces, or have vaultsync started with --namespace-selectors (chart: settings.namespaceSelectors).".to_owned(),
+            "spec.allow selects namespaces by labels, which this vaultsync does not read, so these items allow nobody. Name the namespaces, or have vaultsync started with --namespace-selectors (chart: settings.namespaceSelectors).".to_owned(),
         )
     }
 
@@ -90,7 +90,7 @@ impl ConnectionReport {
             [] if doubtful => return None,
             [] => Self::untried(readers, handles)?,
             [(namespace, failure), ..] if works || doubtful => Self::working(format!(
-                "The vault answers through this connection, but not to every identity; not for namespace {namespace} ({}): {failure}",
+                "The vault answers through this connection, but not to every identity. It does not for namespace {namespace} ({}): {failure}",
                 failure.reason(),
             )),
             [(namespace, failure), others @ ..] => {
@@ -129,13 +129,13 @@ impl ConnectionReport {
         if let Some(failure) = unproven {
             // The identity may be meant to read some secrets only.
             let message = format!(
-                "The vault takes this identity, but did not let it read a name that no secret has ({}): whether it may read what objects name shows when they do. If it is to read every secret: {failure}",
+                "The vault accepts this identity, but refused a GET of a name that does not exist ({}). That is expected if the identity may read only some secrets; objects that read them will show it. If it should read all: {failure}",
                 failure.reason(),
             );
             return Some(Self { reason: Reason::PermissionUnproven, ..Self::working(message) });
         }
         if handles.iter().any(|(_, health)| matches!(health.state, HealthState::Undecided)) {
-            let message = "The vault answers, but gave no object what it asked for yet: the objects say why.";
+            let message = "The vault answers, but no object got what it asked for yet. The objects say why.";
             return Some(Self::new("Unknown", Reason::NotProven, message.to_owned(), true));
         }
         if handles.iter().any(|(_, health)| health.proving) {
@@ -143,11 +143,11 @@ impl ConnectionReport {
         }
         let message = match readers {
             Readers::Namespace => {
-                "Nothing was read through this connection yet. The oldest KeyVaults of a namespace are tried at once, as many as objects of one namespace may use (--max-connections-per-namespace); this one is when an object names it."
+                "Nothing was read through this connection yet. Only the oldest KeyVaults of a namespace are tried at once, as many as its objects may use (--max-connections-per-namespace). This one is tried when an object names it."
             }
             Readers::Shared => "Nothing was read through this connection yet.",
             Readers::Each => {
-                "Each namespace reads as its own ServiceAccount, and none has yet: what it may read shows when an object uses this connection."
+                "Each namespace reads as its own ServiceAccount, and none has read yet. What it may read shows when an object uses this connection."
             }
         };
         Some(Self::new("Unknown", Reason::NotProven, message.to_owned(), false))
@@ -157,7 +157,7 @@ impl ConnectionReport {
     fn refused(failure: &Failure, place: &str, limits: &Limits) -> Self {
         let (first, longest) = limits.retry_after_failure(failure);
         let message = format!(
-            "{place}{failure} It is tried again by itself; the pause between tries grows from {first:?} to {longest:?}."
+            "{place}{failure} vaultsync tries again by itself; the pause between attempts grows from {first:?} to {longest:?}."
         );
         Self::failing(failure.reason(), message)
     }

@@ -32,7 +32,7 @@ impl Problem {
     pub(super) fn namespace_ignored() -> Self {
         Self::terminal(
             Reason::NamespaceIgnored,
-            "vaultsync writes no Secrets in kube-system and in its own namespace: create this object in the namespace of the application.".to_owned(),
+            "vaultsync writes no Secrets in kube-system or in its own namespace. Create this object in the namespace of the application.".to_owned(),
         )
     }
 
@@ -44,7 +44,7 @@ impl Problem {
         Self::new(
             Reason::TargetConflict,
             format!(
-                "Secret {target} already belongs to VaultSecretSync {rival}: give this object another spec.target.name (by a new object), or delete the other one."
+                "Secret {target} already belongs to VaultSecretSync {rival}. Create a new object with another spec.target.name, or delete VaultSecretSync {rival}."
             ),
         )
     }
@@ -56,7 +56,7 @@ impl Problem {
         };
         Self::new(
             Reason::VaultNotFound,
-            format!("There is no {vault}{place}: create it, or correct spec.vaultRef."),
+            format!("There is no {vault}{place}. Create it, or correct spec.vaultRef."),
         )
     }
 
@@ -88,14 +88,14 @@ impl Problem {
         };
         let names = names.join(", ");
         let hint = if selectors {
-            " Its grants by label do not count, for vaultsync runs without --namespace-selectors."
+            " Its grants by label do not count, because vaultsync runs without --namespace-selectors."
         } else {
             ""
         };
         Self::new(
             Reason::NotAllowed,
             format!(
-                "{vault} does not allow namespace {namespace} to read secret {names}{more}: ask its administrator for an item in spec.allow with namespaces {{names: [{namespace}]}} and secrets [{names}].{hint} The Secret keeps its last values."
+                "{vault} does not allow namespace {namespace} to read secret {names}{more}. The Secret keeps its last values.{hint} Ask its administrator for an item in spec.allow with namespaces {{names: [{namespace}]}} and secrets [{names}]."
             ),
         )
     }
@@ -117,7 +117,7 @@ impl Problem {
         Self::new(
             Reason::NotAllowed,
             format!(
-                "{source} ({keys}): {what}, and {vault} does not allow this namespace to read it as such: ask its administrator for {list} [{name}] in spec.allow. {}",
+                "{source} ({keys}): {what}, and {vault} does not allow this namespace to read it as such. {} Ask its administrator for {list} [{name}] in spec.allow.",
                 meanwhile(delivered)
             ),
         )
@@ -127,7 +127,7 @@ impl Problem {
         Self::new(
             Reason::MissingKey,
             format!(
-                "A Secret of type {} needs the key {key}, which no source gives now; nothing was written.",
+                "A Secret of type {} needs the key {key}, which no source provides now, so nothing was written. Check the source of {key}.",
                 type_.as_str()
             ),
         )
@@ -166,7 +166,7 @@ impl Problem {
     pub(super) fn too_large() -> Self {
         Self::new(
             Reason::TooLarge,
-            "The Secret would be larger than 1 MiB, the most that Kubernetes takes, or have more than 4096 keys; nothing was written. Split it into several objects.".to_owned(),
+            "The Secret would be larger than 1 MiB, the limit of Kubernetes, or have more than 4096 keys, so nothing was written. Split it into several objects.".to_owned(),
         )
     }
 
@@ -183,37 +183,37 @@ impl Problem {
             Refusal::OwnedBy(other) => Self::new(
                 Reason::TargetConflict,
                 format!(
-                    "Secret {target} carries the mark of VaultSecretSync {other}, so it stays untouched: delete the Secret, or set its annotation vaultsync.dev/owner to {name}."
+                    "Secret {target} belongs to VaultSecretSync {other}, so it is left untouched. Delete the Secret, or set its annotation vaultsync.dev/owner to {name}."
                 ),
             ),
             Refusal::Type => Self::terminal(
                 Reason::TypeMismatch,
                 format!(
-                    "Secret {target} exists with another type than {}, and types cannot change: delete the Secret, or create a second object.",
+                    "Secret {target} exists with a type other than {}, and the type of a Secret cannot change. Delete the Secret, or create a new object with another spec.target.name.",
                     object.spec.target.type_.as_str()
                 ),
             ),
             Refusal::Immutable => Self::new(
                 Reason::TargetImmutable,
                 format!(
-                    "Secret {target} is marked immutable, so it keeps its content: delete it, and it is created anew."
+                    "Secret {target} is immutable, so it keeps its content. Delete it, and vaultsync creates it again."
                 ),
             ),
             Refusal::Forbidden => Self::new(
                 Reason::WriteForbidden,
                 format!(
-                    "The API server does not let vaultsync write Secret {target}: check the chart's RBAC (create and patch on secrets), the quotas of this namespace and the admission policies of this cluster."
+                    "The API server does not let vaultsync write Secret {target}. Check the chart's RBAC (create and patch on secrets), the quotas of this namespace and the admission policies of this cluster."
                 ),
             ),
             Refusal::Terminating => Self::new(
                 Reason::NamespaceTerminating,
-                "The namespace is being deleted; nothing is written any more.".to_owned(),
+                "The namespace is being deleted, so nothing is written any more.".to_owned(),
             ),
             Refusal::TooLarge => Self::too_large(),
             Refusal::Invalid(field) => Self::new(
                 Reason::SecretRejected,
                 format!(
-                    "The API server finds Secret {target} invalid at {field}; what is there stays. Check that the values fit the type {}.",
+                    "The API server rejects Secret {target} as invalid at {field}, so it keeps what it has. Check that the values fit the type {}.",
                     object.spec.target.type_.as_str()
                 ),
             ),
@@ -228,7 +228,7 @@ impl Problem {
         Self::new(
             Reason::Drifted,
             format!(
-                "Secret {target} was edited or deleted, and {vault} does not answer, so its values cannot be restored yet: see its condition."
+                "Secret {target} was edited or deleted, and {vault} does not answer, so its values cannot be restored yet. See the condition of {vault}."
             ),
         )
     }
@@ -237,7 +237,7 @@ impl Problem {
         Self::new(
             Reason::Stale,
             format!(
-                "{vault} has confirmed nothing for more than {}s; the Secret keeps the last values. See its condition.",
+                "{vault} has confirmed nothing for more than {}s, so the Secret keeps its last values. See the condition of {vault}.",
                 allowed.as_secs()
             ),
         )
@@ -256,13 +256,13 @@ impl Problem {
         let remedy = match (reason, failure) {
             (_, Some(failure)) => failure.to_string(),
             (Reason::PropertyNotFound, _) => "a property that the spec names is not in the value. Correct the property, or the value in the vault.".to_owned(),
-            (Reason::InvalidJson, _) => "the value is not JSON (for dataFrom: not a JSON object). Correct the value in the vault, or drop the property.".to_owned(),
-            (Reason::DecodeFailed, _) => "the value is not in the Base64 alphabet that decode names. Correct decode, or the value in the vault.".to_owned(),
-            (Reason::DuplicateKey, _) => "another dataFrom source gives one of the same keys. Rename one of them in the vault, or name the key in data.".to_owned(),
-            (Reason::InvalidKey, _) => "a member of the JSON object has a name that cannot be a key of a Secret (letters, digits, '-', '_', '.').".to_owned(),
+            (Reason::InvalidJson, _) => "the value is not JSON (for dataFrom: not a JSON object). Correct the value in the vault, or remove the property from the spec.".to_owned(),
+            (Reason::DecodeFailed, _) => "the value is not in the encoding that decode names. Correct decode, or the value in the vault.".to_owned(),
+            (Reason::DuplicateKey, _) => "another dataFrom source provides one of the same keys. Rename one of them in the vault, or name the key in data.".to_owned(),
+            (Reason::InvalidKey, _) => "a member of the JSON object has a name that cannot be a key of a Secret. Rename it: letters, digits, '-', '_' and '.'.".to_owned(),
             (Reason::SecretNotFound, _) => Failure::SecretNotFound.to_string(),
             (Reason::SecretDisabled, _) => Failure::SecretDisabled.to_string(),
-            _ => "the vault does not give it.".to_owned(),
+            _ => "the vault does not provide it.".to_owned(),
         };
         Self::new(reason, format!("{source} ({keys}): {remedy} {}", meanwhile(delivered)))
     }

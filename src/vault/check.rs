@@ -123,7 +123,7 @@ async fn walk(
     let credentials = Arc::new(credentials);
     let reader = Reader::new(connection, transport, assertions, credentials, Jitter::random(), metrics)?;
     let tenant = reader.challenge().await?;
-    report.pass(StepName::Tls, "The certificate is trusted and of this name.".to_owned());
+    report.pass(StepName::Tls, "The certificate is trusted and matches this name.".to_owned());
     report.pass(
         StepName::Vault,
         match &tenant {
@@ -139,17 +139,17 @@ async fn walk(
     {
         return Err(failure.clone());
     }
-    report.pass(StepName::Access, "The vault takes the token.".to_owned());
-    report.pass(StepName::ApiVersion, format!("The vault speaks {version}."));
+    report.pass(StepName::Access, "The vault accepts the token.".to_owned());
+    report.pass(StepName::ApiVersion, format!("The vault supports api-version {version}."));
     match read {
         Ok(()) => report.pass(
             StepName::Read,
-            "The identity may read: a name that no secret has is not found, rather than refused.".to_owned(),
+            "The identity may read secrets: a GET of a name that does not exist is answered with 404, not refused.".to_owned(),
         ),
         Err(failure) => report.unproven(
             StepName::Read,
             format!(
-                "A name that no secret has is refused ({}). If the identity is to read some secrets only, that is as it should be. Else: {failure}",
+                "A GET of a name that does not exist is refused ({}). That is expected if the identity may read only some secrets. If it should read all: {failure}",
                 failure.reason()
             ),
         ),
@@ -170,7 +170,7 @@ async fn walk(
 /// Where the name leads, said as a person wants to read it.
 async fn resolve(transport: &Transport, host: &str) -> Result<String, Failure> {
     if transport.is_proxied(host) {
-        return Ok(format!("A proxy is used, which resolves {host}; here nobody did."));
+        return Ok(format!("A proxy is used, and it resolves {host}; the name was not resolved here."));
     }
     let found = tokio::net::lookup_host((host, 443)).await.map_err(|_| Failure::VaultHostNotFound)?;
     let address = found.map(|found| found.ip()).next().ok_or(Failure::VaultHostNotFound)?;
@@ -178,7 +178,7 @@ async fn resolve(transport: &Transport, host: &str) -> Result<String, Failure> {
         Network::Private => "private",
         Network::Public | Network::Proxy => "public",
     };
-    Ok(format!("{host} leads to the {kind} address {address}."))
+    Ok(format!("{host} resolves to the {kind} address {address}."))
 }
 
 /// Whether the permission is there. A token that was just got may be rejected once.
@@ -282,7 +282,7 @@ mod tests {
         for (failure, passed) in [
             (Failure::VaultHostNotFound, 4),
             (Failure::Throttled(Peer::Vault), 6),
-            (Failure::TokenRequestFailed, 3),
+            (Failure::TokenRequestFailed(crate::vault::ServiceAccount::default()), 3),
         ] {
             let results = results(&failure, passed);
             assert_eq!(results[passed], StepResult::Failed(failure.reason()));

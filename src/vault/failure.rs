@@ -11,6 +11,15 @@ use jiff::Timestamp;
 use super::{evidence::Network, identity::CredentialName};
 use crate::reason::Reason;
 
+/// The ServiceAccount that a connection reads as.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ServiceAccount {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
 /// Whose call is refused, as far as the service names it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Principal {
@@ -173,11 +182,11 @@ pub enum Failure {
     /// 400: the service does not take the request.
     RequestRejected,
     /// The ServiceAccount does not exist.
-    ServiceAccountNotFound,
-    /// The operator may not make tokens for the ServiceAccount.
-    TokenRequestForbidden,
+    ServiceAccountNotFound(ServiceAccount),
+    /// The operator may not request tokens for the ServiceAccount.
+    TokenRequestForbidden(ServiceAccount),
     /// The API server made no token for the ServiceAccount.
-    TokenRequestFailed,
+    TokenRequestFailed(ServiceAccount),
     /// The operator pod has no federated identity.
     WorkloadIdentityNotInjected {
         /// Whether variables are there, but not the token's file.
@@ -247,9 +256,9 @@ impl Failure {
             Self::ServiceUnavailable { .. } => Reason::ServiceUnavailable,
             Self::InvalidName => Reason::InvalidName,
             Self::RequestRejected => Reason::RequestRejected,
-            Self::ServiceAccountNotFound => Reason::ServiceAccountNotFound,
-            Self::TokenRequestForbidden => Reason::TokenRequestForbidden,
-            Self::TokenRequestFailed => Reason::TokenRequestFailed,
+            Self::ServiceAccountNotFound(_) => Reason::ServiceAccountNotFound,
+            Self::TokenRequestForbidden(_) => Reason::TokenRequestForbidden,
+            Self::TokenRequestFailed(_) => Reason::TokenRequestFailed,
             Self::WorkloadIdentityNotInjected { .. } => Reason::WorkloadIdentityNotInjected,
             Self::ManagedIdentityUnavailable { .. } => Reason::ManagedIdentityUnavailable,
             Self::CredentialNotFound { .. } => Reason::CredentialNotFound,
@@ -281,8 +290,8 @@ impl Failure {
             Self::FederationMismatch { .. }
                 | Self::InvalidIdentity { .. }
                 | Self::TokenRefused { .. }
-                | Self::ServiceAccountNotFound
-                | Self::TokenRequestForbidden
+                | Self::ServiceAccountNotFound(_)
+                | Self::TokenRequestForbidden(_)
                 | Self::WorkloadIdentityNotInjected { .. }
                 | Self::CredentialNotFound { .. }
                 | Self::CredentialInvalid { .. }
@@ -300,7 +309,7 @@ impl Failure {
                 | Self::NetworkUnreachable(_)
                 | Self::ServiceUnavailable { .. }
                 | Self::MalformedResponse { .. }
-                | Self::TokenRequestFailed
+                | Self::TokenRequestFailed(_)
                 | Self::ManagedIdentityUnavailable { .. }
         )
     }

@@ -67,7 +67,7 @@ impl VaultMetrics {
             )?,
             times: histogram(
                 "vaultsync_vault_request_duration_seconds",
-                "Time from sending a request to the end of its answer, in seconds, by vault host and operation.",
+                "Seconds from sending a request to the end of its answer, by vault host and operation.",
                 &["vault", "operation"],
                 &REQUEST_BUCKETS,
             )?,
@@ -78,18 +78,18 @@ impl VaultMetrics {
             )?,
             sweeps: histogram(
                 "vaultsync_vault_sweep_duration_seconds",
-                "Time that a LIST of a whole vault took that came to its end, in seconds, by vault host.",
+                "Seconds that a complete LIST of a vault took, by vault host.",
                 &["vault"],
                 &SWEEP_BUCKETS,
             )?,
             changes: counter(
                 "vaultsync_vault_sweep_changes_total",
-                "Sources in use that a LIST found changed, gone or back, by vault host.",
+                "Sources in use that a LIST found changed, missing or back again, by vault host.",
                 &["vault"],
             )?,
             saved: counter(
                 "vaultsync_vault_reads_saved_total",
-                "Sources in use that a LIST confirmed, each of which would have been a GET, by vault host.",
+                "Sources in use that a LIST confirmed, each of which saved a GET, by vault host.",
                 &["vault"],
             )?,
             tokens: counter(

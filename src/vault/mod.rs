@@ -55,7 +55,7 @@ pub use check::{CheckStep, StepName, StepResult, check};
 pub use cloud::{AuthorityFault, Cloud, CloudRef, CustomCloud, InvalidCloud};
 pub use connection::{Connection, ServiceVersion, Source, UnknownServiceVersion};
 pub use evidence::{Evidence, Network};
-pub use failure::{CredentialProblem, Failure, IdentityProblem, Peer, Principal};
+pub use failure::{CredentialProblem, Failure, IdentityProblem, Peer, Principal, ServiceAccount};
 pub use host_name::InvalidUrl;
 pub use identity::{CredentialName, Identity, InvalidCredentialName, ManagedIdentityId};
 pub use limits::Limits;

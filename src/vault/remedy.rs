@@ -4,28 +4,28 @@
 use std::fmt;
 
 use super::evidence::Network;
-use super::failure::{CredentialProblem, Failure, IdentityProblem, Peer, Principal};
+use super::failure::{CredentialProblem, Failure, IdentityProblem, Peer, Principal, ServiceAccount};
 
 impl fmt::Display for Failure {
     #[expect(clippy::too_many_lines, reason = "one arm a failure, all of it text")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SecretNotFound => f.write_str(
-                "The vault has no secret (or version) of this name, or it is deleted. Check name and vault, or recover it with `az keyvault secret recover`.",
+                "The vault has no secret (or version) with this name, or it was deleted. Check the name and the vault, or recover it with `az keyvault secret recover`.",
             ),
             Self::SecretDisabled => {
-                f.write_str("The secret is disabled in the vault. Enable it, or drop the reference.")
+                f.write_str("The secret is disabled in the vault. Enable it, or remove the reference.")
             }
             Self::MissingRole(principal) => write!(
                 f,
-                "The vault uses Azure RBAC and {} may not read secrets. Assign it the role `Key Vault Secrets User` at the vault's scope: `az role assignment create --role \"Key Vault Secrets User\" --assignee-principal-type ServicePrincipal --assignee-object-id {} --scope {}`; a new role takes up to 5 minutes.",
+                "The vault uses Azure RBAC and {} may not read secrets. Assign it the role `Key Vault Secrets User` on the vault: `az role assignment create --role \"Key Vault Secrets User\" --assignee-principal-type ServicePrincipal --assignee-object-id {} --scope {}`; a new role takes up to 5 minutes.",
                 Named(principal),
                 or_blank(principal.object_id.as_ref(), "<object id>"),
                 or_blank(principal.scope.as_ref(), "<resource id of the vault>"),
             ),
             Self::MissingAccessPolicy(principal) => write!(
                 f,
-                "The vault uses access policies and {} may not read secrets. Give it the secret permissions: `az keyvault set-policy --name {} --object-id {} --secret-permissions get list`.",
+                "The vault uses access policies and {} may not read secrets. Grant it the secret permissions: `az keyvault set-policy --name {} --object-id {} --secret-permissions get list`.",
                 Named(principal),
                 or_blank(principal.vault.as_ref(), "<vault>"),
                 or_blank(principal.object_id.as_ref(), "<object id>"),
@@ -39,10 +39,10 @@ impl fmt::Display for Failure {
             ),
             Self::PublicAccessDisabled(network) => write!(
                 f,
-                "The vault takes no calls from public networks{}. Reach it through a private endpoint and link its private DNS zone to the cluster's network.",
+                "The vault accepts no calls from public networks{}. Reach it through a private endpoint and link its private DNS zone to the cluster's network.",
                 match network {
-                    Some(Network::Public) => ", and its name leads here to a public address",
-                    Some(Network::Proxy) => ", and the proxy reaches it through one",
+                    Some(Network::Public) => ", and its name resolves to a public address here",
+                    Some(Network::Proxy) => ", and the proxy uses one",
                     Some(Network::Private) | None => "",
                 },
             ),
@@ -51,26 +51,26 @@ impl fmt::Display for Failure {
             ),
             Self::WrongTenant { vault: Some(vault), token } => write!(
                 f,
-                "The vault trusts the tenant {vault}, and the token is of the tenant {}. Set tenantId to {vault}, or leave it out where it may be.",
+                "The vault trusts tenant {vault}, but the token was issued by tenant {}. Set tenantId to {vault}, or leave it out where it is optional.",
                 or_blank(token.as_ref(), "(unknown)"),
             ),
             Self::WrongTenant { vault: None, .. } => f.write_str(
-                "The vault trusts another tenant than the one that issued the token. Set tenantId to the vault's tenant, or leave it out where it may be.",
+                "The vault trusts another tenant than the one that issued the token. Set tenantId to the vault's tenant, or leave it out where it is optional.",
             ),
             Self::WrongAudience => {
-                f.write_str("The vault does not take tokens of its cloud's audience. Check that the URL is in the right cloud.")
+                f.write_str("The vault does not accept tokens for the audience of its cloud. Check that the URL belongs to the right cloud.")
             }
             Self::TokenRejected => f.write_str(
-                "The vault rejects a fresh token (HTTP 401). Check the tenant and whether a conditional access policy applies to the identity.",
+                "The vault rejects a fresh token (HTTP 401). Check the tenant, and whether a conditional access policy applies to the identity.",
             ),
             Self::UntrustedVaultHost => f.write_str(
-                "The host does not name its cloud's token service, so it is sent no token. Check that the URL is a Key Vault and that no proxy answers in its place, or set tenantId.",
+                "The host does not name the token service of its cloud, so vaultsync sends it no token. Check that the URL is that of a Key Vault and that no proxy answers in its place, or set tenantId.",
             ),
             Self::FederationMismatch { code, issuer, subject, audience, client_id } => {
                 let unknown = "(unknown)";
                 write!(
                     f,
-                    "No federated credential of the identity with client id {} matches (AADSTS{code}). Create one with issuer `{}`, subject `{}` and audience `{}`; it takes effect within a minute.",
+                    "The identity with client id {} has no federated credential that matches (AADSTS{code}). Create one with issuer `{}`, subject `{}` and audience `{}`; it takes effect within a minute.",
                     or_blank(client_id.as_ref(), unknown),
                     or_blank(issuer.as_ref(), unknown),
                     or_blank(subject.as_ref(), unknown),
@@ -84,24 +84,24 @@ impl fmt::Display for Failure {
             }
             Self::TokenRefused { code } => write!(
                 f,
-                "The token service refuses a token{}. Look the number up at https://login.microsoftonline.com/error and in the sign-in logs of the tenant.",
+                "The token service refuses to issue a token{}. Look the number up at https://login.microsoftonline.com/error and in the sign-in logs of the tenant.",
                 Aadsts(*code)
             ),
             Self::Throttled(peer) => write!(
                 f,
-                "{} throttles (HTTP 429); reads wait. Raise intervals, lower the rate, or split the vault if it lasts.",
+                "{} throttles requests (HTTP 429), so reads wait. If it lasts, raise the intervals, lower the rate, or split the vault.",
                 Capital(*peer)
             ),
             Self::VaultHostNotFound => f.write_str(
-                "The vault's host name does not resolve. Check the URL for a typo, whether the vault was deleted, and that its private DNS zone is linked.",
+                "The vault's host name does not resolve. Check the URL for a typo, check that the vault still exists, and that its private DNS zone is linked.",
             ),
             Self::TlsFailure(peer) => write!(
                 f,
-                "No TLS session with {peer}: its certificate is not trusted or the handshake fails. If a proxy intercepts TLS, add its CA to the operator's trusted certificates.",
+                "No TLS session with {peer}: its certificate is not trusted, or the handshake fails. If a proxy intercepts TLS, add its CA to the operator's trusted certificates.",
             ),
             Self::NetworkUnreachable(peer) => write!(
                 f,
-                "No connection to {peer}. Check network policies, routes and the proxy, which may also be unable to resolve the name: port 443 of the vault and of the token service is needed.",
+                "No connection to {peer}. Allow port 443 to the vault and to the token service; check network policies, routes, and whether the proxy can resolve the name.",
             ),
             Self::ServiceUnavailable { peer, status: Some(status) } => {
                 write!(f, "{} fails (HTTP {status}).", Capital(*peer))
@@ -110,19 +110,22 @@ impl fmt::Display for Failure {
                 write!(f, "{} did not answer in time or broke the connection.", Capital(*peer))
             }
             Self::InvalidName => f.write_str(
-                "The vault does not take this name. Use 1 to 127 letters, digits and hyphens.",
+                "The vault does not accept this name. Use 1 to 127 letters, digits and hyphens.",
             ),
             Self::RequestRejected => f.write_str(
-                "The vault rejects the request (HTTP 4xx). Check that its cloud offers the serviceVersion that is set.",
+                "The vault rejects the request (HTTP 4xx). Check that its cloud supports the serviceVersion that is set.",
             ),
-            Self::ServiceAccountNotFound => f.write_str(
-                "The ServiceAccount of the identity does not exist. Create it, or correct serviceAccountName.",
+            Self::ServiceAccountNotFound(ServiceAccount { namespace, name }) => write!(
+                f,
+                "ServiceAccount {name} does not exist in namespace {namespace}. Create it, or correct serviceAccountName.",
             ),
-            Self::TokenRequestForbidden => f.write_str(
-                "The operator may not make tokens for this ServiceAccount. Grant it `create` on `serviceaccounts/token` there, and check the admission policy on token requests.",
+            Self::TokenRequestForbidden(ServiceAccount { namespace, name }) => write!(
+                f,
+                "The operator may not request tokens for ServiceAccount {name} in namespace {namespace}. Grant it `create` on `serviceaccounts/token` there, and check the admission policy on token requests.",
             ),
-            Self::TokenRequestFailed => f.write_str(
-                "The API server made no token for the ServiceAccount.",
+            Self::TokenRequestFailed(ServiceAccount { namespace, name }) => write!(
+                f,
+                "The API server made no token for ServiceAccount {name} in namespace {namespace}.",
             ),
             Self::WorkloadIdentityNotInjected { file_missing: false } => f.write_str(
                 "The operator's pod has no federated identity: AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_FEDERATED_TOKEN_FILE are not all set. Give the operator's pod the label `azure.workload.identity/use: \"true\"` and its ServiceAccount the annotation `azure.workload.identity/client-id`, check that the workload identity webhook runs, and restart the pod.",
@@ -131,7 +134,7 @@ impl fmt::Display for Failure {
                 "The operator's pod has no federated token: the file that AZURE_FEDERATED_TOKEN_FILE names cannot be read. Check that the workload identity webhook mounts it, and restart the pod.",
             ),
             Self::ManagedIdentityUnavailable { status: None } => f.write_str(
-                "Nothing answers at the managed identity endpoint (IMDS, http://169.254.169.254). Run the operator on an Azure node, and let its pod reach that address: network policies and pod identity rules may block it.",
+                "Nothing answers at the managed identity endpoint (IMDS, http://169.254.169.254). Run the operator on an Azure node, and let its pod reach that address: network policies or pod identity rules may block it.",
             ),
             Self::ManagedIdentityUnavailable { status: Some(status) } => write!(
                 f,
@@ -139,7 +142,7 @@ impl fmt::Display for Failure {
             ),
             Self::CredentialNotFound { file } => write!(
                 f,
-                "There is no file `{file}` in the operator's folder of credentials (`--credentials-dir`). Mount a Secret with the key `{file}` there, or correct credentialFile.",
+                "The operator's credentials folder (`--credentials-dir`) has no file `{file}`. Mount a Secret with the key `{file}` there, or correct credentialFile.",
             ),
             Self::CredentialInvalid { file, problem } => {
                 write!(f, "The credential file `{file}` cannot be used: {}.", problem_of(*problem))
@@ -150,21 +153,21 @@ impl fmt::Display for Failure {
             ),
             Self::CredentialExpired { file, ended: None } => write!(
                 f,
-                "The client secret in the credential file `{file}` expired (AADSTS7000222). Make a new one at the application and replace the file; no restart is needed.",
+                "The client secret in the credential file `{file}` expired (AADSTS7000222). Create a new one for the application and replace the file; no restart is needed.",
             ),
             Self::ClaimsChallenge => f.write_str(
                 "The vault asks for claims that a fresh token of this identity does not carry (continuous access evaluation). Check the conditional access policies that apply to the identity, and whether it or its tokens were revoked.",
             ),
             Self::TokenBindingRequired => f.write_str(
-                "The vault takes only tokens bound to a client certificate. Set its token binding to `Enabled` or `Disabled` instead of enforcing it.",
+                "The vault accepts only tokens that are bound to a client certificate. Set its token binding to `Enabled` or `Disabled` instead of enforcing it.",
             ),
             Self::MalformedResponse { peer, at: Some((line, column)) } => write!(
                 f,
-                "The answer of {peer} is not what it should be (line {line}, column {column}). Check whether a proxy answers in its place.",
+                "The answer of {peer} cannot be understood (line {line}, column {column}). Check whether a proxy answers in its place.",
             ),
             Self::MalformedResponse { peer, at: None } => write!(
                 f,
-                "The answer of {peer} is not what it should be. Check whether a proxy answers in its place.",
+                "The answer of {peer} cannot be understood. Check whether a proxy answers in its place.",
             ),
             Self::TooLarge => f.write_str(
                 "The answer is larger than any secret can be. Check whether a proxy answers in the vault's place.",
@@ -182,30 +185,30 @@ fn invalid_identity(
     match problem {
         IdentityProblem::Code(code @ (90_002 | 900_023)) => write!(
             f,
-            "The token service knows no tenant {tenant} (AADSTS{code}). Correct tenantId, and check that the vault is in the right cloud.",
+            "The token service does not know tenant {tenant} (AADSTS{code}). Correct tenantId, and check that the vault is in the right cloud.",
         ),
         IdentityProblem::Code(code @ 700_016) => write!(
             f,
-            "The tenant {tenant} has no application or managed identity with client id {client} (AADSTS{code}). Correct clientId or tenantId.",
+            "Tenant {tenant} has no application or managed identity with client id {client} (AADSTS{code}). Correct clientId or tenantId.",
         ),
         IdentityProblem::Code(code @ 7_000_215) => write!(
             f,
-            "The client secret is not one of the application {client} (AADSTS{code}). Put the secret's value into the credential file, not its id.",
+            "The client secret does not belong to application {client} (AADSTS{code}). Put the secret's value into the credential file, not its id.",
         ),
         IdentityProblem::Code(code @ 700_024) => write!(
             f,
-            "The assertion for {client} is not within its time (AADSTS{code}). Check the clocks of the nodes; for the operator's own identity also that the kubelet renews the file that AZURE_FEDERATED_TOKEN_FILE names.",
+            "The assertion for {client} is expired or not valid yet (AADSTS{code}). Check the clocks of the nodes; for the operator's own identity, also check that the kubelet renews the file that AZURE_FEDERATED_TOKEN_FILE names.",
         ),
         IdentityProblem::Code(code @ 700_027) => write!(
             f,
-            "The application {client} knows no key that made the assertion's signature (AADSTS{code}). Register the certificate of the credential file with it: `az ad app credential reset --id {client} --append --cert @certificate.pem`; for a federated identity, check that the issuer publishes the cluster's signing keys.",
+            "Application {client} has no key that matches the signature of the assertion (AADSTS{code}). Register the certificate of the credential file with it: `az ad app credential reset --id {client} --append --cert @certificate.pem`; for a federated identity, check that the issuer publishes the cluster's signing keys.",
         ),
         IdentityProblem::Code(code) => write!(
             f,
-            "The token service does not know the identity {client} in the tenant {tenant} (AADSTS{code}). Check clientId and tenantId.",
+            "The token service does not know identity {client} in tenant {tenant} (AADSTS{code}). Check clientId and tenantId.",
         ),
         IdentityProblem::Malformed => f.write_str(
-            "The client or tenant id is none that the token service could know. Write them as the identity's overview page shows them.",
+            "The client id or tenant id is malformed. Copy both from the overview page of the identity.",
         ),
         IdentityProblem::NotAssigned => write!(
             f,
@@ -223,13 +226,13 @@ const fn problem_of(problem: CredentialProblem) -> &'static str {
         CredentialProblem::Empty => "it is empty. Write the client secret or the certificate into it",
         CredentialProblem::TooLarge => "it is too large to be a credential",
         CredentialProblem::Unknown => {
-            "it is neither a client secret (one line of text) nor PEM nor PFX. Write one of them into it"
+            "it is not a client secret (one line of text), PEM or PFX. Write one of these into it"
         }
         CredentialProblem::NoCertificate => "it has a private key but not its certificate. Put both into it",
         CredentialProblem::NoPrivateKey => "it has a certificate but not its private key. Put both into it",
         CredentialProblem::Encrypted => "it is protected by a password. Export it without one",
         CredentialProblem::UnsupportedKey => {
-            "its private key is none of RSA with 2048 to 8192 bits, which client assertions need. Make such a key and certificate"
+            "its private key is not an RSA key with 2048 to 8192 bits, which client assertions need. Create such a key and its certificate"
         }
         CredentialProblem::NotYetValid => {
             "its certificate is not valid yet. Check its dates and the node's clock"

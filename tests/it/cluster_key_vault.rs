@@ -163,7 +163,8 @@ async fn the_service_account_of_another_namespace_is_never_used() {
     scene.create_in(&other, "vaultsecretsyncs", &sync("shop", &shared.spec(&[("DB", "db")]))).await;
     other.says::<VaultSecretSync>("shop", "False", "ServiceAccountNotFound").await;
     let message = shared.says("False", "ServiceAccountNotFound").await;
-    assert!(message.contains(&other.name), "{message}");
+    let missing = format!("ServiceAccount shop does not exist in namespace {}", other.name);
+    assert!(message.contains(&missing), "{message}");
     assert!(scene.emulator.token_requests().is_empty());
 }
 

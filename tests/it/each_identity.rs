@@ -83,7 +83,8 @@ async fn a_workload_identity_is_replaced_by_another_application_and_survives_its
     scene.delete::<ServiceAccount>("shop").await;
     scene.vault.set("db", "three");
     scene.ask("shop", "in vain again").await;
-    synced.fails("ServiceAccountNotFound", &["Create it"]).await;
+    let missing = format!("ServiceAccount shop does not exist in namespace {}", scene.namespace.name);
+    synced.fails("ServiceAccountNotFound", &[&missing, "Create it"]).await;
     scene.namespace.account("shop").await;
     synced.delivers("three").await;
 }

@@ -186,7 +186,7 @@ async fn an_object_that_refers_to_another_connection_reads_there() {
     other.set("b", "zwei");
     scene.edit("shop", json!({"spec": {"vaultRef": {"name": "other"}}})).await;
     let message = scene.ready("shop", "False", "VaultNotFound").await.message().to_owned();
-    assert!(message.contains("KeyVault other") && message.contains("create it"), "{message}");
+    assert!(message.contains("KeyVault other") && message.contains("Create it"), "{message}");
     scene.secret_is("shop", &[("A", "one"), ("B", "two")]).await;
     // It need not be told: the connection wakes it.
     scene.create::<KeyVault>(&scene.key_vault("other", &other.url())).await;

@@ -168,7 +168,7 @@ async fn a_host_that_names_a_foreign_token_service_is_not_trusted_and_gets_no_to
     scene.edit_vault("default", tenant).await;
     scene.vault.set_challenge("login.evil.test", "https://vault.azure.net");
     scene.start().await;
-    both_say(&scene, "UntrustedVaultHost", &["it is sent no token"]).await;
+    both_say(&scene, "UntrustedVaultHost", &["sends it no token"]).await;
     assert!(scene.emulator.token_requests().is_empty());
     assert!(scene.vault.requests().iter().all(|request| request.client_id.is_none()));
     scene.vault.set_challenge("login.windows.net", "https://vault.azure.net");
@@ -344,7 +344,7 @@ async fn each_state_of_a_credential_file_has_its_own_reason_and_a_good_one_heals
     scene.start().await;
     shared_says(&scene, &shared, "CredentialNotFound", &["`shop`", "credentialFile"]).await;
     mounted.put("shop", "two\nlines");
-    shared_says(&scene, &shared, "CredentialInvalid", &["`shop`", "neither a client secret"]).await;
+    shared_says(&scene, &shared, "CredentialInvalid", &["`shop`", "not a client secret"]).await;
     mounted.put("shop", "canary-secret");
     scene.emulator.register_secret(&tenant, CLIENT, "another");
     shared_says(&scene, &shared, "InvalidIdentity", &["AADSTS7000215", "not its id"]).await;

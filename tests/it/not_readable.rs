@@ -181,7 +181,7 @@ fn disabled() -> Row {
         },
         mend: |scene| plain(scene, "two"),
         reason: "SecretDisabled",
-        remedy: "Enable it, or drop the reference",
+        remedy: "Enable it, or remove the reference",
     }
 }
 

@@ -110,7 +110,7 @@ impl Outage {
 
 #[tokio::test]
 async fn a_vault_that_throttles_is_said_once_and_heals() {
-    of_vault(|scene| _ = scene.vault.fault(Fault::throttle(None)), "Throttled", "Raise intervals")
+    of_vault(|scene| _ = scene.vault.fault(Fault::throttle(None)), "Throttled", "raise the intervals")
         .is_said_once_and_heals()
         .await;
 }
@@ -382,7 +382,7 @@ async fn an_object_whose_vault_stays_silent_becomes_stale_and_recovers() {
     scene.ask("shop", "in vain").await;
     let object = scene.ready("shop", "False", "Stale").await;
     let message = object.message();
-    assert!(message.contains("KeyVault default") && message.contains("keeps the last values"), "{message}");
+    assert!(message.contains("KeyVault default") && message.contains("keeps its last values"), "{message}");
     let kept = scene.secret_is("shop", &[("DB", "one")]).await;
     assert_eq!(version(&secret), version(&kept));
     // A restart in the midst of it says nothing else.

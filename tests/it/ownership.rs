@@ -184,7 +184,7 @@ async fn an_immutable_secret_is_named_and_created_anew_once_it_is_deleted() {
     scene.sync("shop", data(&[("A", "a")])).await;
     let object = scene.ready("shop", "False", "TargetImmutable").await;
     let message = object.message();
-    assert!(message.contains("Secret shop") && message.contains("delete it"), "{message}");
+    assert!(message.contains("Secret shop") && message.contains("Delete it"), "{message}");
     assert_eq!(version(&get(&scene).await), version(&theirs));
     scene.delete::<Secret>("shop").await;
     scene.secret_is("shop", &[("A", "one")]).await;

@@ -199,7 +199,7 @@ async fn a_shared_connection_with_one_identity_proves_itself_and_heals_before_an
     suspended(&scene, &shared).await;
     scene.start().await;
     let message = shared.says("False", "CredentialNotFound").await;
-    assert!(message.contains("`app`") && message.contains("pause between tries"), "{message}");
+    assert!(message.contains("`app`") && message.contains("pause between attempts"), "{message}");
     mounted.put("app", "canary-7d1f");
     shared.says("True", "Connected").await;
     assert!(scene.vault.requests().iter().all(is_trial));

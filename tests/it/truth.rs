@@ -424,7 +424,7 @@ async fn namespaces_of_the_system_are_left_alone() {
             }
         };
         let object = until(&objects, &name, "it is ignored", says(READY, "False")).await.unwrap();
-        assert!(object.message().contains("create this object in the namespace of the application"));
+        assert!(object.message().contains("Create this object in the namespace of the application"));
         until(&objects, &name, "nothing but an edit helps", says(STALLED, "True")).await;
         let secrets: Api<Secret> = Api::namespaced(scene.admin(), namespace);
         assert!(secrets.get_opt(&name).await.unwrap().is_none());

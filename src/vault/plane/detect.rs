@@ -98,20 +98,20 @@ impl fmt::Display for Detection {
         match (self.mode, &self.why) {
             (mode, Why::Asked) => write!(f, "spec.detect is {}.", mode.as_str()),
             (Mode::List, _) => f.write_str(
-                "Listing the vault once an interval costs fewer requests than reading each secret that is used.",
+                "Listing the vault once per interval takes fewer requests than reading each secret that is used.",
             ),
             (Mode::Get, Why::Cheaper) => f.write_str(
-                "Reading each secret that is used costs fewer requests than listing the vault.",
+                "Reading each secret that is used takes fewer requests than listing the vault.",
             ),
             (Mode::Get, Why::Forbidden) => f.write_str(
-                "The identity may not list the vault's secrets, so each is read by itself. Give it the role `Key Vault Secrets User`, or the secret permission `list`, without conditions; listing is tried again every hour.",
+                "The identity may not list the vault's secrets, so each is read by itself. Grant it the role `Key Vault Secrets User`, or the secret permission `list`, without conditions. Listing is tried again every hour.",
             ),
             (Mode::Get, Why::Endless) => f.write_str(
-                "The list of the vault's secrets is too long or too slow to follow to its end, so each secret is read by itself. Split the vault; listing is tried again every hour.",
+                "The list of the vault's secrets is too long or too slow to read to its end, so each secret is read by itself. Split the vault. Listing is tried again every hour.",
             ),
             (Mode::Get, Why::Unreadable(reason)) => write!(
                 f,
-                "The list of the vault's secrets cannot be read ({reason}), so each secret is read by itself. Check whether a proxy answers in the vault's place; listing is tried again every hour.",
+                "The list of the vault's secrets cannot be read ({reason}), so each secret is read by itself. Check whether a proxy answers in the vault's place. Listing is tried again every hour.",
             ),
         }
     }

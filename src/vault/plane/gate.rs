@@ -416,16 +416,22 @@ mod tests {
         assert!(gated.gate.retry_in(gated.now) >= 30 * SECOND);
 
         let mut gated = Gated::new();
-        assert_eq!(gated.fails(Failure::TokenRequestForbidden), Turn::Outage);
+        assert_eq!(
+            gated.fails(Failure::TokenRequestForbidden(crate::vault::ServiceAccount::default())),
+            Turn::Outage
+        );
         assert!(gated.gate.retry_in(gated.now) >= 30 * SECOND);
     }
 
     #[test]
     fn an_outage_is_news_when_it_begins_and_changes_its_reason_and_its_end_when_all_is_quiet() {
         let mut gated = Gated::new();
-        gated.fails(Failure::TokenRequestForbidden);
+        gated.fails(Failure::TokenRequestForbidden(crate::vault::ServiceAccount::default()));
         gated.wait();
-        assert_eq!(gated.fails(Failure::TokenRequestForbidden), Turn::None);
+        assert_eq!(
+            gated.fails(Failure::TokenRequestForbidden(crate::vault::ServiceAccount::default())),
+            Turn::None
+        );
         gated.wait();
         assert_eq!(gated.fails(unavailable()), Turn::Outage);
         gated.wait();
@@ -491,7 +497,7 @@ mod tests {
                 Self::Success => return None,
                 Self::Failure => unavailable(),
                 Self::Refusal => Failure::Firewall(None),
-                Self::NoToken => Failure::TokenRequestForbidden,
+                Self::NoToken => Failure::TokenRequestForbidden(crate::vault::ServiceAccount::default()),
                 Self::Throttled(_) => Failure::Throttled(Peer::Vault),
             })
         }

@@ -42,7 +42,7 @@ pub(in crate::vault) struct Gauges {
 const LABELS: [&str; 1] = ["vault"];
 const BUDGET: (&str, &str) = (
     "vaultsync_vault_budget_requests_per_second",
-    "Requests that a vault host may be sent in a second, now: the limit, less what throttling took.",
+    "Requests a second that a vault host may be sent now: the limit, lowered by throttling.",
 );
 const CLOSED: (&str, &str) = (
     "vaultsync_vault_gates_closed",
@@ -50,24 +50,22 @@ const CLOSED: (&str, &str) = (
 );
 const HANDLES: (&str, &str) = (
     "vaultsync_vault_connections",
-    "Connections to a vault host that are in use, each with a client and a token of its own: one for each vault, identity and api-version.",
+    "Connections to a vault host that are in use: one for each vault, identity and api-version, each with its own client and token.",
 );
 const RETRY_IN: (&str, &str) = (
     "vaultsync_vault_retry_in_seconds",
-    "Seconds until a vault host is tried again through a connection that fails; of several the longest. Absent while none fails.",
+    "Seconds until a failing connection to a vault host is tried again; the longest of several. Absent while none fails.",
 );
 const WAITING: (&str, &str) = (
     "vaultsync_vault_waiting_requests",
-    "Requests to a vault host that wait for budget or gate, by lane (interactive: someone waits; confirmation: someone waits to hear that nothing else changed; periodic: due).",
+    "Requests to a vault host that wait for the budget or a gate, by lane (interactive: someone waits; confirmation: someone waits to know that nothing else changed; periodic: due).",
 );
 const SWEEP_AGE: (&str, &str) = (
     "vaultsync_vault_sweep_age_seconds",
-    "Seconds since the last LIST of a vault came to its end; of several connections the longest.",
+    "Seconds since the last complete LIST of a vault; the longest of several connections.",
 );
-const STALENESS: (&str, &str) = (
-    "vaultsync_vault_staleness_seconds",
-    "Seconds since a vault last confirmed the source that it confirmed longest ago.",
-);
+const STALENESS: (&str, &str) =
+    ("vaultsync_vault_staleness_seconds", "Seconds since the oldest confirmation of a source by a vault.");
 
 impl Gauges {
     pub(in crate::vault) fn new() -> Result<Self, prometheus::Error> {

@@ -194,7 +194,9 @@ mod tests {
                 let attempt = self.attempts.fetch_add(1, Ordering::SeqCst);
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 if (self.fails)(attempt) {
-                    return Err(Failure::TokenRequestForbidden.into());
+                    return Err(
+                        Failure::TokenRequestForbidden(crate::vault::ServiceAccount::default()).into()
+                    );
                 }
                 let secret = Zeroizing::new(format!("token-{attempt}"));
                 Ok(Token { secret, lifetime: HOUR, assertion: Claims::default() })
@@ -244,7 +246,10 @@ mod tests {
             tokio::time::sleep(RENEW_AGAIN).await;
         }
         tokio::time::advance(HOUR).await;
-        assert_eq!(tokens.get("tenant").await.unwrap_err().failure, Failure::TokenRequestForbidden);
+        assert_eq!(
+            tokens.get("tenant").await.unwrap_err().failure,
+            Failure::TokenRequestForbidden(crate::vault::ServiceAccount::default())
+        );
     }
 
     #[tokio::test(start_paused = true)]

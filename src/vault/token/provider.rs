@@ -19,7 +19,7 @@ use super::{
 use crate::vault::{
     cloud::CloudRef,
     connection::Connection,
-    failure::{CredentialProblem, Failure, IdentityProblem, Refused},
+    failure::{CredentialProblem, Failure, IdentityProblem, Refused, ServiceAccount},
     identity::{CredentialName, Identity},
     rest::transport::Transport,
 };
@@ -58,11 +58,14 @@ impl Provider {
     async fn workload(&self, namespace: &str, service_account: &str) -> Result<Assertion, Refused> {
         let audience = self.cloud().exchange_audience();
         let assertion = self.assertions.assertion(namespace, service_account, audience);
+        let account = || ServiceAccount { namespace: namespace.to_owned(), name: service_account.to_owned() };
         match tokio::time::timeout(ASSERTION_TIMEOUT, assertion).await {
             Ok(Ok(assertion)) => Ok(assertion),
-            Ok(Err(AssertionError::ServiceAccountNotFound)) => Err(Failure::ServiceAccountNotFound.into()),
-            Ok(Err(AssertionError::Forbidden)) => Err(Failure::TokenRequestForbidden.into()),
-            Ok(Err(AssertionError::NotMade)) | Err(_) => Err(Failure::TokenRequestFailed.into()),
+            Ok(Err(AssertionError::ServiceAccountNotFound)) => {
+                Err(Failure::ServiceAccountNotFound(account()).into())
+            }
+            Ok(Err(AssertionError::Forbidden)) => Err(Failure::TokenRequestForbidden(account()).into()),
+            Ok(Err(AssertionError::NotMade)) | Err(_) => Err(Failure::TokenRequestFailed(account()).into()),
         }
     }
 

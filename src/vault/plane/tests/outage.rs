@@ -269,7 +269,7 @@ fn of_a_failure_that_nobody_looks_into_any_more_no_outage_is_made() {
 #[test]
 fn a_token_that_is_not_given_is_an_outage_at_once() {
     let mut world = World::knowing(1);
-    world.down = Some((Failure::TokenRequestForbidden, None));
+    world.down = Some((Failure::TokenRequestForbidden(crate::vault::ServiceAccount::default()), None));
     while world.gets.is_empty() {
         world.pass(SECOND / 10);
     }

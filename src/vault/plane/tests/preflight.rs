@@ -113,7 +113,7 @@ fn an_identity_that_may_not_list_is_found_out_by_one_list_and_not_by_a_sweep() {
 #[test]
 fn a_failing_connection_is_tried_again_when_its_gate_opens_as_long_as_someone_asks() {
     let mut world = World::new();
-    world.down = Some((Failure::TokenRequestForbidden, None));
+    world.down = Some((Failure::TokenRequestForbidden(crate::vault::ServiceAccount::default()), None));
     world.prove(Detect::Auto);
     world.settle();
     let HealthState::Failing { retry_in, .. } = world.health().state else { panic!("{:?}", world.health()) };
@@ -138,7 +138,10 @@ fn a_handle_that_only_proved_itself_ends_when_it_is_idle_but_not_while_its_gate_
     world.pass(limits.idle + SECOND);
     assert!(world.host.is_empty());
 
-    world.down = Some((Failure::TokenRequestForbidden, Some(limits.idle * 2)));
+    world.down = Some((
+        Failure::TokenRequestForbidden(crate::vault::ServiceAccount::default()),
+        Some(limits.idle * 2),
+    ));
     world.prove(Detect::Auto);
     world.settle();
     world.pass(limits.idle + SECOND);
@@ -186,7 +189,7 @@ fn a_connection_that_its_last_object_leaves_in_an_outage_is_tried_by_itself() {
     world.say("db", Said::Version(1));
     let _ = world.ask("a", &[want("db", None)]);
     world.settle();
-    world.down = Some((Failure::TokenRequestForbidden, None));
+    world.down = Some((Failure::TokenRequestForbidden(crate::vault::ServiceAccount::default()), None));
     world.pass(2 * MINUTE);
     assert!(matches!(world.health().state, HealthState::Failing { .. }));
     world.host.forget(&user("a"), &connection(0), world.now);
