@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The memory of one object. What few objects have is boxed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Memory {
-    /// The hash of the uid whose memory it is: an object of the same name with another uid starts anew.
+    /// The hash of the uid whose memory it is: an object of the same name with another uid starts without one.
     uid: u64,
     /// What the last round left for the next.
     pub(super) kept: Kept,

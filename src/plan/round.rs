@@ -40,7 +40,7 @@ pub(super) struct Open {
     pub(super) demanded: BTreeSet<usize>,
     /// Whether the target was looked at: what was seen there is to be seen again.
     looked: bool,
-    /// The resourceVersion of the target for which every source is read anew.
+    /// The resourceVersion of the target for which every source is read again.
     anew: Option<String>,
     /// Values that were read and give no key, by the fingerprint of what they would make.
     pub(super) judged: BTreeMap<Fingerprint, Reason>,
@@ -78,7 +78,7 @@ impl Kept {
     }
 }
 
-/// Why every source is read anew.
+/// Why every source is read again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Anew {
     /// A user asked for a sync, by this value of the annotation.

@@ -97,7 +97,7 @@ pub(super) fn refused(round: &Round, input: &Input<'_>, problem: Problem) -> Ver
     Verdict { reason, status, next, kept, ..quiet(round, outcome) }
 }
 
-/// The API server refuses the target. Whoever has one is looked at again at the pace of all.
+/// The API server refuses the target. An object that has one is probed again at the pace of all others.
 pub(super) fn refused_target(round: &Round, input: &Input<'_>, refusal: &Refusal) -> Verdict {
     let problem = Problem::refused(input.object, refusal);
     let asked = matches!(input.vault, Vault::Usable { reply: Some(_), .. });
