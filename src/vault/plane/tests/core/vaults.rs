@@ -121,7 +121,8 @@ impl Vaults {
             moments: Vec::new(),
             went_back: false,
         };
-        let names = if dice.once_in(20) { 128 } else { 2 + dice.roll(8) };
+        // More than can be read within a wait are not waited for.
+        let names = if dice.once_in(20) && wild { 128 } else { 2 + dice.roll(8) };
         for index in 0..names {
             let kind = if index % 5 == 4 { "j" } else { "s" };
             let name = format!("{kind}{index}");
