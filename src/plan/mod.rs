@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A [`Round`] is asked for its next step until it ends. Its order is the behaviour: what refuses first, wins. What the
-//! spec wants and what the Secret holds are compared by fingerprints ([`picture`]), never by memories of what was done.
+//! spec wants and what the Secret holds are compared by fingerprints (`plan::picture`), never by memories of what was done.
 
 mod connection;
 mod desired;

@@ -113,3 +113,21 @@ impl Subscriber {
         self.gathering.take_if(|gathering| gathering.spent.is_none());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_of_a_wait_stands_still_while_the_gate_is_closed() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let mut time = OpenTime::new(start);
+        time.note(true, start);
+        assert_eq!(time.reaches(10 * second), Some(start + 10 * second));
+        time.note(false, start + 4 * second);
+        assert_eq!(time.until(start + 60 * second), 4 * second);
+        assert_eq!(time.reaches(10 * second), None);
+        time.note(true, start + 60 * second);
+        assert_eq!(time.reaches(10 * second), Some(start + 66 * second));
+    }
+}

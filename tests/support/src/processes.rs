@@ -68,7 +68,7 @@ impl Processes {
     }
 
     /// Starts a program in the group and leaves it to the caller, who may kill it earlier. The first of the group
-    /// is its leader and stays: it comes from [`Self::start`].
+    /// is its leader and stays: it comes from `Self::start`.
     ///
     /// # Errors
     /// The program does not start.
