@@ -221,8 +221,8 @@ async fn two_operators_at_once_do_not_fight() {
     scene.start().await;
     two_polled(&scene).await;
     let other = scene.second_operator().await;
-    scene.vault.set("a", "two");
-    scene.vault.set("b", "two");
+    scene.vault.set_ago("a", "two", 20);
+    scene.vault.set_ago("b", "two", 20);
     scene.secret_is("shop", &[("A", "two"), ("B", "two")]).await;
     for secret in ["a", "b"] {
         status_names(&scene, &scene.vault.versions(secret).last().unwrap().version).await;
@@ -253,8 +253,8 @@ async fn an_older_value_that_an_old_leader_writes_late_does_not_stay() {
 
 /// A synced object `shop` of two secrets that are read all the time.
 async fn two_polled(scene: &OperatorScene) {
-    scene.vault.set("a", "one");
-    scene.vault.set("b", "one");
+    scene.vault.set_ago("a", "one", 60);
+    scene.vault.set_ago("b", "one", 60);
     scene.sync("shop", data(&[("A", "a"), ("B", "b")])).await;
     scene.synced("shop").await;
 }

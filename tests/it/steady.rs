@@ -30,7 +30,7 @@ async fn ten_rounds_and_ten_looks_with_nothing_new_move_nothing() {
     let scene = OperatorScene::new().await;
     let secrets = [("A", "a"), ("B", "b"), ("C", "c")];
     for (_, secret) in secrets {
-        scene.vault.set(secret, "value");
+        scene.vault.set_ago(secret, "value", 60);
     }
     scene.sync("shop", data(&secrets)).await;
     scene.synced("shop").await;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::Secret;
 use keyvault_emulator::LoggedRequest;
 use serde_json::{Value, json};
@@ -67,6 +68,126 @@ pub(crate) async fn says_that_it_is_synced(scene: &OperatorScene, name: &str) ->
         }
     })
     .await
+}
+
+async fn all_arrive_in_few_writes(detect: &str, count: usize) {
+    let scene = finding_by(detect).await;
+    let old = set_all(&scene, count, "one");
+    scene.sync("shop", keys(count)).await;
+    equals_the_vault(&scene, "shop", &old).await;
+    let history = History::of(&scene.namespace).await;
+    let before = key_writes(&scene);
+    let new = set_all(&scene, count, "two");
+    equals_the_vault(&scene, "shop", &new).await;
+    let states = history.until("shop", &new).await;
+    let mixed = states.iter().filter(|state| **state != old && **state != new).count();
+    let writes = key_writes(&scene) - before;
+    assert!(mixed == 0 && writes <= 2, "{writes} writes, {mixed} of {} states mixed", states.len());
+}
+
+#[tokio::test]
+async fn two_keys_that_change_at_once_arrive_at_once_by_list() {
+    all_arrive_in_few_writes("List", 2).await;
+}
+
+#[tokio::test]
+async fn two_keys_that_change_at_once_arrive_at_once_by_get() {
+    all_arrive_in_few_writes("Get", 2).await;
+}
+
+#[tokio::test]
+async fn ten_keys_that_change_at_once_arrive_at_once_by_list() {
+    all_arrive_in_few_writes("List", 10).await;
+}
+
+#[tokio::test]
+async fn ten_keys_that_change_at_once_arrive_at_once_by_get() {
+    all_arrive_in_few_writes("Get", 10).await;
+}
+
+#[tokio::test]
+async fn fifty_keys_that_change_at_once_arrive_at_once_by_list() {
+    all_arrive_in_few_writes("List", 50).await;
+}
+
+#[tokio::test]
+async fn fifty_keys_that_change_at_once_arrive_at_once_by_get() {
+    all_arrive_in_few_writes("Get", 50).await;
+}
+
+#[tokio::test]
+async fn as_many_keys_as_an_object_may_have_arrive_at_once_by_list() {
+    all_arrive_in_few_writes("List", 128).await;
+}
+
+#[tokio::test]
+async fn as_many_keys_as_an_object_may_have_arrive_at_once_by_get() {
+    all_arrive_in_few_writes("Get", 128).await;
+}
+
+/// Ten pairs for each pause that a script makes between its two secrets, each pair at another time of the interval.
+async fn no_pair_is_ever_seen_half(detect: &str) {
+    let scene = finding_by(detect).await;
+    let pairs: Vec<(String, u64, u64)> = [0, 1200, 3500]
+        .into_iter()
+        .flat_map(|pause| (0..10).map(move |n| (format!("p{pause}-{n}"), n * 1000, pause)))
+        .collect();
+    let set = |pair: &str, part: &str, value: &str| scene.vault.set(&format!("{pair}-{part}"), value);
+    for (pair, _, _) in &pairs {
+        set(pair, "user", "old");
+        set(pair, "password", "old");
+        let (user, password) = (format!("{pair}-user"), format!("{pair}-password"));
+        scene.sync(pair, data(&[("USER", user.as_str()), ("PASSWORD", password.as_str())])).await;
+    }
+    for (pair, _, _) in &pairs {
+        scene.synced(pair).await;
+    }
+    let history = History::of(&scene.namespace).await;
+    join_all(pairs.iter().map(async |(pair, begin, pause)| {
+        // The times of a script: nothing is waited for by them.
+        tokio::time::sleep(Duration::from_millis(*begin)).await;
+        set(pair, "user", "new");
+        tokio::time::sleep(Duration::from_millis(*pause)).await;
+        set(pair, "password", "new");
+    }))
+    .await;
+    let both = |value: &str| Values::from(["USER", "PASSWORD"].map(|key| (key.to_owned(), value.to_owned())));
+    for (pair, _, _) in &pairs {
+        equals_the_vault(&scene, pair, &both("new")).await;
+        let states = history.until(pair, &both("new")).await;
+        assert!(
+            states.iter().all(|state| *state == both("old") || *state == both("new")),
+            "{pair}: {states:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_pair_that_a_script_rotates_is_never_seen_half_by_list() {
+    no_pair_is_ever_seen_half("List").await;
+}
+
+#[tokio::test]
+async fn a_pair_that_a_script_rotates_is_never_seen_half_by_get() {
+    no_pair_is_ever_seen_half("Get").await;
+}
+
+#[tokio::test]
+async fn keys_that_together_grow_too_large_at_once_stay_all_as_they_were() {
+    let scene = OperatorScene::new().await;
+    let small = set_all(&scene, 50, "small");
+    scene.sync("shop", keys(50)).await;
+    equals_the_vault(&scene, "shop", &small).await;
+    let (history, before) = (History::of(&scene.namespace).await, key_writes(&scene));
+    set_all(&scene, 50, &"a".repeat(24 * 1024));
+    let object = scene.ready("shop", "False", "TooLarge").await;
+    assert!(object.message().contains("1 MiB"), "{}", object.message());
+    let is_as_it_was = scene.secret("shop").await.as_ref() == Some(&small);
+    assert_eq!((key_writes(&scene), is_as_it_was), (before, true));
+    let fewer = set_all(&scene, 50, "small again");
+    equals_the_vault(&scene, "shop", &fewer).await;
+    let states = history.until("shop", &fewer).await;
+    assert!(states.iter().all(|state| *state == small || *state == fewer), "{} states", states.len());
 }
 
 #[tokio::test]
