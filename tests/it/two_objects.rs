@@ -69,7 +69,7 @@ async fn a_retained_secret_keeps_its_mark_until_somebody_hands_it_over() {
     let message = eventually("the younger speaks of the mark", || async {
         let object = scene.ready("younger", "False", "TargetConflict").await;
         let message = object.message().to_owned();
-        if message.contains("mark of VaultSecretSync older") { Ok(message) } else { Err(message) }
+        if message.contains("Delete the Secret, or set its annotation") { Ok(message) } else { Err(message) }
     })
     .await;
     assert!(message.contains("vaultsync.dev/owner to younger"), "{message}");
