@@ -135,7 +135,7 @@ impl<'a> Record<'a> {
     }
 
     /// Whether all keys of a `dataFrom` source are in the Secret.
-    fn has_object(&self, of: Fingerprint) -> bool {
+    pub(super) fn has_object(&self, of: Fingerprint) -> bool {
         let drifted =
             |key: &crate::api::KeyStatus| key.of == Some(of) && self.drift.contains(key.name.as_str());
         self.target.data_from.contains(&of) && !self.target.keys.iter().any(drifted)

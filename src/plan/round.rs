@@ -271,7 +271,7 @@ impl Round {
                     drop_owners,
                     ..super::Change::default()
                 };
-                let picture = Picture::of(input, self.record(input), &self.open.judged);
+                let picture = self.picture(input);
                 (!nothing).then(|| (Step::Change(change), Some(Sent::of_metadata(None, &picture))))
             }
             Seen::Absent | Seen::Written(_) | Seen::Refused(_) => None,

@@ -272,23 +272,17 @@ fn target_after(round: &Round, input: &Input<'_>) -> Option<TargetStatus> {
     keys.retain(|key, of| of.is_some() || observed.is_untracked() || observed.keys.contains_key(key));
     let mut metadata = record.as_ref().and_then(|record| record.target.metadata);
     let mut data_from = record.as_ref().map(|record| record.target.data_from.clone()).unwrap_or_default();
-    if let Some(record) = &record {
-        // A key of theirs was changed by somebody else.
-        let drifted: BTreeSet<_> = record
-            .target
-            .keys
-            .iter()
-            .filter(|key| record.drift.contains(&key.name))
-            .filter_map(|key| key.of)
-            .collect();
-        data_from.retain(|of| !drifted.contains(of));
-    }
+    // A key of theirs may have been changed by somebody else.
+    data_from.retain(|of| record.as_ref().is_some_and(|record| record.has_object(*of)));
     if let Some(sent) = sent {
         keys.extend(sent.keys.iter().map(|(key, of)| (key.clone(), Some(*of))));
         keys.retain(|key, _| !sent.removed.contains(key));
         metadata = sent.metadata.or(metadata);
-    } else if Desired::of(input.object).change(observed).is_empty() {
-        metadata = Some(of_metadata(&Desired::of(input.object)));
+    } else {
+        let desired = Desired::of(input.object);
+        if desired.change(observed).is_empty() {
+            metadata = Some(of_metadata(&desired));
+        }
     }
     // A look that found nothing to write is no news; the resourceVersion it saw is kept in memory.
     let unmoved = record.as_ref().filter(|_| !matches!(round.seen, Seen::Written(_)));

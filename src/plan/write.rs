@@ -104,9 +104,9 @@ fn create(
         }
         return (Step::End(verdict::not_written(round, input, picture, &rendered, problem)), None);
     }
-    let Desired { labels, annotations, owner } = Desired::of(input.object);
-    let metadata = of_metadata(&Desired::of(input.object));
-    let (data, sent) = Sent::of(rendered, BTreeSet::new(), Some(metadata), picture);
+    let desired = Desired::of(input.object);
+    let (data, sent) = Sent::of(rendered, BTreeSet::new(), Some(of_metadata(&desired)), picture);
+    let Desired { labels, annotations, owner } = desired;
     (Step::Create(NewSecret { type_, labels, annotations, owner, data }), Some(sent))
 }
 
@@ -126,7 +126,7 @@ fn change(
         None => bare_change(round, input),
     };
     let ours = our_keys(input, picture, observed);
-    change.remove = left_keys(&ours, rendered, observed);
+    change.remove = left_keys(&ours, rendered);
     let type_ = input.object.spec.target.type_;
     if let Some(key) = type_.required_keys().iter().find(|key| change.remove.contains(**key)) {
         return Err(Problem::missing_key(type_, key));
@@ -159,11 +159,10 @@ fn our_keys(input: &Input<'_>, picture: &Picture<'_>, observed: Option<&Observed
 
 /// Our keys that the spec or the vault no longer gives. Without a complete picture of `dataFrom`, a key that no
 /// entry of `data` named may still be given by it, and stays.
-fn left_keys(ours: &BTreeSet<String>, rendered: &Rendered, observed: Option<&Observed>) -> BTreeSet<String> {
+fn left_keys(ours: &BTreeSet<String>, rendered: &Rendered) -> BTreeSet<String> {
     ours.iter()
         .filter(|key| !rendered.set.contains_key(*key) && !rendered.keep.contains(*key))
         .filter(|key| rendered.complete || rendered.remove.contains(*key))
-        .filter(|key| observed.is_none_or(|observed| observed.keys.contains_key(*key)))
         .cloned()
         .collect()
 }
