@@ -289,7 +289,7 @@ impl Entry {
         let before = self.failure.take();
         let returned = before.as_deref().is_some_and(is_gone);
         self.change = self.change(&reading.attributes, returned, date, now);
-        if begun < self.change.settled_at {
+        if begun < self.change.distinct_at {
             reading.attributes.updated = None;
         }
         let moved = self.attributes.as_deref() != Some(&reading.attributes);

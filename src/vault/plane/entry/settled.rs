@@ -19,6 +19,9 @@ pub(in crate::vault::plane) const QUIET: Duration = Duration::from_secs(5);
 pub(super) struct LastChange {
     /// When it has settled; of several estimates the earliest.
     pub(super) settled_at: Instant,
+    /// From when on nothing that looks the same can follow: attributes may have changed after the version came, and
+    /// another version within the same second.
+    pub(super) distinct_at: Instant,
     /// When the service says that the version was changed.
     updated: Option<Timestamp>,
     /// Whether that says how old the change is: not where a version returned that had been there before.
@@ -28,12 +31,13 @@ pub(super) struct LastChange {
 impl LastChange {
     /// Nothing changed since `asked`.
     pub(super) const fn none(asked: Instant) -> Self {
-        Self { settled_at: asked, updated: None, dated: false }
+        Self { settled_at: asked, distinct_at: asked, updated: None, dated: false }
     }
 
     /// The source went, which says nothing of when.
     pub(super) fn gone(answered: Instant) -> Self {
-        Self { settled_at: answered + QUIET, updated: None, dated: false }
+        let settled_at = answered + QUIET;
+        Self { settled_at, distinct_at: settled_at, updated: None, dated: false }
     }
 }
 
@@ -67,18 +71,26 @@ impl Entry {
         let before = self.attributes.as_deref().filter(|known| !returned && same(known));
         // Who knows a version with its time was given it after it had settled.
         let was_given = |known: &Attributes| same(known) && known.updated.is_some();
-        if self.attributes.is_none() && !returned && self.known().any(was_given) {
-            return LastChange { updated: read.updated, ..LastChange::none(self.first_asked) };
-        }
-        let dated = match before {
-            Some(_) => self.change.dated,
-            None => !returned && self.is_later(read.updated, Some(&read.version)),
-        };
-        let estimate = settled_at(now, read.updated.filter(|_| dated), date);
+        let later = !returned && self.is_later(read.updated, Some(&read.version));
         // A sweep may have seen the same change before.
-        let seen = self.watch.settles_at(read.updated).map_or(estimate, |seen| seen.min(estimate));
-        let settled_at = before.map_or(seen, |_| seen.min(self.change.settled_at));
-        LastChange { settled_at, updated: read.updated, dated }
+        let seen = self.watch.settles_at(read.updated);
+        let estimate = |dated: bool| {
+            let estimate = settled_at(now, read.updated.filter(|_| dated), date);
+            seen.map_or(estimate, |seen| seen.min(estimate))
+        };
+        if self.attributes.is_none() && !returned && self.known().any(was_given) {
+            let none = LastChange { updated: read.updated, ..LastChange::none(self.first_asked) };
+            let looks_same = self.known().any(|known| same(known) && known.updated == read.updated);
+            return if looks_same { none } else { LastChange { distinct_at: estimate(later), ..none } };
+        }
+        let dated = before.map_or(later, |_| self.change.dated);
+        let settled_at =
+            before.map_or_else(|| estimate(dated), |_| estimate(dated).min(self.change.settled_at));
+        let distinct_at = match before {
+            Some(_) if self.change.updated == read.updated => self.change.distinct_at.min(estimate(dated)),
+            _ => estimate(later),
+        };
+        LastChange { settled_at, distinct_at: distinct_at.max(settled_at), updated: read.updated, dated }
     }
 
     /// When a version has settled that a sweep lists as of `updated`.
@@ -92,12 +104,12 @@ impl Entry {
             self.failure.as_deref().is_none_or(|failure| !is_gone(failure)) && self.is_later(updated, None);
         let estimate = settled_at(now, updated.filter(|_| dated), date);
         let same = self.attributes.is_some() && self.change.updated == updated;
-        if same { estimate.min(self.change.settled_at) } else { estimate }
+        if same { estimate.min(self.change.distinct_at) } else { estimate }
     }
 
     /// Whether the last GET began late enough to have read all of the last change.
     pub(super) fn is_settled(&self) -> bool {
-        self.read_at.is_none_or(|begun| begun >= self.change.settled_at)
+        self.read_at.is_none_or(|begun| begun >= self.change.distinct_at)
     }
 
     /// Whether a version of this time came after what was there before, `version` itself aside.
@@ -211,5 +223,26 @@ mod tests {
         entry.fail(Failure::SecretNotFound, at(52), at(52));
         assert_eq!(entry.change.settled_at, at(55), "it went once");
         assert_eq!(read(&mut entry, 1, 10_000, 60), at(65), "it was recovered");
+    }
+
+    #[test]
+    fn attributes_that_changed_within_the_second_of_a_read_stand_without_their_time_until_they_are_read_again()
+     {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut entry = Entry::new(false, start);
+        let read = |entry: &mut Entry, updated, now: u32| {
+            let (date, instant) = (whole(i64::from(now) * 1000), at(now.into()));
+            entry.read(reading(1, whole(updated)), date, false, instant, instant);
+            entry.attributes.as_ref().and_then(|attributes| attributes.updated)
+        };
+        assert_eq!(read(&mut entry, 10_000, 30), whole(10_000), "old enough to be believed");
+        let settled_at = entry.change.settled_at;
+        assert_eq!(read(&mut entry, 40_000, 40), None, "another version may follow in the same second");
+        assert!(!entry.is_settled());
+        assert_eq!(entry.change.settled_at, settled_at, "the value is no news");
+        assert_eq!(entry.change.distinct_at, at(45));
+        assert_eq!(read(&mut entry, 40_000, 45), whole(40_000));
+        assert!(entry.is_settled());
     }
 }

@@ -100,7 +100,7 @@ impl Entry {
             }
         };
         let unsettled = !self.is_settled();
-        Some(if unsettled { turn.max(self.change.settled_at) } else { turn })
+        Some(if unsettled { turn.max(self.change.distinct_at) } else { turn })
     }
 
     /// Whether a change would be found without a timer: by a sweep, or because there is none.
