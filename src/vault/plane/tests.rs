@@ -65,6 +65,27 @@ fn attributes(version: u32) -> Attributes {
     }
 }
 
+/// The page, of at most `size`, of what a vault lists by name that begins after the name in `link`.
+fn page_after<'a>(
+    link: Option<&Link>,
+    size: usize,
+    listed: impl Iterator<Item = (&'a String, Listed)>,
+) -> Page {
+    let url = link.map(|link| link.url(&connection(0).url)).unwrap_or_default();
+    let after = url.split_once("after=").map_or("", |(_, after)| after);
+    let mut rest = listed.filter(|(name, _)| name.as_str() > after).peekable();
+    let items: Vec<_> =
+        rest.by_ref().take(size).map(|(name, listed)| (SecretName::parse(name).unwrap(), listed)).collect();
+    let next = match (rest.peek(), items.last()) {
+        (Some(_), Some((last, _))) => {
+            let link = format!("https://prod.vault.azure.net/secrets?after={last}");
+            Next::parse(Some(&link), &connection(0).url)
+        }
+        _ => Next::End,
+    };
+    Page { items, next }
+}
+
 fn want(name: &str, known: Option<u32>) -> Want {
     Want { source: source(name), interval: MINUTE, known: known.map(attributes) }
 }
@@ -247,8 +268,6 @@ impl World {
 
     /// The page of the vault's list that begins after the name in `link`.
     fn list(&self, link: Option<&Link>) -> Page {
-        let url = link.map(|link| link.url(&connection(0).url)).unwrap_or_default();
-        let after = url.split_once("after=").map_or("", |(_, after)| after).to_owned();
         let listed = |said: &Said| {
             let enabled = self.unlisted || !matches!(said, Said::Fails(Failure::SecretDisabled));
             let shown = if self.unlisted { Some(attributes(1)) } else { said.attributes() };
@@ -256,20 +275,7 @@ impl World {
                 shown.unwrap_or_else(|| attributes(0));
             Listed { enabled, created, updated, expires, not_before }
         };
-        let mut rest = self.vault.iter().filter(|(name, _)| **name > after).peekable();
-        let items: Vec<_> = rest
-            .by_ref()
-            .take(self.page)
-            .map(|(name, said)| (SecretName::parse(name).unwrap(), listed(said)))
-            .collect();
-        let next = match (rest.peek(), items.last()) {
-            (Some(_), Some((last, _))) => {
-                let link = format!("https://prod.vault.azure.net/secrets?after={last}");
-                Next::parse(Some(&link), &connection(0).url)
-            }
-            _ => Next::End,
-        };
-        Page { items, next }
+        page_after(link, self.page, self.vault.iter().map(|(name, said)| (name, listed(said))))
     }
 
     fn sent(&mut self, fetch: &Fetch) {

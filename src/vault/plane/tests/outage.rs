@@ -11,14 +11,18 @@ impl World {
     /// So many sources, each known to a user of its own.
     fn knowing(sources: usize) -> Self {
         let mut world = Self::new();
-        for index in 0..sources {
-            world.say(&format!("s{index}"), Said::Version(1));
-        }
-        world.all_ask(sources);
+        world.all_know(sources);
         world.pass(2 * MINUTE);
         world.woken();
         world.gets.clear();
         world
+    }
+
+    fn all_know(&mut self, sources: usize) {
+        for index in 0..sources {
+            self.say(&format!("s{index}"), Said::Version(1));
+        }
+        self.all_ask(sources);
     }
 
     fn all_ask(&mut self, sources: usize) {
@@ -181,10 +185,7 @@ fn a_list_that_fails_while_sources_are_read_gives_way_to_gets_whatever_the_failu
     for failure in [unavailable(), Failure::Throttled(Peer::Vault), Failure::Firewall(None)] {
         let mut world = World::new();
         world.terms.detect = Detect::List;
-        for index in 0..20 {
-            world.say(&format!("s{index}"), Said::Version(1));
-        }
-        world.all_ask(20);
+        world.all_know(20);
         world.pass(3 * MINUTE);
         world.wakes.clear();
         world.gets.clear();
@@ -212,10 +213,7 @@ fn a_list_that_fails_while_sources_are_read_gives_way_to_gets_whatever_the_failu
 fn another_word_on_how_changes_are_found_counts_at_once_even_while_the_list_fails() {
     let mut world = World::new();
     world.terms.detect = Detect::List;
-    for index in 0..20 {
-        world.say(&format!("s{index}"), Said::Version(1));
-    }
-    world.all_ask(20);
+    world.all_know(20);
     world.pass(3 * MINUTE);
     let why = |world: &World| world.host.health(&connection(0), world.now).unwrap().detection.unwrap();
     world.no_list = Some(unavailable());

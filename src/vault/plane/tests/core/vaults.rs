@@ -10,14 +10,14 @@ use serde_json::{Map, Value, json};
 
 use super::{Dice, Profile};
 use crate::vault::{
-    Attributes, Failure, Reading, SecretName, SecretValue,
+    Attributes, Failure, Reading, SecretValue,
     failure::{Principal, Refused},
     plane::{
         errand::{Errand, Outcome, Permission},
         sighting::Listed,
-        tests::connection,
+        tests::page_after,
     },
-    rest::list::{Link, Next, Page},
+    rest::list::{Link, Page},
 };
 
 /// One version of a secret.
@@ -321,27 +321,11 @@ impl Vaults {
 
     /// The page that begins after the name in `link`.
     fn page(&self, link: Option<&Link>, when: Instant) -> Page {
-        let url = link.map(|link| link.url(&connection(0).url)).unwrap_or_default();
-        let after = url.split_once("after=").map_or("", |(_, after)| after).to_owned();
-        let mut rest = self
-            .secrets
-            .iter()
-            .map(|(name, secret)| (name, secret, secret.at(when)))
-            .filter(|(name, _, state)| **name > after && !state.deleted)
-            .peekable();
-        let mut items = Vec::new();
-        for (name, secret, state) in rest.by_ref().take(5) {
+        let there = self.secrets.iter().map(|(name, secret)| (name, secret, secret.at(when)));
+        let listed = there.filter(|(_, _, state)| !state.deleted).map(|(name, secret, state)| {
             let Attributes { created, updated, expires, not_before, .. } = secret.attributes(state);
-            let listed = Listed { enabled: state.enabled, created, updated, expires, not_before };
-            items.push((SecretName::parse(name).unwrap(), listed));
-        }
-        let next = match (rest.peek(), items.last()) {
-            (Some(_), Some((last, _))) => {
-                let link = format!("https://prod.vault.azure.net/secrets?after={last}");
-                Next::parse(Some(&link), &connection(0).url)
-            }
-            _ => Next::End,
-        };
-        Page { items, next }
+            (name, Listed { enabled: state.enabled, created, updated, expires, not_before })
+        });
+        page_after(link, 5, listed)
     }
 }
