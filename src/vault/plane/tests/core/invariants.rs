@@ -87,27 +87,29 @@ pub(super) fn after_change(model: &mut Model, index: usize, change: &Change, see
     }
 }
 
-/// The Secret holds what one moment between two scripts had.
+/// The Secret holds what one moment between two scripts had. Bytes are compared: two versions can have the same.
 fn no_half(model: &Model, index: usize) {
     let stored = &model.cluster.stored[index];
-    let secret = stored.secret.as_ref().unwrap();
-    let mut numbers: BTreeMap<String, usize> = BTreeMap::new();
-    for item in &stored.object.spec.data {
-        let name = &item.from.secret.name;
-        let versions = &model.vaults.secrets[name].versions;
-        let number = versions.iter().position(|version| {
-            cluster::rendered(&version.value, item.from.secret.property.as_deref()).as_ref()
-                == secret.data.get(&item.key)
-        });
-        numbers.insert(name.clone(), number.unwrap_or_default());
-    }
-    // Every script sets the first secrets, from the first on: the number of versions falls along their names.
+    let data = &stored.secret.as_ref().unwrap().data;
     let moments = model.vaults.moments();
-    let fits =
-        |moment: &BTreeMap<String, usize>| numbers.iter().all(|(name, number)| moment[name] == *number);
+    let fits = |moment: &BTreeMap<String, usize>| {
+        stored.object.spec.data.iter().all(|item| {
+            let name = &item.from.secret.name;
+            let version = &model.vaults.secrets[name].versions[moment[name]];
+            let bytes = cluster::rendered(&version.value, item.from.secret.property.as_deref());
+            bytes.as_ref() == data.get(&item.key)
+        })
+    };
     if !moments.iter().any(fits) {
-        model.fail(&format!("o{index}: two runs of a script are mixed: {numbers:?}; there were {moments:?}"));
+        model.fail(&format!(
+            "o{index}: two runs of a script are mixed: {:?}; there were {moments:?}",
+            text(data)
+        ));
     }
+}
+
+fn text(data: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, String> {
+    data.iter().map(|(key, bytes)| (key.clone(), String::from_utf8_lossy(bytes).into_owned())).collect()
 }
 
 /// Once all is quiet each Secret is what the vault says, status says so, and nothing moves any more.
@@ -125,11 +127,6 @@ pub(super) fn at_rest(model: &mut Model) {
             let bytes = cluster::rendered(&value.value, item.from.secret.property.as_deref());
             expected.extend(bytes.map(|bytes| (item.key.clone(), bytes)));
         }
-        let text = |data: &BTreeMap<String, Vec<u8>>| -> BTreeMap<String, String> {
-            data.iter()
-                .map(|(key, bytes)| (key.clone(), String::from_utf8_lossy(bytes).into_owned()))
-                .collect()
-        };
         let expected = text(&expected);
         let mut found = stored.secret.as_ref().map(|secret| text(&secret.data)).unwrap_or_default();
         // What somebody else made of a key that is no longer ours is theirs.
