@@ -72,9 +72,20 @@ impl Kept {
 
     /// Keeps a status that could not be written: the next round tries to say it again, and reads nothing for it.
     pub fn not_said(&mut self, verdict: &Verdict) {
-        let mut open = self.open.take().unwrap_or_default();
-        open.unsaid = verdict.status.clone().map(|status| (status, verdict.outcome));
-        self.open = Some(open);
+        let unsaid = verdict.status.clone().map(|status| (status, verdict.outcome));
+        *self = std::mem::take(self).open(|open| open.unsaid = unsaid);
+    }
+
+    pub(super) fn set_open(&mut self, open: Open) {
+        self.open = (open != Open::default()).then(|| Box::new(open));
+    }
+
+    /// Changes what is left open.
+    pub(super) fn open(mut self, change: impl FnOnce(&mut Open)) -> Self {
+        let mut open = self.open.take().map(|open| *open).unwrap_or_default();
+        change(&mut open);
+        self.set_open(open);
+        self
     }
 }
 
@@ -421,20 +432,6 @@ impl Round {
         sent.removed.is_empty()
             && sent.metadata.is_none_or(|metadata| target.metadata == Some(metadata))
             && sent.keys.iter().all(|(name, of)| known(name, *of))
-    }
-}
-
-impl Kept {
-    pub(super) fn set_open(&mut self, open: Open) {
-        self.open = (open != Open::default()).then(|| Box::new(open));
-    }
-
-    /// Changes what is left open.
-    pub(super) fn open(mut self, change: impl FnOnce(&mut Open)) -> Self {
-        let mut open = self.open.take().map(|open| *open).unwrap_or_default();
-        change(&mut open);
-        self.set_open(open);
-        self
     }
 }
 
