@@ -76,6 +76,14 @@ impl Secret {
         seen.unwrap_or(&self.history[0]).1
     }
 
+    /// Where a fail-over takes it: to a version that was there before, with the time it had then. Of the same
+    /// second there is none: a LIST could not tell them apart.
+    fn before(&self) -> Option<State> {
+        let now = self.now();
+        let older = |state: &State| state.version < now.version && state.updated < now.updated;
+        self.history.iter().rev().map(|(_, state)| *state).find(older)
+    }
+
     fn set(&mut self, when: Instant, state: State) {
         self.history.push((when, state));
     }
@@ -199,13 +207,14 @@ impl Vaults {
             4 => ("may not be read", State { denied: true, ..state }),
             5 => ("may be read", State { denied: false, ..state }),
             6 => ("gets a tag", State { updated: second, ..state }),
-            7 if state.version > 0 => {
-                self.went_back = true;
-                (
-                    "goes back to an older version",
-                    State { version: state.version - 1, updated: second - 100, ..state },
-                )
-            }
+            7 => match self.secrets[&name].before() {
+                Some(older) => {
+                    self.went_back = true;
+                    let State { version, updated, .. } = older;
+                    ("goes back to an older version", State { version, updated, ..state })
+                }
+                None => ("has no older version to go back to", state),
+            },
             8 => {
                 let many = 1 + dice.roll(names.len());
                 for name in &names[..many] {
