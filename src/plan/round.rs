@@ -293,7 +293,7 @@ impl Round {
     /// for.
     fn refused_by_target(&self, input: &Input<'_>) -> Option<Step> {
         match &self.seen {
-            Seen::Remembered if says(input.object.status.as_ref(), Reason::blocks_target) => Some(Step::Look),
+            Seen::Remembered if is_refused(input) => Some(Step::Look),
             Seen::Refused(refusal) => Some(Step::End(verdict::refused_target(self, input, refusal))),
             _ => None,
         }
@@ -433,6 +433,11 @@ impl Round {
             && sent.metadata.is_none_or(|metadata| target.metadata == Some(metadata))
             && sent.keys.iter().all(|(name, of)| known(name, *of))
     }
+}
+
+/// Whether the last that was said of the target is that it is another's, or could not be written.
+pub(super) fn is_refused(input: &Input<'_>) -> bool {
+    says(input.object.status.as_ref(), Reason::blocks_target)
 }
 
 /// Whether Ready is not True, for a reason like this.

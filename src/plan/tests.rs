@@ -506,6 +506,23 @@ fn a_lost_label_is_restored_though_the_vault_is_silent() {
 }
 
 #[test]
+fn a_target_that_was_refused_stays_untouched_though_its_labels_need_no_value() {
+    for refusal in [Refusal::Immutable, Refusal::Forbidden] {
+        let mut scene = Scene::new(vec![key("A", "one")], Vec::new());
+        scene.answers = vec![read("v1", "a")];
+        scene.step();
+        scene.sees(Seen::Refused(refusal));
+        scene.settle();
+        let mut observed = ours(&scene, "9", &["A"]);
+        observed.labels.clear();
+        assert!(scene.looks());
+        scene.sees(Seen::Ours(observed));
+        scene.answers = vec![Answer::Pending];
+        assert_eq!(scene.settle().outcome, Outcome::Waiting);
+    }
+}
+
+#[test]
 fn a_touched_but_unchanged_secret_is_no_drift() {
     let mut scene = synced();
     let mut observed = ours(&scene, "9", &["A", "B"]);

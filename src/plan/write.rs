@@ -4,7 +4,7 @@ use super::desired::Desired;
 use super::fingerprint::of_metadata;
 use super::picture::{Picture, Record};
 use super::render::{KeyBytes, MAX_KEYS, MAX_SECRET_BYTES, Rendered, render};
-use super::round::{Anew, Round, Sent};
+use super::round::{Anew, Round, Sent, is_refused};
 use super::target::{Change, NewSecret, Observed, Seen, manager_of};
 use super::{Input, Problem, Step, verdict};
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,10 +66,13 @@ fn obstacle(input: &Input<'_>, picture: &Picture<'_>, creates: bool) -> Option<P
     Some(Problem::not_created(input.object.target_name(), reason))
 }
 
-/// Metadata needs no value, so it is repaired though the vault is silent.
+/// Metadata needs no value, so it is repaired though the vault is silent; not of a target that is refused, which stays
+/// untouched until the whole write is taken.
 fn without_values(round: &Round, input: &Input<'_>, picture: &Picture<'_>) -> (Step, Option<Sent>) {
     let desired = Desired::of(input.object);
-    if let Seen::Ours(observed) = &round.seen {
+    if let Seen::Ours(observed) = &round.seen
+        && !is_refused(input)
+    {
         let change = desired.change(observed);
         if !change.is_empty() {
             return (Step::Change(change), Some(Sent::of_metadata(Some(of_metadata(&desired)), picture)));
