@@ -21,7 +21,8 @@ pub(super) async fn report(
     memory.kept = verdict.kept.clone();
     if let Some(status) = &verdict.status {
         let written = context.server.write_status(object.as_ref(), object.status.as_ref(), status).await;
-        let written = written.inspect_err(|_| memory.kept.not_said(verdict))?;
+        let written =
+            written.inspect_err(|_| memory.kept.not_said(verdict.status.as_ref(), verdict.outcome))?;
         let replaced = object.metadata.resource_version.clone().unwrap_or_default();
         memory.written = Some(Box::new((replaced, Arc::new(pruned(written)))));
     }

@@ -240,7 +240,7 @@ impl Scene {
     pub(super) fn settle_unsaid(&mut self) -> Verdict {
         let verdict = self.verdict();
         self.kept = verdict.kept.clone();
-        self.kept.not_said(&verdict);
+        self.kept.not_said(verdict.status.as_ref(), verdict.outcome);
         self.answers = vec![Answer::Unchanged; self.answers.len()];
         verdict
     }

@@ -14,7 +14,9 @@ mod desired;
 mod fingerprint;
 mod grant;
 mod json;
+mod kept;
 mod notice;
+mod outcome;
 mod picture;
 mod problem;
 mod render;
@@ -37,13 +39,14 @@ pub(crate) use fingerprint::fingerprints_of;
 
 pub use connection::{ConnectionReport, Readers, is_proved};
 pub use grant::{Permit, Tenant, has_selector, permits};
+pub use kept::Kept;
 pub use notice::{Notice, notice};
+pub use outcome::Outcome;
 pub use problem::Problem;
-pub use render::KeyBytes;
-pub use round::{Anew, Kept, Round};
+pub use round::{Anew, Round};
 pub use sources::{UsedSource, interval, sources, wants};
-pub use target::{Change, NewSecret, Observed, Refusal, Seen, Verified, Written, manager_of};
-pub use verdict::{Outcome, Verdict};
+pub use target::{Change, KeyBytes, NewSecret, Observed, Refusal, Seen, Verified, Written, manager_of};
+pub use verdict::Verdict;
 
 use crate::api::{TargetStatus, VaultSecretSync, VaultSecretSyncStatus};
 use crate::vault::{Failure, HealthState, Reply};

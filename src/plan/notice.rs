@@ -1,6 +1,7 @@
 //! What is worth an event and a line of the log.
 
-use super::verdict::{Outcome, Verdict};
+use super::outcome::Outcome;
+use super::verdict::Verdict;
 use crate::api::{READY, VaultSecretSyncStatus, condition};
 
 /// What is to be told of an object.

@@ -4,6 +4,7 @@
 
 use super::json::{Absent, Json};
 use super::picture::{Picture, Row, WantedKey, WantedObject, removes};
+use super::target::KeyBytes;
 use crate::api::{DataItem, Decode, Fingerprint, OnMissing};
 use crate::reason::Reason;
 use crate::vault::Reading;
@@ -11,7 +12,6 @@ use base64::Engine as _;
 use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use zeroize::Zeroizing;
 
 /// The most that the API server takes in one Secret, keys and values together.
@@ -19,30 +19,6 @@ pub(super) const MAX_SECRET_BYTES: usize = 1024 * 1024;
 
 /// The most keys that `status.target.keys` can name.
 pub(super) const MAX_KEYS: usize = 4096;
-
-/// The bytes of one key. Cannot be printed; wiped when dropped.
-#[derive(Clone, PartialEq, Eq)]
-pub struct KeyBytes(Zeroizing<Vec<u8>>);
-
-impl KeyBytes {
-    /// Takes the bytes over.
-    #[must_use]
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
-    }
-
-    /// The bytes, for the one place that writes them.
-    #[must_use]
-    pub fn expose(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for KeyBytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
 
 /// What one snapshot makes of the Secret.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -6,88 +6,17 @@
 
 use super::desired::Desired;
 use super::fingerprint::of_metadata;
+use super::kept::{Kept, Open};
+use super::outcome::Outcome;
 use super::picture::{Picture, Record};
 use super::render::Rendered;
-use super::target::{Seen, Verified, drifted, hash_of_record, manager_of, our_owners, overtaken};
-use super::verdict::{Outcome, Verdict};
+use super::target::{Seen, drifted, hash_of_record, manager_of, our_owners, overtaken};
+use super::verdict::Verdict;
 use super::write::{Data, write};
 use super::{Input, Problem, Step, Vault, verdict};
 use crate::api::{Deletion, Fingerprint, READY, VaultSecretSync, VaultSecretSyncStatus, condition};
 use crate::reason::Reason;
-use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
-/// What a process keeps of an object between two rounds. All of it can be lost at any time.
-#[derive(Clone, Debug, Default)]
-pub struct Kept {
-    /// The target as we last left it, or found it in order.
-    pub(super) verified: Option<Verified>,
-    /// The request for a sync that the plane was told of.
-    pub(super) refreshed: Option<String>,
-    /// The hash of the record of the target that this process said, or began with.
-    recorded: Option<u64>,
-    /// What few objects have.
-    open: Option<Box<Open>>,
-}
-
-/// What a round leaves open.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Open {
-    /// The generation whose sources `demanded` names.
-    generation: Option<i64>,
-    /// Sources whose value was demanded, by index. The next round demands the same, or the plane drops them.
-    pub(super) demanded: BTreeSet<usize>,
-    /// Whether the target was looked at: what was seen there is to be seen again.
-    looked: bool,
-    /// The resourceVersion of the target for which every source is read again.
-    anew: Option<String>,
-    /// Values that were read and give no key, by the fingerprint of what they would make.
-    pub(super) judged: BTreeMap<Fingerprint, Reason>,
-    /// The picture that was answered whole and could not be written.
-    pub(super) blocked: Option<Fingerprint>,
-    /// Since when the Secret is known to differ while its values cannot be had.
-    pub(super) drifted: Option<Timestamp>,
-    /// What could not be said yet.
-    unsaid: Option<(VaultSecretSyncStatus, Outcome)>,
-}
-
-impl Kept {
-    /// The object as this process knows it: what it wrote and could not say yet is so all the same.
-    #[must_use]
-    pub fn known(&self, stored: &Arc<VaultSecretSync>) -> Arc<VaultSecretSync> {
-        match self.open.as_ref().and_then(|open| open.unsaid.as_ref()) {
-            Some((status, _)) => {
-                Arc::new(VaultSecretSync { status: Some(status.clone()), ..(**stored).clone() })
-            }
-            None => Arc::clone(stored),
-        }
-    }
-
-    /// Whether something is still to be said.
-    #[cfg(test)]
-    pub(crate) fn is_unsaid(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| open.unsaid.is_some())
-    }
-
-    /// Keeps a status that could not be written: the next round tries to say it again, and reads nothing for it.
-    pub fn not_said(&mut self, verdict: &Verdict) {
-        let unsaid = verdict.status.clone().map(|status| (status, verdict.outcome));
-        *self = std::mem::take(self).open(|open| open.unsaid = unsaid);
-    }
-
-    pub(super) fn set_open(&mut self, open: Open) {
-        self.open = (open != Open::default()).then(|| Box::new(open));
-    }
-
-    /// Changes what is left open.
-    pub(super) fn open(mut self, change: impl FnOnce(&mut Open)) -> Self {
-        let mut open = self.open.take().map(|open| *open).unwrap_or_default();
-        change(&mut open);
-        self.set_open(open);
-        self
-    }
-}
 
 /// Why every source is read again.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,13 +3,14 @@
 //! Nothing here sees a value that is in the cluster: the probe answers with metadata alone, and `managedFields` tell
 //! which manager last moved which key.
 
-use super::render::KeyBytes;
 use crate::api::{OWNER_ANNOTATION, SecretType, TargetStatus, VaultSecretSync, field_manager};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::LazyLock;
+use zeroize::Zeroizing;
 
 /// What is known of the target in this round.
 #[derive(Clone, Debug, PartialEq)]
@@ -274,6 +275,30 @@ pub(super) fn our_owners(observed: &Observed) -> impl Iterator<Item = &str> {
         owner.kind == "VaultSecretSync" && owner.api_version.starts_with("vaultsync.dev/")
     };
     observed.owners.iter().filter(ours).map(|owner| owner.uid.as_str())
+}
+
+/// The bytes of one key. Cannot be printed; wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyBytes(Zeroizing<Vec<u8>>);
+
+impl KeyBytes {
+    /// Takes the bytes over.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes, for the one place that writes them.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for KeyBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
 }
 
 /// A Secret to create.

@@ -1,15 +1,16 @@
 //! The end of a round: what is to be said of it, what is kept, and when to look again without being woken.
 
+use super::kept::Kept;
+use super::outcome::Outcome;
 use super::picture::Picture;
 use super::render::Rendered;
-use super::round::{Kept, Round};
+use super::round::Round;
 use super::target::{Refusal, Seen, Verified, manager_of};
 use super::{Input, Problem, Vault, status};
 use crate::api::{EntryState, READY, VaultSecretSyncStatus, condition};
 use crate::reason::Reason;
 use jiff::Timestamp;
 use std::time::Duration;
-use strum::IntoStaticStr;
 
 /// How often an object that is stale looks again by itself.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -19,36 +20,6 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// A Secret that differs is told of this long after it was seen, if its values could not be had until then.
 const DRIFT_PATIENCE: Duration = Duration::from_secs(5);
-
-/// What became of a round; the `result` label of `vaultsync_reconciles_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
-pub enum Outcome {
-    /// The Secret was created.
-    Created,
-    /// The Secret was changed.
-    Updated,
-    /// The Secret was brought back after somebody else's edit.
-    Repaired,
-    /// Nothing to do.
-    Unchanged,
-    /// A value is on its way.
-    Waiting,
-    /// The object is suspended.
-    Suspended,
-    /// The object, or its namespace, is being deleted.
-    Deleting,
-    /// Something is in the way; the reason says what.
-    Failed,
-}
-
-impl Outcome {
-    /// The word of the metric.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-}
 
 /// The end of a round.
 #[derive(Clone, Debug)]

@@ -3,9 +3,9 @@
 use super::desired::Desired;
 use super::fingerprint::of_metadata;
 use super::picture::{Picture, Record};
-use super::render::{KeyBytes, MAX_KEYS, MAX_SECRET_BYTES, Rendered, render};
+use super::render::{MAX_KEYS, MAX_SECRET_BYTES, Rendered, render};
 use super::round::{Anew, Round, Sent, is_refused};
-use super::target::{Change, NewSecret, Observed, Seen, manager_of};
+use super::target::{Change, KeyBytes, NewSecret, Observed, Seen, manager_of};
 use super::{Input, Problem, Step, verdict};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -13,7 +13,7 @@ use super::{
     failure::{Failure, Peer, Refused, Scope},
     metrics::VaultMetrics,
     plane::{
-        errand::{Errand, Outcome, Permission},
+        errand::{Errand, Fetched, Permission},
         jitter::Jitter,
     },
     rest::{reader::Reader, transport::Transport},
@@ -185,17 +185,17 @@ async fn resolve(transport: &Transport, host: &str) -> Result<String, Failure> {
 async fn tried(reader: &Reader, permission: Permission) -> Result<(), Failure> {
     let errand = Errand::Prove(permission);
     let outcome = match reader.send(&errand).await {
-        Outcome::TokenRejected(_) | Outcome::Again => reader.send(&errand).await,
+        Fetched::TokenRejected(_) | Fetched::Again => reader.send(&errand).await,
         outcome => outcome,
     };
     match outcome {
-        Outcome::Failed(Refused { failure: Failure::SecretNotFound | Failure::SecretDisabled, .. })
+        Fetched::Failed(Refused { failure: Failure::SecretNotFound | Failure::SecretDisabled, .. })
             if permission == Permission::Read =>
         {
             Ok(())
         }
-        Outcome::Failed(Refused { failure, .. }) | Outcome::TokenRejected(failure) => Err(failure),
-        Outcome::Permitted | Outcome::Read(..) | Outcome::Listed(..) | Outcome::Again => Ok(()),
+        Fetched::Failed(Refused { failure, .. }) | Fetched::TokenRejected(failure) => Err(failure),
+        Fetched::Permitted | Fetched::Read(..) | Fetched::Listed(..) | Fetched::Again => Ok(()),
     }
 }
 

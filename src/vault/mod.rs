@@ -7,7 +7,7 @@
 //! ```text
 //!  ask ──> Host (pure): schedule ─ lanes ─ budget ─ gate ──> poller ──> reader: token, GET ──> vault
 //!           ^                                                  │
-//!           └────────── outcome <──────────────────────────────┘──> Wake
+//!           └────────── fetched <──────────────────────────────┘──> Wake
 //! ```
 //!
 //! One `Host` holds everything that shares a vault's limits: its handles (one per [`Connection`], with
@@ -23,7 +23,7 @@
 //! | what can go wrong, how it is named and what to do about it | `failure`, `remedy` |
 //! | which requests begin when (pure) | `plane/host`, its parts `plane/{schedule, lanes, budget, gate}` |
 //! | what is known of a source and who waits for it (pure) | `plane/entry` |
-//! | what an answer or a failure means, and for whom (pure) | `plane/outcome` |
+//! | what an answer or a failure means, and for whom (pure) | `plane/fetched` |
 //! | how one LIST tells what changed, and when it is the cheaper way (pure) | `plane/sweep`, `plane/sighting`, `plane/detect` |
 //! | how a connection proves itself before an object needs it | `plane/preflight`; for a person who waits: `check` |
 //! | who drives all that | `plane/poller`; users come in by `plane` |

@@ -58,7 +58,7 @@ pub(in crate::vault) enum Permission {
 
 /// What came of a [`Fetch`].
 #[derive(Debug)]
-pub(in crate::vault) enum Outcome {
+pub(in crate::vault) enum Fetched {
     /// A value, and when the service says that it answered.
     Read(Reading, Option<Timestamp>),
     /// A page of the list, and when the service says that it answered.

@@ -1,7 +1,7 @@
 //! All that shares the limits of one vault host: its handles, the schedule, the lanes and the budget.
 //!
-//! Pure: the time is an argument and nothing is sent from here. [`Host::step`] says which reads begin now and
-//! when to look again; [`Host::finish`] takes their outcomes. Invariants: no request begins without the budget
+//! Pure: the time is an argument and nothing is sent from here. [`Host::tick`] says which reads begin now and
+//! when to look again; [`Host::finish`] takes what they bring. Invariants: no request begins without the budget
 //! and the gate; every source is read within its interval as long as both allow it; no waiter is forgotten.
 
 use std::{
@@ -45,7 +45,7 @@ pub(super) enum Place {
 
 /// What is to be done now.
 #[derive(Debug, Default)]
-pub(super) struct Step {
+pub(super) struct Tick {
     pub(super) fetches: Vec<Fetch>,
     pub(super) wakes: Vec<Wake>,
     /// Handles that ended: their clients and tokens are to be dropped.
@@ -211,12 +211,12 @@ impl Host {
     }
 
     /// Says what begins now and when to look again.
-    pub(super) fn step(&mut self, now: Instant) -> Step {
-        let mut step = Step::default();
+    pub(super) fn tick(&mut self, now: Instant) -> Tick {
+        let mut tick = Tick::default();
         while let Some((id, user)) = self.values.due(now) {
             self.drop_values(id, user, now);
         }
-        step.wakes.extend(self.end_waits(now).into_iter().map(Wake::User));
+        tick.wakes.extend(self.end_waits(now).into_iter().map(Wake::User));
         while let Some(id) = self.idle.due(now) {
             if let Some(until) = self.handles.get(&id).and_then(|handle| handle.is_needed_until(now)) {
                 self.idle.set(id, until + self.limits.idle);
@@ -225,27 +225,27 @@ impl Host {
             if let Some(handle) = self.handles.remove(&id) {
                 self.ids.remove(&handle.connection);
                 self.sweeps.remove(&id);
-                step.ended.push(id);
+                tick.ended.push(id);
                 // What was said of it is not tried again by itself any more: whoever said it has to see to that.
                 if handle.gate.is_trying() || handle.gate.outage().is_some() {
-                    step.wakes.push(Wake::Connection(handle.connection));
+                    tick.wakes.push(Wake::Connection(handle.connection));
                 }
             }
         }
         while let Some(id) = self.sweeps.due(now) {
-            step.wakes.extend(self.turn(id, now));
+            tick.wakes.extend(self.turn(id, now));
         }
         while let Some((id, source)) = self.due.due(now) {
             self.place(id, &source, now);
         }
-        step.wakes.extend(self.turn_gates(now));
+        tick.wakes.extend(self.turn_gates(now));
         let probes: Vec<Key> = (self.handles.iter())
             .filter_map(|(id, handle)| Some((*id, handle.probe(now)?.clone())))
             .collect();
         let mut budget_at = None;
         for (id, source) in probes {
             if self.budget.ready(now) {
-                step.fetches.extend(self.begin(id, source, Lane::Periodic, false, now));
+                tick.fetches.extend(self.begin(id, source, Lane::Periodic, false, now));
             } else {
                 budget_at = Some(self.budget.ready_at(now));
             }
@@ -260,7 +260,7 @@ impl Host {
                 break;
             }
             let Some((id, (place, number))) = self.lanes.pop(may_go) else { break };
-            step.fetches.extend(match place {
+            tick.fetches.extend(match place {
                 Place::Source(source) => self.begin_placed(id, source, number, now),
                 Place::Page => self.begin_page(id, number, now),
                 Place::Trial => self.begin_trial(id, number, now),
@@ -274,8 +274,8 @@ impl Host {
             [opens_at, handle.looks_at(&self.limits)].into_iter().flatten()
         });
         let times = [self.due.next(), self.sweeps.next(), self.values.next(), self.idle.next(), budget_at];
-        step.until = times.into_iter().flatten().chain(gates).min();
-        step
+        tick.until = times.into_iter().flatten().chain(gates).min();
+        tick
     }
 
     /// What the handle's requests have shown.

@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     Shared,
-    errand::{Fetch, Outcome},
+    errand::{Fetch, Fetched},
     host::Host,
     lanes::HandleId,
 };
@@ -53,7 +53,7 @@ struct Poller {
     running: Arc<Running>,
     shared: Weak<Shared>,
     readers: HashMap<HandleId, Arc<Reader>>,
-    reads: JoinSet<Outcome>,
+    reads: JoinSet<Fetched>,
     fetches: HashMap<Id, Fetch>,
 }
 
@@ -69,14 +69,14 @@ pub(super) async fn run(name: String, running: Arc<Running>, shared: Weak<Shared
         fetches: HashMap::new(),
     };
     loop {
-        let step = poller.running.host().step(Instant::now().into_std());
-        for id in step.ended {
+        let tick = poller.running.host().tick(Instant::now().into_std());
+        for id in tick.ended {
             poller.readers.remove(&id);
         }
-        for fetch in step.fetches {
+        for fetch in tick.fetches {
             poller.begin(fetch);
         }
-        poller.wake(step.wakes);
+        poller.wake(tick.wakes);
         if poller.reads.is_empty() && poller.is_done() {
             return;
         }
@@ -85,7 +85,7 @@ pub(super) async fn run(name: String, running: Arc<Running>, shared: Weak<Shared
             Some(read) = poller.reads.join_next_with_id() => poller.finish(read),
             () = running.changed.notified() => {}
             () = wakes.closed() => return,
-            () = sleep_until(step.until) => {}
+            () = sleep_until(tick.until) => {}
         }
     }
 }
@@ -112,17 +112,17 @@ impl Poller {
         let task = self.reads.spawn(async move {
             match reader {
                 Ok(reader) => reader.send(&errand).await,
-                Err(failure) => Outcome::Failed(failure.into()),
+                Err(failure) => Fetched::Failed(failure.into()),
             }
         });
         self.fetches.insert(task.id(), fetch);
     }
 
-    fn finish(&mut self, read: Result<(Id, Outcome), JoinError>) {
+    fn finish(&mut self, read: Result<(Id, Fetched), JoinError>) {
         // A read that panicked must not be waited for for ever.
-        let (id, outcome) = read.unwrap_or_else(|error| {
+        let (id, fetched) = read.unwrap_or_else(|error| {
             let failure = Failure::ServiceUnavailable { peer: Peer::Vault, status: None };
-            (error.id(), Outcome::Failed(failure.into()))
+            (error.id(), Fetched::Failed(failure.into()))
         });
         let Some(fetch) = self.fetches.remove(&id) else { return };
         let (wakes, tally) = {
@@ -130,7 +130,7 @@ impl Poller {
             if let Some(reader) = self.readers.get(&fetch.handle) {
                 host.note(fetch.handle, reader.evidence());
             }
-            let wakes = host.finish(&fetch, outcome, Instant::now().into_std());
+            let wakes = host.finish(&fetch, fetched, Instant::now().into_std());
             (wakes, std::mem::take(&mut host.tally))
         };
         if let Some(shared) = self.shared.upgrade() {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::{
-    errand::{Errand, Fetch, Outcome, Permission},
+    errand::{Errand, Fetch, Fetched, Permission},
     host::Host,
     jitter::Jitter,
     sighting::Listed,
@@ -119,7 +119,7 @@ struct Flight {
     /// When the vault looks.
     looks_at: Instant,
     /// What it saw, once it has looked.
-    outcome: Option<Outcome>,
+    outcome: Option<Fetched>,
     lands_at: Instant,
 }
 
@@ -226,10 +226,10 @@ impl World {
         self.host.ask(&user(name), &connection(0), self.terms, wants, false, self.now)
     }
 
-    fn answer(&mut self, fetch: &Fetch) -> Outcome {
+    fn answer(&mut self, fetch: &Fetch) -> Fetched {
         let behind = self.lag.mul_f64(self.chance.fraction());
         let failed = |failure: &Failure, retry_after| {
-            Outcome::Failed(Refused { failure: failure.clone(), retry_after })
+            Fetched::Failed(Refused { failure: failure.clone(), retry_after })
         };
         if let Some((failure, retry_after)) = &self.down {
             return failed(failure, *retry_after);
@@ -240,12 +240,12 @@ impl World {
                 return failed(self.no_read.as_ref().unwrap_or(&Failure::SecretNotFound), None);
             }
             Errand::Prove(Permission::List) => {
-                return self.no_list.as_ref().map_or(Outcome::Permitted, |failure| failed(failure, None));
+                return self.no_list.as_ref().map_or(Fetched::Permitted, |failure| failed(failure, None));
             }
             Errand::List(link) => {
                 return match &self.no_list {
                     Some(failure) => failed(failure, None),
-                    None => Outcome::Listed(self.list(link.as_ref()), self.date()),
+                    None => Fetched::Listed(self.list(link.as_ref()), self.date()),
                 };
             }
         };
@@ -261,7 +261,7 @@ impl World {
                 let attributes = said.attributes().unwrap();
                 let version = u32::from_str_radix(&attributes.version, 16).unwrap();
                 let value = SecretValue::new(format!("value-{version}").into());
-                Outcome::Read(Reading { attributes, value }, self.date())
+                Fetched::Read(Reading { attributes, value }, self.date())
             }
         }
     }
@@ -290,10 +290,10 @@ impl World {
     /// Everything that can happen now happens.
     fn settle(&mut self) {
         loop {
-            let step = self.host.step(self.now);
-            self.wakes.extend(step.wakes);
-            let begun = !step.fetches.is_empty();
-            for fetch in step.fetches {
+            let tick = self.host.tick(self.now);
+            self.wakes.extend(tick.wakes);
+            let begun = !tick.fetches.is_empty();
+            for fetch in tick.fetches {
                 self.sent(&fetch);
                 let (least, most) = self.latency;
                 let takes = least + most.saturating_sub(least).mul_f64(self.chance.fraction());
@@ -330,14 +330,14 @@ impl World {
 
     /// When the next thing happens.
     fn next(&mut self) -> Option<Instant> {
-        let step = self.host.step(self.now);
-        assert!(step.fetches.is_empty());
-        self.wakes.extend(step.wakes);
+        let tick = self.host.tick(self.now);
+        assert!(tick.fetches.is_empty());
+        self.wakes.extend(tick.wakes);
         let flights = self
             .flights
             .iter()
             .filter_map(|flight| [flight.looks_at, flight.lands_at].into_iter().find(|at| *at > self.now));
-        flights.chain(step.until).min()
+        flights.chain(tick.until).min()
     }
 
     /// Time passes, from one thing that is due to the next.
@@ -615,7 +615,7 @@ fn a_refresh_is_answered_only_by_a_get_that_began_after_it() {
     let mut fetches = Vec::new();
     while fetches.is_empty() {
         world.now += SECOND;
-        fetches = world.host.step(world.now).fetches;
+        fetches = world.host.tick(world.now).fetches;
     }
     world.now += SECOND;
     world.host.refresh(&user("a"), &connection(0), world.now);
@@ -634,13 +634,13 @@ fn a_rejected_token_is_replaced_once_before_it_is_an_outage() {
     let told = |wake| vec![wake, Wake::User(user("a"))];
     let (doubt, outage) = (Wake::Connection(connection(0)), Wake::Outage(connection(0)));
     for expected in [Vec::new(), told(doubt), told(outage)] {
-        let fetches = world.host.step(world.now).fetches;
+        let fetches = world.host.tick(world.now).fetches;
         assert_eq!(fetches.len(), 1);
-        let wakes = world.host.finish(&fetches[0], Outcome::TokenRejected(Failure::TokenRejected), world.now);
+        let wakes = world.host.finish(&fetches[0], Fetched::TokenRejected(Failure::TokenRejected), world.now);
         assert_eq!(wakes, expected);
         world.now += SECOND;
     }
-    assert!(world.host.step(world.now).fetches.is_empty());
+    assert!(world.host.tick(world.now).fetches.is_empty());
 }
 
 #[test]
@@ -648,9 +648,9 @@ fn learning_the_tenant_is_no_outage_and_nobody_is_woken() {
     let mut world = World::new();
     world.say("db", Said::Version(1));
     let _ = world.ask("a", &[want("db", None), want("other", None)]);
-    let fetches = world.host.step(world.now).fetches;
+    let fetches = world.host.tick(world.now).fetches;
     assert_eq!(fetches.len(), 1, "a new handle sends one request alone");
-    assert_eq!(world.host.finish(&fetches[0], Outcome::Again, world.now), []);
+    assert_eq!(world.host.finish(&fetches[0], Fetched::Again, world.now), []);
     world.settle();
     assert_eq!(world.gets.len(), 2);
 }
@@ -661,9 +661,9 @@ fn a_hanging_handle_leaves_the_others_of_its_host_alone() {
     world.say("db", Said::Version(1));
     let wants: Vec<Want> = (0..50).map(|index| want(&format!("s{index}"), None)).collect();
     let _ = world.host.ask(&user("slow"), &connection(1), world.terms, &wants, false, world.now);
-    let probe = world.host.step(world.now).fetches.remove(0);
-    world.host.finish(&probe, Outcome::Failed(Failure::SecretNotFound.into()), world.now);
-    assert_eq!(world.host.step(world.now).fetches.len(), 8, "so many are under way and never come back");
+    let probe = world.host.tick(world.now).fetches.remove(0);
+    world.host.finish(&probe, Fetched::Failed(Failure::SecretNotFound.into()), world.now);
+    assert_eq!(world.host.tick(world.now).fetches.len(), 8, "so many are under way and never come back");
     let _ = world.ask("quick", &[want("db", None)]);
     world.settle();
     assert!(is_read(&world.ask("quick", &[want("db", None)]).answers[0], 1));
@@ -677,7 +677,7 @@ fn a_handle_without_users_ends_after_a_while_and_returns_when_asked() {
     world.settle();
     world.host.forget(&user("a"), &connection(0), world.now);
     world.now += Limits::default().idle;
-    assert_eq!(world.host.step(world.now).ended.len(), 1);
+    assert_eq!(world.host.tick(world.now).ended.len(), 1);
     assert!(world.host.is_empty() && world.host.health(&connection(0), world.now).is_none());
     let _ = world.ask("a", &[want("db", None)]);
     world.settle();
@@ -770,7 +770,7 @@ fn no_value_is_in_the_debug_of_anything() {
     let Answer::Read(reading) = &reply.answers[0] else { panic!("{reply:?}") };
     assert_eq!(reading.value.expose(), "value-1");
     let reading = Reading { attributes: attributes(1), value: SecretValue::new("value-1".to_owned().into()) };
-    let outcome = Outcome::Read(reading, None);
+    let outcome = Fetched::Read(reading, None);
     let text = format!("{:?} {reply:?} {outcome:?} {:?}", world.host, world.wakes);
     assert!(!text.contains("value-1"), "{text}");
 }

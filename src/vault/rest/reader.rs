@@ -18,7 +18,7 @@ use crate::vault::{
     failure::{Failure, Refused},
     metrics::VaultMetrics,
     plane::{
-        errand::{Errand, Outcome, Permission},
+        errand::{Errand, Fetched, Permission},
         jitter::Jitter,
     },
     token::{Tokens, assertion::Assertions, credentials::Credentials, provider::Provider},
@@ -71,11 +71,11 @@ impl Reader {
     }
 
     /// Does one errand, or learns what it takes to do it.
-    pub(in crate::vault) async fn send(&self, errand: &Errand) -> Outcome {
-        self.try_to_send(errand).await.unwrap_or_else(Outcome::Failed)
+    pub(in crate::vault) async fn send(&self, errand: &Errand) -> Fetched {
+        self.try_to_send(errand).await.unwrap_or_else(Fetched::Failed)
     }
 
-    async fn try_to_send(&self, errand: &Errand) -> Result<Outcome, Refused> {
+    async fn try_to_send(&self, errand: &Errand) -> Result<Fetched, Refused> {
         let known = self.tenant.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(tenant) = known else { return self.discover(errand).await };
         let token = self.tokens.get(&tenant).await?;
@@ -84,11 +84,11 @@ impl Reader {
             Err(Stop::Unauthorized { challenge, failure }) => {
                 self.tokens.reject(&token);
                 if challenge.as_deref().is_some_and(challenge::asks_for_claims) {
-                    return Ok(Outcome::TokenRejected(Failure::ClaimsChallenge));
+                    return Ok(Fetched::TokenRejected(Failure::ClaimsChallenge));
                 }
                 // The vault may have moved to another tenant; what it says now is judged like its first word.
                 let learnt = if self.tenant_is_set { Ok(()) } else { self.learn(challenge.as_deref()) };
-                Ok(Outcome::TokenRejected(learnt.err().unwrap_or(failure)))
+                Ok(Fetched::TokenRejected(learnt.err().unwrap_or(failure)))
             }
             Err(Stop::Failed(refused)) => Err(match refused.failure {
                 Failure::PublicAccessDisabled(_) => {
@@ -99,7 +99,7 @@ impl Reader {
         }
     }
 
-    async fn ask(&self, errand: &Errand, token: Option<&str>) -> Result<Outcome, Stop> {
+    async fn ask(&self, errand: &Errand, token: Option<&str>) -> Result<Fetched, Stop> {
         let reached = |address| {
             let network = if self.proxied { Network::Proxy } else { Network::of(address) };
             *self.network.lock().unwrap_or_else(PoisonError::into_inner) = Some(network);
@@ -114,15 +114,15 @@ impl Reader {
         Ok(match errand {
             Errand::Read { source, recheck } => {
                 let (reading, date) = client::get(asking, source, *recheck).await?;
-                Outcome::Read(reading, date)
+                Fetched::Read(reading, date)
             }
             Errand::List(link) => {
                 let (page, date) = client::list(asking, link.as_ref()).await?;
-                Outcome::Listed(page, date)
+                Fetched::Listed(page, date)
             }
             Errand::Prove(permission) => {
                 client::prove(asking, *permission).await?;
-                Outcome::Permitted
+                Fetched::Permitted
             }
         })
     }
@@ -158,11 +158,11 @@ impl Reader {
     }
 
     /// The vault's challenge names the tenant.
-    async fn discover(&self, errand: &Errand) -> Result<Outcome, Refused> {
+    async fn discover(&self, errand: &Errand) -> Result<Fetched, Refused> {
         match self.ask(errand, None).await {
             Err(Stop::Unauthorized { challenge, .. }) => {
                 self.learn(challenge.as_deref())?;
-                Ok(Outcome::Again)
+                Ok(Fetched::Again)
             }
             // No vault answers someone without a token.
             Ok(_) => Err(Failure::UntrustedVaultHost.into()),

@@ -123,11 +123,11 @@ fn objects_that_move_between_pages_cost_a_get_and_change_nothing() {
     // A page that one sweep does not see at all: what was on it moved to one that had been read.
     let mut missed = false;
     for _ in 0..200 {
-        let step = world.host.step(world.now);
-        for fetch in step.fetches {
+        let tick = world.host.tick(world.now);
+        for fetch in tick.fetches {
             world.sent(&fetch);
             let mut outcome = world.answer(&fetch);
-            if let (Outcome::Listed(page, _), false) = (&mut outcome, missed) {
+            if let (Fetched::Listed(page, _), false) = (&mut outcome, missed) {
                 page.items.clear();
                 missed = true;
             }

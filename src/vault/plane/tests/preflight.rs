@@ -210,10 +210,10 @@ fn a_trial_whose_token_is_rejected_is_not_repeated_for_nobody() {
     world.prove(Detect::Auto);
     let mut sent = 0;
     for _ in 0..40 {
-        let step = world.host.step(world.now);
-        for fetch in step.fetches {
+        let tick = world.host.tick(world.now);
+        for fetch in tick.fetches {
             sent += 1;
-            world.host.finish(&fetch, Outcome::TokenRejected(Failure::WrongAudience), world.now);
+            world.host.finish(&fetch, Fetched::TokenRejected(Failure::WrongAudience), world.now);
         }
         world.now += MINUTE;
     }

@@ -19,7 +19,7 @@ use crate::{
         Detect, Failure, Limits, Peer, Reply, Terms, Wake,
         failure::Refused,
         plane::{
-            errand::{Errand, Fetch, Outcome},
+            errand::{Errand, Fetch, Fetched},
             host::Host,
             jitter::Jitter,
             tests::connection,
@@ -31,7 +31,7 @@ use crate::{
 #[derive(Debug)]
 struct Flight {
     fetch: Fetch,
-    read: Option<Outcome>,
+    read: Option<Fetched>,
 }
 
 /// A request to the API server.
@@ -189,15 +189,15 @@ pub(super) fn play(model: &mut Model, chosen: Move) {
 
 fn plane(model: &mut Model) {
     model.operator.rung = false;
-    let step = model.operator.host.step(model.now);
-    model.operator.until = step.until;
-    for fetch in step.fetches {
+    let tick = model.operator.host.tick(model.now);
+    model.operator.until = tick.until;
+    for fetch in tick.fetches {
         if matches!(fetch.errand, Errand::Read { .. }) {
             model.operator.gets += 1;
         }
         model.operator.flights.push(Flight { fetch, read: None });
     }
-    deliver(model, step.wakes);
+    deliver(model, tick.wakes);
 }
 
 fn deliver(model: &mut Model, wakes: Vec<Wake>) {
@@ -226,7 +226,7 @@ fn fly(model: &mut Model, flight: usize) {
                 Failure::ServiceUnavailable { peer: Peer::Vault, status: Some(503) }
             };
             let retry_after = throttled.then(|| model.dice.millis(9000));
-            Outcome::Failed(Refused { failure, retry_after })
+            Fetched::Failed(Refused { failure, retry_after })
         } else {
             model.vaults.read(&mut model.dice, &flight_of.fetch.errand, model.now, second)
         };
@@ -236,8 +236,8 @@ fn fly(model: &mut Model, flight: usize) {
     let Flight { fetch, read } = model.operator.flights.swap_remove(flight);
     let Some(outcome) = read else { return };
     let what = match &outcome {
-        Outcome::Read(reading, _) => reading.attributes.version.trim_start_matches('0').to_owned(),
-        Outcome::Failed(refused) => refused.failure.reason().to_string(),
+        Fetched::Read(reading, _) => reading.attributes.version.trim_start_matches('0').to_owned(),
+        Fetched::Failed(refused) => refused.failure.reason().to_string(),
         _ => "a page".to_owned(),
     };
     if let Errand::Read { source, .. } = &fetch.errand {
@@ -436,7 +436,7 @@ fn said(model: &mut Model, index: usize, verdict: &Verdict, written: bool, asked
     task.kept = verdict.kept.clone();
     model.cluster.stored[index].touched = true;
     if !written {
-        task.kept.not_said(verdict);
+        task.kept.not_said(verdict.status.as_ref(), verdict.outcome);
         return again(model, index);
     }
     task.timer = verdict.next.map(|wait| model.now + wait);

@@ -13,7 +13,7 @@ use crate::vault::{
     Attributes, Failure, Reading, SecretValue,
     failure::{Principal, Refused},
     plane::{
-        errand::{Errand, Outcome, Permission},
+        errand::{Errand, Fetched, Permission},
         sighting::Listed,
         tests::page_after,
     },
@@ -297,8 +297,8 @@ impl Vaults {
     }
 
     /// What a request that is read at `now` is answered.
-    pub(super) fn read(&self, dice: &mut Dice, errand: &Errand, now: Instant, second: i64) -> Outcome {
-        let failed = |failure| Outcome::Failed(Refused { failure, retry_after: None });
+    pub(super) fn read(&self, dice: &mut Dice, errand: &Errand, now: Instant, second: i64) -> Fetched {
+        let failed = |failure| Fetched::Failed(Refused { failure, retry_after: None });
         let lag = if self.lag.is_zero() {
             self.lag
         } else {
@@ -308,8 +308,8 @@ impl Vaults {
         let date = self.skew.and_then(|skew| Timestamp::from_second(second + skew).ok());
         match errand {
             Errand::Prove(Permission::Read) => failed(Failure::SecretNotFound),
-            Errand::Prove(Permission::List) => Outcome::Permitted,
-            Errand::List(link) => Outcome::Listed(self.page(link.as_ref(), when), date),
+            Errand::Prove(Permission::List) => Fetched::Permitted,
+            Errand::List(link) => Fetched::Listed(self.page(link.as_ref(), when), date),
             Errand::Read { source, .. } => {
                 let Some(secret) = self.secrets.get(source.name.as_str()) else {
                     return failed(Failure::SecretNotFound);
@@ -323,7 +323,7 @@ impl Vaults {
                     return failed(Failure::SecretDisabled);
                 }
                 let value = SecretValue::new(secret.versions[state.version].value.clone().into());
-                Outcome::Read(Reading { attributes: secret.attributes(state), value }, date)
+                Fetched::Read(Reading { attributes: secret.attributes(state), value }, date)
             }
         }
     }

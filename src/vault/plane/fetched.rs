@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Instant};
 use jiff::Timestamp;
 
 use super::{
-    errand::{Errand, Fetch, Outcome, Wakes},
+    errand::{Errand, Fetch, Fetched, Wakes},
     gate::{Admission, Turn},
     handle::doubt::Suspect,
     host::Host,
@@ -19,47 +19,47 @@ use crate::vault::{
 };
 
 impl Host {
-    /// Takes the outcome of a fetch and returns who is to be woken.
-    pub(super) fn finish(&mut self, fetch: &Fetch, outcome: Outcome, now: Instant) -> Vec<Wake> {
+    /// Takes what a fetch brought and returns who is to be woken.
+    pub(super) fn finish(&mut self, fetch: &Fetch, fetched: Fetched, now: Instant) -> Vec<Wake> {
         let Some(handle) = self.handles.get_mut(&fetch.handle) else { return Vec::new() };
         handle.in_flight = handle.in_flight.saturating_sub(1);
         if let Some(entry) = fetch.source().and_then(|source| handle.entries.get_mut(source)) {
             entry.in_flight = false;
         }
         let mut wakes = Wakes::default();
-        let answered = match outcome {
-            Outcome::Again => {
+        let answered = match fetched {
+            Fetched::Again => {
                 handle.gate.undecided(now);
                 false
             }
-            Outcome::TokenRejected(_) if handle.renewed_at.is_none_or(|at| fetch.begun < at) => {
+            Fetched::TokenRejected(_) if handle.renewed_at.is_none_or(|at| fetch.begun < at) => {
                 handle.renewed_at.get_or_insert(now);
                 handle.gate.undecided(now);
                 false
             }
-            Outcome::TokenRejected(failure) => {
+            Fetched::TokenRejected(failure) => {
                 self.outage(fetch, failure.into(), now, &mut wakes);
                 false
             }
-            Outcome::Read(reading, date) => {
+            Fetched::Read(reading, date) => {
                 self.confirmed(fetch, true, now, &mut wakes);
                 if let Some(source) = fetch.source() {
                     self.arrived(fetch, source, (reading, date), now, &mut wakes.users);
                 }
                 true
             }
-            Outcome::Listed(page, date) => {
+            Fetched::Listed(page, date) => {
                 self.confirmed(fetch, true, now, &mut wakes);
                 wakes.connection |= self.page(fetch, page, date, now, &mut wakes.users).is_some();
                 true
             }
-            Outcome::Permitted => {
+            Fetched::Permitted => {
                 if let Errand::Prove(permission) = fetch.errand {
                     self.permitted(fetch, permission, now, &mut wakes);
                 }
                 true
             }
-            Outcome::Failed(refused) => self.failed(fetch, refused, now, &mut wakes),
+            Fetched::Failed(refused) => self.failed(fetch, refused, now, &mut wakes),
         };
         match &fetch.errand {
             Errand::Read { source, recheck } => self.put_back(fetch.handle, source, *recheck, answered, now),
