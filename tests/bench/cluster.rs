@@ -5,19 +5,24 @@ use std::path::{Path, PathBuf};
 
 use futures::stream::{self, StreamExt as _};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
-use keyvault_emulator::{Config, Emulator};
+use keyvault_emulator::{Config, Emulator, Vault};
 use kube::api::{Api, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use vaultsync::api::VaultSecretSync;
+use vaultsync::api::{ClusterKeyVault, VaultSecretSync};
 
 use support::{Account, Cluster, Result};
 
 /// As many calls at once as the operator makes.
 pub(crate) const CONCURRENCY: usize = 16;
+
+/// The application that reads vaults for the whole cluster.
+pub(crate) const APPLICATION: &str = "aaaaaaaa-1111-4222-8333-444444444444";
+/// What it proves itself with, here and nowhere else.
+pub(crate) const CREDENTIAL: &str = "known-to-the-emulator-alone";
 
 /// See the module.
 pub(crate) struct BenchCluster {
@@ -73,6 +78,34 @@ impl BenchCluster {
         })
     }
 
+    /// A `ClusterKeyVault` with the vault's name, which these namespaces read as [`APPLICATION`].
+    pub(crate) async fn cluster_key_vault(
+        &self,
+        client: &Client,
+        vault: &Vault,
+        namespaces: Vec<String>,
+        detect: &str,
+    ) -> Result<()> {
+        let (name, tenant) = (vault.name(), self.emulator.tenant());
+        vault.grant(APPLICATION);
+        self.emulator.register_secret(tenant, APPLICATION, CREDENTIAL);
+        std::fs::write(self.credentials().join(name), CREDENTIAL)?;
+        let connection: ClusterKeyVault = serde_json::from_value(json!({
+            "metadata": {"name": name},
+            "spec": {
+                "url": vault.url(),
+                "minRefreshInterval": "10s",
+                "detect": detect,
+                "identity": {"servicePrincipal": {
+                    "tenantId": tenant, "clientId": APPLICATION, "credentialFile": name,
+                }},
+                "allow": [{"namespaces": {"names": namespaces}, "secrets": ["*"]}],
+            },
+        }))?;
+        Api::all(client.clone()).create(&PostParams::default(), &connection).await?;
+        Ok(())
+    }
+
     /// How many connections were made to a host so far.
     pub(crate) fn connections(&self, host: &str) -> usize {
         let target = format!("{host}:443");
@@ -111,13 +144,23 @@ pub(crate) async fn create_object(
     vault: Value,
     interval: &str,
 ) -> Result<()> {
+    create_wide(client, namespace, name, &[("KEY".to_owned(), secret.to_owned())], vault, interval).await
+}
+
+/// The same with as many keys, each with its secret.
+pub(crate) async fn create_wide(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    keys: &[(String, String)],
+    vault: Value,
+    interval: &str,
+) -> Result<()> {
+    let item = |(key, secret): &(String, String)| json!({"key": key, "from": {"secret": {"name": secret}}});
+    let data: Vec<Value> = keys.iter().map(item).collect();
     let object = json!({
         "metadata": {"name": name},
-        "spec": {
-            "vaultRef": vault,
-            "refreshInterval": interval,
-            "data": [{"key": "KEY", "from": {"secret": {"name": secret}}}],
-        },
+        "spec": {"vaultRef": vault, "refreshInterval": interval, "data": data},
     });
     create::<VaultSecretSync>(client, namespace, object).await
 }

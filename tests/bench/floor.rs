@@ -8,8 +8,8 @@ use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 use vaultsync::api::{VaultSecretSync, field_manager};
 
-use crate::cluster::{BenchCluster, each};
-use crate::one_vault::{APPLICATION, CREDENTIAL, OneVault, index_of, secret};
+use crate::cluster::{APPLICATION, BenchCluster, CREDENTIAL, each};
+use crate::one_vault::{OneVault, index_of, secret};
 use crate::say;
 use crate::scale::Scale;
 use support::Result;

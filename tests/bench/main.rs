@@ -31,6 +31,7 @@ mod scale;
 mod steady;
 mod tenants;
 mod tenants_trouble;
+mod wide;
 
 use rows::Rows;
 use scale::Scale;
@@ -43,6 +44,7 @@ async fn main() -> Result<()> {
     let mut rows = Rows::default();
     one_vault::measure(&scale, &mut rows).await?;
     tenants::measure(&scale, &mut rows).await?;
+    wide::measure(&mut rows).await?;
     rows.write(&scale)
 }
 

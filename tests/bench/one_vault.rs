@@ -2,10 +2,10 @@
 //! population that most rows are measured on, in the order in which each leaves it as the next one needs it.
 
 use keyvault_emulator::Vault;
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
-use vaultsync::api::{ClusterKeyVault, VaultSecretSync};
+use vaultsync::api::VaultSecretSync;
 
 use crate::cluster::{BenchCluster, create_object, each};
 use crate::rows::Rows;
@@ -13,10 +13,6 @@ use crate::scale::Scale;
 use crate::{fault_of_all, first_sync, floor, restart, say, steady};
 use support::Result;
 
-/// The application that reads the vault.
-pub(crate) const APPLICATION: &str = "aaaaaaaa-1111-4222-8333-444444444444";
-/// What it proves itself with, here and nowhere else.
-pub(crate) const CREDENTIAL: &str = "known-to-the-emulator-alone";
 pub(crate) const HOST: &str = "bench.vault.azure.net";
 const NAMESPACES: usize = 10;
 const CONNECTION: &str = "bench";
@@ -47,10 +43,7 @@ impl OneVault {
     async fn create(scale: &Scale) -> Result<Self> {
         say(&format!("starting a control plane with {} objects", scale.objects));
         let bench = BenchCluster::start().await?;
-        let vault = bench.emulator.vault("bench");
-        vault.grant(APPLICATION);
-        bench.emulator.register_secret(bench.emulator.tenant(), APPLICATION, CREDENTIAL);
-        std::fs::write(bench.credentials().join(CONNECTION), CREDENTIAL)?;
+        let vault = bench.emulator.vault(CONNECTION);
         for index in 0..scale.objects {
             vault.set(&secret(index), &"x".repeat(1024));
         }
@@ -75,19 +68,7 @@ impl OneVault {
         for team in &teams {
             self.bench.namespace(&self.client, team).await?;
         }
-        let connection: ClusterKeyVault = serde_json::from_value(json!({
-            "metadata": {"name": CONNECTION},
-            "spec": {
-                "url": self.vault.url(),
-                "minRefreshInterval": "10s",
-                "identity": {"servicePrincipal": {
-                    "tenantId": self.bench.emulator.tenant(), "clientId": APPLICATION, "credentialFile": CONNECTION,
-                }},
-                "allow": [{"namespaces": {"names": teams}, "secrets": ["*"]}],
-            },
-        }))?;
-        Api::all(self.client.clone()).create(&PostParams::default(), &connection).await?;
-        Ok(())
+        self.bench.cluster_key_vault(&self.client, &self.vault, teams, "Auto").await
     }
 
     /// All objects as they are now.

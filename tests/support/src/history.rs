@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
+use kube::api::Api;
 use kube::runtime::watcher;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -26,9 +27,14 @@ pub struct History {
 impl History {
     /// From now on: it returns when the watch has begun.
     pub async fn of(namespace: &Namespace) -> Self {
+        Self::seen_by(namespace.api(&namespace.cluster().admin())).await
+    }
+
+    /// The same, with a client of one's own.
+    pub async fn seen_by(secrets: Api<Secret>) -> Self {
         let states = Arc::<Mutex<BTreeMap<String, Vec<Values>>>>::default();
         let (begun, seen) = (Arc::new(Notify::new()), Arc::clone(&states));
-        let (begins, secrets) = (Arc::clone(&begun), namespace.api::<Secret>(&namespace.cluster().admin()));
+        let begins = Arc::clone(&begun);
         let watch = tokio::spawn(async move {
             let mut events = watcher(secrets, watcher::Config::default()).boxed();
             while let Some(event) = events.next().await {
