@@ -60,7 +60,7 @@ pub enum Reason {
     InvalidJson,
     /// The property is not in the value.
     PropertyNotFound,
-    /// The value is not Base64.
+    /// The value is not what `decode` says.
     DecodeFailed,
     /// The vault has no such secret or version.
     SecretNotFound,

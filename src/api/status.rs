@@ -45,7 +45,7 @@ pub struct VaultSecretSyncStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EntryStatus {
-    /// The kind of object in the vault.
+    /// The kind of object in the vault: `Secret`.
     pub kind: EntryKind,
     /// Its name.
     #[schemars(length(max = 127))]
@@ -178,7 +178,7 @@ pub struct TargetStatus {
     /// When vaultsync last changed it, by the clock of the API server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written: Option<Time>,
-    /// The deletion policy in force on it.
+    /// The deletion policy in force on it: `Delete` or `Retain`.
     #[serde(default)]
     pub deletion: Deletion,
     /// The fingerprint of the labels, annotations and deletion policy that were last applied.

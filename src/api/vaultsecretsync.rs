@@ -231,7 +231,9 @@ pub struct Target {
         "target.name must be a name for a Secret: lower-case letters, digits, '-' and '.'"
     ))]
     pub name: Option<String>,
-    /// The type of the Secret; cannot change. Default: `Opaque`.
+    /// The type of the Secret; cannot change. `Opaque` (default) takes any keys; `kubernetes.io/tls` needs `tls.crt` and
+    /// `tls.key`, `kubernetes.io/dockerconfigjson` needs `.dockerconfigjson`, `kubernetes.io/ssh-auth` needs
+    /// `ssh-privatekey`; `kubernetes.io/basic-auth` is for `username` and `password`.
     #[serde(default, rename = "type")]
     pub type_: SecretType,
     /// Labels for the Secret. Default: none. Nothing is ever copied from this object's own labels.

@@ -1,5 +1,6 @@
 //! Builders for tests of the plan: an object, the plane's reply, a Secret as the API server shows it.
 
+use super::outcome::Outcome;
 use super::{
     Change, Input, Kept, Observed, Permit, Problem, Round, Seen, Step, UsedSource, Vault, Verdict, sources,
     wants,
@@ -219,7 +220,8 @@ impl Scene {
         self.settle()
     }
 
-    /// Ends the round and says what it came to, as the controller does; the next step begins another.
+    /// Ends the round and says what it came to, as the controller does; the next step begins another. Every source is
+    /// [`Answer::Unchanged`] then: what is to be answered next, a failure that lasts too, is set anew.
     pub(super) fn settle(&mut self) -> Verdict {
         let verdict = self.verdict();
         self.take_over(&verdict);
@@ -243,6 +245,13 @@ impl Scene {
         self.kept.not_said(verdict.status.as_ref(), verdict.outcome);
         self.answers = vec![Answer::Unchanged; self.answers.len()];
         verdict
+    }
+
+    /// Ends a round that has nothing to do, to wait for, or to say that was not said before.
+    pub(super) fn says_nothing_new(&mut self) {
+        let verdict = self.verdict();
+        assert_ne!(verdict.outcome, Outcome::Waiting, "{verdict:?}");
+        assert_eq!(verdict.status, None);
     }
 
     pub(super) fn status(&self) -> &VaultSecretSyncStatus {

@@ -3,7 +3,6 @@
 
 use super::fingerprint::{of_all, of_key, of_object, of_others, version_of};
 use super::grant::Permit;
-use super::render::Rendered;
 use super::sources::{UsedSource, entry};
 use super::{Input, Vault};
 use crate::api::{DataItem, EntryState, EntryStatus, Fingerprint, OnMissing, TargetStatus};
@@ -107,6 +106,47 @@ pub(super) struct WantedObject {
     pub(super) on_missing: OnMissing,
 }
 
+/// What becomes of a key, or of all that a `dataFrom` source gave, without a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It keeps what it has, and no Secret is created without it.
+    Needed,
+    /// It keeps what it has, and a Secret is created without it.
+    Stays,
+    /// It leaves the Secret.
+    Goes,
+}
+
+impl Fate {
+    /// As an entry asks; `missing`: there is no such thing, rather than none that can be had or used now.
+    const fn of(on_missing: OnMissing, missing: bool) -> Self {
+        match on_missing {
+            OnMissing::Keep => Self::Needed,
+            OnMissing::Remove if missing => Self::Goes,
+            OnMissing::Remove => Self::Stays,
+        }
+    }
+}
+
+impl WantedKey<'_> {
+    /// What becomes of it without a value, for this reason.
+    pub(super) const fn fate(&self, reason: Reason) -> Fate {
+        let missing = matches!(reason, Reason::SecretNotFound | Reason::PropertyNotFound);
+        Fate::of(self.item.on_missing, missing)
+    }
+}
+
+impl WantedObject {
+    /// What becomes of its keys without a value, for this reason.
+    pub(super) const fn fate(&self, reason: Reason) -> Fate {
+        match reason {
+            // The other members are as whole as they can ever be.
+            Reason::InvalidKey => Fate::Stays,
+            _ => Fate::of(self.on_missing, matches!(reason, Reason::SecretNotFound)),
+        }
+    }
+}
+
 /// What is recorded of the Secret, without the keys that somebody else changed since.
 #[derive(Debug)]
 pub(super) struct Record<'a> {
@@ -173,17 +213,18 @@ impl<'a> Picture<'a> {
                 let of = version.map(|version| of_key(vault, name, version, &item.from.secret));
                 keys.push(WantedKey { item, row: index, of });
             }
-            let mut uses =
-                row.used.data_from.iter().filter_map(|&place| spec.data_from.get(place)).peekable();
-            if uses.peek().is_some() {
-                let removes = uses.any(|item| item.on_missing == OnMissing::Remove);
+            let asked = row.used.data_from.iter().filter_map(|&place| spec.data_from.get(place));
+            // Of several uses of one source, one that says something else than the default decides.
+            let asked = asked.map(|item| item.on_missing);
+            if let Some(on_missing) =
+                asked.reduce(|one, other| if one == OnMissing::Keep { other } else { one })
+            {
+                let mut object = WantedObject { row: index, of: None, on_missing };
                 // Of what is gone and may go nothing is wanted any more.
-                let gone = removes && row.trouble() == Some(Reason::SecretNotFound);
-                objects.push(WantedObject {
-                    row: index,
-                    of: version.filter(|_| !gone).map(|version| of_object(vault, name, version, others)),
-                    on_missing: if removes { OnMissing::Remove } else { OnMissing::Keep },
-                });
+                let goes = row.trouble().is_some_and(|reason| object.fate(reason) == Fate::Goes);
+                let version = version.filter(|_| !goes);
+                object.of = version.map(|version| of_object(vault, name, version, others));
+                objects.push(object);
             }
         }
         Self { rows, keys, objects, record, judged }
@@ -232,8 +273,7 @@ impl<'a> Picture<'a> {
         let complete = self.objects.iter().all(|object| {
             let Some(row) = self.rows.get(object.row) else { return false };
             match row.trouble() {
-                Some(Reason::SecretNotFound) => object.on_missing == OnMissing::Remove,
-                Some(_) => false,
+                Some(reason) => object.fate(reason) == Fate::Goes,
                 None => {
                     row.carried() != Some(Reason::DuplicateKey)
                         && object.of.is_none_or(|of| !self.judged.contains_key(&of))
@@ -265,27 +305,17 @@ impl<'a> Picture<'a> {
         })
     }
 
-    /// Why an entry that says `Keep` has no value, as far as is known without asking for any: then no Secret is created.
+    /// Why a key that is [needed](Fate::Needed) has no value, as far as is known without asking for any: then no Secret is
+    /// created.
     pub(super) fn holds_up_creation(&self) -> Option<Reason> {
-        let keys = self.keys.iter().filter(|key| key.item.on_missing == OnMissing::Keep);
-        let objects = self.objects.iter().filter(|object| object.on_missing == OnMissing::Keep);
-        keys.filter_map(|key| self.trouble_of_key(key))
-            .chain(objects.filter_map(|object| self.trouble_of_object(object)))
-            // The other members are as whole as they can ever be.
-            .find(|reason| *reason != Reason::InvalidKey)
-    }
-
-    /// The same once all values are rendered.
-    pub(super) fn held_up_by(&self, rendered: &Rendered) -> Option<Reason> {
         let keys = self
             .keys
             .iter()
-            .filter(|key| key.item.on_missing == OnMissing::Keep && rendered.keep.contains(&key.item.key));
-        let objects = self.objects.iter().filter(|object| object.on_missing == OnMissing::Keep);
-        keys.map(|key| key.row)
-            .chain(objects.map(|object| object.row))
-            .filter_map(|row| rendered.problems.get(&row).copied())
-            .find(|reason| *reason != Reason::InvalidKey)
+            .filter_map(|key| self.trouble_of_key(key).filter(|reason| key.fate(*reason) == Fate::Needed));
+        let objects = self.objects.iter().filter_map(|object| {
+            self.trouble_of_object(object).filter(|reason| object.fate(*reason) == Fate::Needed)
+        });
+        keys.chain(objects).next()
     }
 
     /// A key that the Secret's type needs and that cannot be had, whatever the values are.
@@ -293,7 +323,9 @@ impl<'a> Picture<'a> {
         required.iter().copied().find(|needed| {
             self.keys.iter().any(|key| {
                 key.item.key == *needed
-                    && self.trouble_of_key(key).is_some_and(|reason| creates || removes(key.item, reason))
+                    && self
+                        .trouble_of_key(key)
+                        .is_some_and(|reason| creates || key.fate(reason) == Fate::Goes)
             })
         })
     }
@@ -316,12 +348,6 @@ impl<'a> Picture<'a> {
             .map(|object| format!("{:?}:{}", object.on_missing, word(object.of, row(object.row))));
         of_all(&keys.chain(objects).collect::<Vec<_>>())
     }
-}
-
-/// Whether an entry of `data` asks that its key goes for this reason.
-pub(super) fn removes(item: &DataItem, reason: Reason) -> bool {
-    item.on_missing == OnMissing::Remove
-        && matches!(reason, Reason::SecretNotFound | Reason::PropertyNotFound)
 }
 
 /// One row for each source; none where there is no connection or no answer.

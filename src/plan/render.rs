@@ -3,9 +3,9 @@
 //! Errors here carry a reason and never a piece of a value; `serde_json` would print the value it dislikes.
 
 use super::json::{Absent, Json};
-use super::picture::{Picture, Row, WantedKey, WantedObject, removes};
+use super::picture::{Fate, Picture, Row, WantedKey, WantedObject};
 use super::target::KeyBytes;
-use crate::api::{DataItem, Decode, Fingerprint, OnMissing};
+use crate::api::{DataItem, Decode, Fingerprint};
 use crate::reason::Reason;
 use crate::vault::Reading;
 use base64::Engine as _;
@@ -33,6 +33,8 @@ pub(super) struct Rendered {
     pub complete: bool,
     /// Why keys keep their last value, by the source's index.
     pub problems: BTreeMap<usize, Reason>,
+    /// Why a key has no value that no Secret is created without.
+    pub needed: Option<Reason>,
     /// Sources all of whose keys go because they are missing.
     pub missing: BTreeSet<usize>,
     /// Values at hand that give no key, by the fingerprint of what they would have made.
@@ -43,8 +45,15 @@ pub(super) struct Rendered {
 
 impl Rendered {
     /// Notes a problem; the first of a source stands.
-    fn problem(&mut self, row: usize, reason: Reason) {
+    fn problem(&mut self, row: usize, reason: Reason, fate: Fate) {
         self.problems.entry(row).or_insert(reason);
+        self.needs(reason, fate);
+    }
+
+    fn needs(&mut self, reason: Reason, fate: Fate) {
+        if fate == Fate::Needed {
+            self.needed.get_or_insert(reason);
+        }
     }
 }
 
@@ -55,17 +64,17 @@ pub(super) fn render(picture: &Picture<'_>) -> Rendered {
     let mut gone: BTreeSet<usize> = BTreeSet::new();
     let mut staying: BTreeSet<usize> = BTreeSet::new();
     for key in &picture.keys {
-        let removed = render_key(picture, key, &mut rendered);
-        if removed { &mut gone } else { &mut staying }.insert(key.row);
+        let goes = render_key(picture, key, &mut rendered);
+        if goes { &mut gone } else { &mut staying }.insert(key.row);
     }
     let of_data: BTreeSet<&str> = picture.keys.iter().map(|key| key.item.key.as_str()).collect();
-    let mut given: BTreeMap<String, (usize, KeyBytes, Fingerprint)> = BTreeMap::new();
+    let mut given: BTreeMap<String, (&WantedObject, KeyBytes, Fingerprint)> = BTreeMap::new();
     let mut doubled: BTreeSet<String> = BTreeSet::new();
     for object in &picture.objects {
         let Some(members) = render_object(picture, object, &mut rendered) else {
-            let missing = picture.trouble_of_object(object) == Some(Reason::SecretNotFound);
-            let removed = missing && object.on_missing == OnMissing::Remove;
-            if removed { &mut gone } else { &mut staying }.insert(object.row);
+            let trouble = picture.trouble_of_object(object);
+            let goes = trouble.is_some_and(|reason| object.fate(reason) == Fate::Goes);
+            if goes { &mut gone } else { &mut staying }.insert(object.row);
             continue;
         };
         staying.insert(object.row);
@@ -74,11 +83,13 @@ pub(super) fn render(picture: &Picture<'_>) -> Rendered {
                 continue;
             }
             if let Some((other, ..)) = given.get(&name) {
-                rendered.problems.insert(*other, Reason::DuplicateKey);
-                rendered.problems.insert(object.row, Reason::DuplicateKey);
+                for object in [other, object] {
+                    rendered.problems.insert(object.row, Reason::DuplicateKey);
+                    rendered.needs(Reason::DuplicateKey, object.fate(Reason::DuplicateKey));
+                }
                 doubled.insert(name);
             } else if let Some(of) = object.of {
-                given.insert(name, (object.row, bytes, of));
+                given.insert(name, (object, bytes, of));
             }
         }
     }
@@ -107,15 +118,22 @@ fn render_key(picture: &Picture<'_>, key: &WantedKey<'_>, rendered: &mut Rendere
         }
         (Some(Ok(_)) | None, _) => picture.trouble_of_key(key),
     };
-    if reason.is_some_and(|reason| removes(key.item, reason)) {
-        rendered.remove.insert(key.item.key.clone());
-        return true;
+    let name = key.item.key.clone();
+    let Some(reason) = reason else {
+        rendered.keep.insert(name);
+        return false;
+    };
+    match key.fate(reason) {
+        Fate::Goes => {
+            rendered.remove.insert(name);
+            true
+        }
+        fate @ (Fate::Needed | Fate::Stays) => {
+            rendered.keep.insert(name);
+            rendered.problem(key.row, reason, fate);
+            false
+        }
     }
-    rendered.keep.insert(key.item.key.clone());
-    if let Some(reason) = reason {
-        rendered.problem(key.row, reason);
-    }
-    false
 }
 
 /// The keys that a `dataFrom` source gives; notes in `rendered` where it gives none.
@@ -125,20 +143,19 @@ fn render_object(
     rendered: &mut Rendered,
 ) -> Option<Vec<(String, KeyBytes)>> {
     let Some(reading) = picture.rows.get(object.row).and_then(Row::value) else {
-        match picture.trouble_of_object(object) {
-            Some(Reason::SecretNotFound) if object.on_missing == OnMissing::Remove => {}
-            trouble => {
+        match picture.trouble_of_object(object).map(|reason| (reason, object.fate(reason))) {
+            Some((_, Fate::Goes)) => {}
+            Some((reason, fate)) => {
                 rendered.complete = false;
-                if let Some(reason) = trouble {
-                    rendered.problem(object.row, reason);
-                }
+                rendered.problem(object.row, reason, fate);
             }
+            None => rendered.complete = false,
         }
         return None;
     };
     let Some(members) = Json::parse(reading.value.expose()).and_then(Json::members) else {
         rendered.complete = false;
-        rendered.problem(object.row, Reason::InvalidJson);
+        rendered.problem(object.row, Reason::InvalidJson, object.fate(Reason::InvalidJson));
         rendered.judged.extend(object.of.map(|of| (of, Reason::InvalidJson)));
         return None;
     };
@@ -148,7 +165,7 @@ fn render_object(
         if valid_key(&name) {
             keys.push((name, KeyBytes::new(part.text().as_bytes().to_vec())));
         } else {
-            rendered.problem(object.row, Reason::InvalidKey);
+            rendered.problem(object.row, Reason::InvalidKey, object.fate(Reason::InvalidKey));
         }
     }
     Some(keys)
@@ -199,6 +216,7 @@ fn valid_key(key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::OnMissing;
     use crate::api::{From, SecretRef};
     use crate::plan::fixtures::reading;
 

@@ -152,18 +152,18 @@ impl<'a> Delivered<'a> {
         }
     }
 
-    /// Whether every key that the source gives is there as this snapshot wants it.
+    /// Whether every key that the source gives is there as this snapshot wants it, and none that is to go.
     fn is_whole(&self, picture: &Picture<'_>, rendered: &Rendered, row: usize) -> bool {
-        picture
-            .keys
-            .iter()
-            .filter(|key| key.row == row && !rendered.remove.contains(&key.item.key))
-            .all(|key| key.of.is_some() && self.keys.get(key.item.key.as_str()) == Some(&key.of))
-            && picture
-                .objects
-                .iter()
-                .filter(|object| object.row == row)
-                .all(|object| object.of.is_some_and(|of| self.objects.contains(&of)))
+        let mut keys = picture.keys.iter().filter(|key| key.row == row);
+        let mut objects = picture.objects.iter().filter(|object| object.row == row);
+        keys.all(|key| {
+            let goes = rendered.remove.contains(&key.item.key);
+            match self.keys.get(key.item.key.as_str()) {
+                Some(of) => !goes && of.is_some() && *of == key.of,
+                None => goes,
+            }
+        }) && (rendered.missing.contains(&row)
+            || objects.all(|object| object.of.is_some_and(|of| self.objects.contains(&of))))
     }
 
     /// Whether any key of the source is there, of whatever version; which keys `dataFrom` gave is not recorded by source.
@@ -194,14 +194,14 @@ fn entry_after(
     }
     let spec = &input.object.spec;
     let keys = used.keys(spec);
+    let whole = delivered.is_whole(picture, rendered, index);
     if rendered.missing.contains(&index) {
         if row.failure().is_some() {
             // The vault has no version any more; one of another property is still what it told.
             let EntryStatus { kind, name, pinned, .. } = entry;
             entry = EntryStatus { kind, name, pinned, ..EntryStatus::default() };
         }
-        let gone = !keys.iter().any(|key| delivered.keys.contains_key(key));
-        entry.state = if gone { EntryState::Missing } else { EntryState::Pending };
+        entry.state = if whole { EntryState::Missing } else { EntryState::Pending };
         return (entry, None);
     }
     if let Some(&reason) = rendered.problems.get(&index) {
@@ -214,11 +214,7 @@ fn entry_after(
         };
         return (entry, Some(problem));
     }
-    entry.state = if delivered.is_whole(picture, rendered, index) {
-        validity(&entry, input.now)
-    } else {
-        EntryState::Pending
-    };
+    entry.state = if whole { validity(&entry, input.now) } else { EntryState::Pending };
     (entry, None)
 }
 

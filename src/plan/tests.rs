@@ -193,7 +193,7 @@ fn what_could_not_be_said_is_said_later_with_its_event_and_nothing_is_read_for_i
     let said = scene.settle();
     assert_eq!((said.outcome, said.status), (Outcome::Updated, unsaid.status));
     assert!(scene.status().last_change.is_some());
-    assert_eq!(scene.verdict().status, None);
+    scene.says_nothing_new();
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn a_secret_is_never_emptied() {
     scene.answers = vec![read("v2", "{}")];
     scene.settle();
     assert_eq!(scene.ready().1, "MissingKey");
-    assert_eq!(scene.verdict().status, None, "said once, and nothing is read again for it");
+    scene.says_nothing_new();
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn a_member_that_can_be_no_key_does_not_hold_up_the_first_creation() {
     scene.answers = vec![read("v1", r#"{"A": "1", "my key": "2"}"#)];
     scene.create();
     assert_eq!((scene.keys(), scene.ready().1.as_str()), (vec!["A"], "InvalidKey"));
-    assert_eq!(scene.verdict().status, None);
+    scene.says_nothing_new();
 }
 
 #[test]
@@ -355,7 +355,7 @@ fn an_outage_writes_nothing_and_leaves_ready_until_it_is_stale() {
     scene.settle();
     assert_eq!(scene.ready().1, "Stale");
     scene.unconfirmed_for = Some(Duration::from_secs(901));
-    assert_eq!(scene.verdict().status, None, "said once");
+    scene.says_nothing_new();
     scene.state = HealthState::Working;
     scene.unconfirmed_for = None;
     scene.settle();
@@ -395,7 +395,7 @@ fn an_edit_of_labels_looks_first() {
     after.labels.insert("team".to_owned(), "shop".to_owned());
     scene.sees(changed(after));
     assert_eq!(scene.settle().outcome, Outcome::Updated);
-    assert_eq!(scene.verdict().status, None);
+    scene.says_nothing_new();
 }
 
 #[test]
@@ -604,7 +604,7 @@ fn keys_that_left_a_json_object_go_only_from_a_complete_picture() {
     scene.settle();
     // While the other cannot be read nothing is read for it; once it can be, all are.
     scene.answers = vec![Answer::Unchanged, failed(Failure::SecretDisabled)];
-    assert_eq!(scene.verdict().status, None);
+    scene.says_nothing_new();
     scene.answers = vec![Answer::Unchanged, read("v1", r#"{"C": true}"#)];
     assert_eq!(scene.demands(), [0]);
     scene.answers[0] = read("v2", r#"{"A": "1"}"#);
@@ -625,7 +625,7 @@ fn the_keys_of_a_json_object_that_may_go_and_is_gone_go_with_it() {
     scene.settle();
     assert_eq!((scene.ready().0.as_str(), scene.states()), ("True", vec!["Synced", "Missing"]));
     scene.answers = vec![Answer::Unchanged, failed(Failure::SecretNotFound)];
-    assert_eq!(scene.verdict().status, None);
+    scene.says_nothing_new();
 }
 
 #[test]
@@ -644,7 +644,7 @@ fn a_key_of_two_json_objects_is_kept_and_named() {
     assert_eq!(scene.keys(), ["A", "B", "D"]);
     // It stays said, over a restart too, and costs no read.
     scene.kept = Kept::default();
-    assert_eq!(scene.verdict().status, None);
+    scene.says_nothing_new();
     // A key of data takes the place of both.
     scene.object.spec.data.push(key("A", "four"));
     scene.object.metadata.generation = Some(2);
@@ -660,7 +660,7 @@ fn a_key_of_two_json_objects_holds_up_the_first_creation() {
     scene.sees(Seen::Absent);
     scene.settle();
     assert_eq!(scene.ready().1, "DuplicateKey");
-    assert_eq!(scene.verdict().status, None, "and nothing is read again for it");
+    scene.says_nothing_new();
 }
 
 #[test]
@@ -672,7 +672,7 @@ fn more_than_one_mebibyte_is_refused_before_any_write() {
     scene.sees(Seen::Absent);
     scene.settle();
     assert_eq!(scene.ready().1, "TooLarge");
-    assert_eq!(scene.verdict().status, None);
+    scene.says_nothing_new();
     // One of them shrinks: both are asked for.
     scene.answers = vec![read("v2", "small"), Answer::Unchanged];
     assert_eq!(scene.demands(), [1]);
@@ -686,7 +686,7 @@ fn a_secret_that_the_api_server_finds_too_large_keeps_what_it_has_and_is_not_rea
     scene.sees(Seen::Refused(Refusal::TooLarge));
     scene.settle();
     assert_eq!((scene.ready().1.as_str(), scene.states()), ("TooLarge", vec!["Pending", "Synced"]));
-    assert_eq!(scene.verdict().status, None);
+    scene.says_nothing_new();
     scene.answers = vec![Answer::Unchanged, read("v2", "small")];
     assert_eq!(scene.demands(), [0]);
 }
@@ -762,7 +762,7 @@ fn a_blocked_object_says_another_reason_and_answers_a_request() {
     fail(&mut scene, Failure::SecretNotFound);
     scene.settle();
     fail(&mut scene, Failure::SecretNotFound);
-    assert_eq!(scene.verdict().status, None);
+    scene.says_nothing_new();
     fail(&mut scene, Failure::SecretDisabled);
     scene.settle();
     assert_eq!(scene.ready().1, "SecretDisabled");
@@ -846,7 +846,7 @@ fn retain_is_in_force_at_once_though_the_object_is_suspended_or_its_connection_g
         assert_eq!(scene.ready().0, if suspend { "True" } else { "False" });
         let target = scene.status().target.clone().unwrap();
         assert_eq!((target.deletion, target.resource_version.as_str()), (Deletion::Retain, "2"));
-        assert_eq!(scene.verdict().status, None);
+        scene.says_nothing_new();
         // The way back arms garbage collection again, so it waits for the end of the suspension.
         scene.object.spec.target.deletion = Deletion::Delete;
         assert!(matches!(scene.step(), Step::End(_)));
@@ -951,7 +951,7 @@ fn a_value_that_gives_no_key_is_read_once() {
     scene.answers[0] = read("v1", "no JSON");
     assert_eq!(scene.settle().outcome, Outcome::Failed);
     assert_eq!((scene.ready().1.as_str(), scene.keys()), ("InvalidJson", vec!["A", "B"]));
-    assert_eq!(scene.verdict().status, None);
+    scene.says_nothing_new();
     // Its last value stays, and after a restart it is judged once more.
     scene.kept = Kept::default();
     assert_eq!(scene.demands(), [0]);
@@ -969,7 +969,7 @@ fn a_property_that_is_gone_takes_its_key_with_it_where_the_spec_says_so() {
     scene.sees(changed(ours(&scene, "2", &["B"])));
     scene.settle();
     assert_eq!((scene.ready().0.as_str(), scene.states()[0]), ("True", "Missing"));
-    assert_eq!(scene.verdict().status, None);
+    scene.says_nothing_new();
 }
 
 #[test]
@@ -1007,7 +1007,7 @@ fn the_secret_of_a_certificate_is_never_written_by_a_grant_for_secrets() {
     assert_eq!((status.as_str(), reason.as_str()), ("False", "NotAllowed"));
     assert!(message.contains("key TLS") && message.contains("certificates [tls]"), "{message}");
     // Nothing new: it stays refused and costs no read.
-    assert_eq!(scene.verdict().status, None);
+    scene.says_nothing_new();
     // Granted: its value is asked for, and written.
     scene.permit = Permit::FULL;
     assert_eq!(scene.demands(), [1]);
@@ -1064,7 +1064,7 @@ fn a_source_of_which_one_key_is_there_and_another_went_as_asked_is_synced() {
     scene.answers = vec![read("v1", r#"{"a": "1"}"#)];
     scene.create();
     assert_eq!((scene.ready().0.as_str(), scene.states()), ("True", vec!["Synced"]));
-    assert_eq!(scene.verdict().status, None);
+    scene.says_nothing_new();
 }
 
 #[test]

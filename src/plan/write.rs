@@ -94,7 +94,7 @@ fn create(
     let lacking = type_.required_keys().iter().find(|key| !rendered.set.contains_key(**key));
     let problem = if let Some(key) = lacking {
         Some(Problem::missing_key(type_, key))
-    } else if let Some(reason) = picture.held_up_by(&rendered) {
+    } else if let Some(reason) = rendered.needed {
         Some(Problem::not_created(target, reason))
     } else if rendered.set.is_empty() {
         Some(Problem::nothing_to_write(target))

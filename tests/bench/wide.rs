@@ -13,7 +13,7 @@ use support::wait::within;
 use support::{History, Result};
 
 use crate::cluster::{BenchCluster, create_wide, each};
-use crate::moves::{Moves, SECRET};
+use crate::moves::{Moves, SECRET, count};
 use crate::operator::Operator;
 use crate::rows::{Row, Rows, seconds};
 use crate::say;
@@ -31,8 +31,12 @@ const OF_A_GOT: usize = 6;
 const ROTATED: usize = 50;
 /// In this time they do.
 const ROTATION: Duration = Duration::from_secs(3);
+/// Seconds; what was set within the last five would be read twice.
+const LONG_AGO: i64 = 3600;
 const SHARED: &str = "shared";
 const NEWCOMER: &str = "newcomer";
+/// So many requests are over when the burst is too, and the rest wait for their turn.
+const AFTER_THE_BURST: usize = 150;
 /// Requests that a first read may find before it: those under way, and those begun while its object was created.
 const BEFORE_A_FIRST: usize = 16;
 const LIMIT: Duration = Duration::from_secs(300);
@@ -67,15 +71,15 @@ impl Wide {
             let vault = bench.emulator.vault(name);
             (0..objects)
                 .flat_map(|object| own(object, sources))
-                .for_each(|name| drop(vault.set(&name, "one")));
+                .for_each(|name| vault.set_ago(&name, "one", LONG_AGO));
             vault
         };
         let listed = vault("listed", LISTED, OF_A_LISTED);
         let got = vault("got", GOT, OF_A_GOT);
         let rotated = vault("rotated", 1, ROTATED + 1);
-        listed.set(SHARED, "one");
-        got.set(SHARED, "one");
-        got.set(NEWCOMER, "one");
+        for (vault, name) in [(&listed, SHARED), (&got, SHARED), (&got, NEWCOMER)] {
+            vault.set_ago(name, "one", LONG_AGO);
+        }
         let wide = Self { bench, client, listed, got, rotated };
         let namespaces: Vec<String> = (0..LISTED).map(namespace).collect();
         each(LISTED, |index| wide.bench.namespace(&wide.client, &namespaces[index])).await?;
@@ -138,7 +142,7 @@ impl Wide {
         moves.take();
         let (before, start) = (self.listed.requests().len(), Instant::now());
         self.listed.set(SHARED, "two");
-        let written = moves.until(SECRET, LISTED, LIMIT).await?.len();
+        let written = count(&moves.until(SECRET, LISTED, LIMIT).await?, SECRET);
         let mut gets = gets(&self.listed.requests().split_off(before));
         let shared = gets.remove(SHARED).unwrap_or_default();
         let (others, took) = (gets.values().sum::<usize>(), start.elapsed());
@@ -165,7 +169,9 @@ impl Wide {
         let before = self.got.requests().len();
         self.got.set(SHARED, "two");
         let is_other = |one: &LoggedRequest| one.secret.as_deref() != Some(SHARED);
-        self.got.requests_until(|requests| requests[before..].iter().any(is_other)).await;
+        let others =
+            |requests: &[LoggedRequest]| requests[before..].iter().filter(|one| is_other(one)).count();
+        self.got.requests_until(|requests| others(requests) >= AFTER_THE_BURST).await;
         let begun = self.got.requests().len();
         let sources = [NEWCOMER.to_owned()];
         wide_object(&self.client, "got", NEWCOMER, &self.got, &sources, "1h").await?;

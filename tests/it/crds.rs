@@ -43,6 +43,31 @@ fn every_field_is_described() {
 }
 
 #[test]
+fn every_word_that_a_field_takes_stands_in_its_description() {
+    fn unexplained(path: &str, schema: &serde_json::Value, found: &mut Vec<String>) {
+        let description = schema["description"].as_str().unwrap_or_default();
+        let words = schema["enum"].as_array().into_iter().flatten().filter_map(|word| word.as_str());
+        found.extend(
+            words
+                .filter(|word| !description.contains(&format!("`{word}`")))
+                .map(|word| format!("{path}: {word}")),
+        );
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            unexplained(&format!("{path}.{name}"), property, found);
+        }
+        if schema["items"].is_object() {
+            unexplained(&format!("{path}[]"), &schema["items"], found);
+        }
+    }
+    let mut found = Vec::new();
+    for crd in vaultsync::api::crds() {
+        let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
+        unexplained(&crd.spec.names.kind, &schema["openAPIV3Schema"], &mut found);
+    }
+    assert!(found.is_empty(), "not in the description of the field, in backticks: {found:#?}");
+}
+
+#[test]
 fn all_definitions_together_stay_under_100_kb() {
     let size: usize = vaultsync::api::crd_files().unwrap().iter().map(|(_, yaml)| yaml.len()).sum();
     assert!(size < 100_000, "{size} bytes");

@@ -13,7 +13,10 @@ mod invariants;
 mod operator;
 mod vaults;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use cluster::Cluster;
 use operator::Operator;
@@ -208,7 +211,11 @@ impl Model {
         self.vaults.heal(now, second);
         cluster::heal(&mut self);
         self.rest(Duration::from_secs(400));
-        invariants::at_rest(&mut self);
+        invariants::at_rest(&mut self, &BTreeSet::new());
+        let gone = self.vaults.lose(&mut self.dice, self.now);
+        self.tell(|| format!("{gone:?} are deleted for good"));
+        self.rest(Duration::from_secs(400));
+        invariants::at_rest(&mut self, &gone);
         steps
     }
 }

@@ -1,6 +1,9 @@
 //! What holds after every micro-step, and what holds once all is quiet.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{Model, Profile, cluster};
 use crate::{
@@ -113,26 +116,40 @@ fn text(data: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, String> {
 }
 
 /// Once all is quiet each Secret is what the vault says, status says so, and nothing moves any more.
-pub(super) fn at_rest(model: &mut Model) {
+pub(super) fn at_rest(model: &mut Model, gone: &BTreeSet<String>) {
     for index in 0..model.cluster.stored.len() {
         let stored = &model.cluster.stored[index];
         let object = &stored.object;
+        let spec = &object.spec;
+        let goes = |name: &str, on_missing| gone.contains(name) && on_missing == OnMissing::Remove;
+        // Of a source that stands twice in dataFrom, one use decides.
+        let all_go = |name: &str| {
+            spec.data_from.iter().any(|item| item.secret.name == name && goes(name, item.on_missing))
+        };
+        // What left cannot be told from what a source that is gone may still give.
+        let whole =
+            spec.data_from.iter().all(|item| !gone.contains(&item.secret.name) || all_go(&item.secret.name));
         let mut expected: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        for item in &object.spec.data_from {
-            let value = model.vaults.secrets[&item.secret.name].value().unwrap();
-            expected.extend(cluster::members(&value.value));
+        for item in spec.data_from.iter().filter(|item| !(whole && all_go(&item.secret.name))) {
+            expected.extend(cluster::members(&model.vaults.secrets[&item.secret.name].last().value));
         }
-        for item in &object.spec.data {
-            let value = model.vaults.secrets[&item.from.secret.name].value().unwrap();
-            let bytes = cluster::rendered(&value.value, item.from.secret.property.as_deref());
-            expected.extend(bytes.map(|bytes| (item.key.clone(), bytes)));
+        for item in &spec.data {
+            let name = &item.from.secret.name;
+            let value = &model.vaults.secrets[name].last().value;
+            let bytes = cluster::rendered(value, item.from.secret.property.as_deref());
+            match bytes.filter(|_| !goes(name, item.on_missing)) {
+                Some(bytes) => expected.insert(item.key.clone(), bytes),
+                None => expected.remove(&item.key),
+            };
         }
         let expected = text(&expected);
         let mut found = stored.secret.as_ref().map(|secret| text(&secret.data)).unwrap_or_default();
         // What somebody else made of a key that is no longer ours is theirs.
         let foreign = stored.secret.as_ref().map(|secret| secret.foreign.clone()).unwrap_or_default();
         found.retain(|key, _| expected.contains_key(key) || !foreign.contains(key));
-        if found != expected {
+        // The last key stays: a Secret is never emptied.
+        let emptied = expected.is_empty();
+        if found != expected && !emptied {
             let differ: Vec<String> = expected
                 .keys()
                 .chain(found.keys())
@@ -149,10 +166,13 @@ pub(super) fn at_rest(model: &mut Model) {
         }
         let Some(status) = &object.status else { model.fail(&format!("o{index} has no status")) };
         let ready = condition(&status.conditions, READY).map(|ready| ready.status.as_str());
-        if ready != Some("True") {
-            model.fail(&format!("o{index} is not Ready: {:?}", condition(&status.conditions, READY)));
+        let lacks = |name: &String, on_missing| gone.contains(name) && on_missing == OnMissing::Keep;
+        let keeps =
+            emptied || !whole || spec.data.iter().any(|item| lacks(&item.from.secret.name, item.on_missing));
+        if ready != Some(if keeps { "False" } else { "True" }) {
+            model.fail(&format!("o{index} is Ready: {:?}", condition(&status.conditions, READY)));
         }
-        for entry in &status.entries {
+        for entry in status.entries.iter().filter(|entry| !gone.contains(&entry.name)) {
             let version = model.vaults.secrets[&entry.name].value().map(|version| version.id.as_str());
             if entry.version.as_deref() != version {
                 model.fail(&format!(

@@ -1,7 +1,7 @@
 //! A vault with a history: what a GET or a LIST says depends on when, and by which replica, it is read.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -92,6 +92,11 @@ impl Secret {
     pub(super) fn value(&self) -> Option<&Version> {
         let state = self.now();
         (state.enabled && !state.deleted && !state.denied).then(|| &self.versions[state.version])
+    }
+
+    /// The value that it has, or had when it was deleted.
+    pub(super) fn last(&self) -> &Version {
+        &self.versions[self.now().version]
     }
 
     fn attributes(&self, state: State) -> Attributes {
@@ -294,6 +299,18 @@ impl Vaults {
             let updated = if broken { second } else { secret.now().updated };
             secret.set(now, State { version, updated, enabled: true, deleted: false, denied: false });
         }
+    }
+
+    /// Some secrets go and do not come back; which.
+    pub(super) fn lose(&mut self, dice: &mut Dice, now: Instant) -> BTreeSet<String> {
+        let mut gone = BTreeSet::new();
+        for (name, secret) in &mut self.secrets {
+            if dice.once_in(3) {
+                secret.set(now, State { deleted: true, ..secret.now() });
+                gone.insert(name.clone());
+            }
+        }
+        gone
     }
 
     /// What a request that is read at `now` is answered.
