@@ -184,6 +184,11 @@ impl Entry {
         self.drop_unheld();
     }
 
+    #[cfg(test)]
+    pub(super) fn known_by(&self, user: &ObjectKey) -> Option<&Attributes> {
+        self.subscriptions.get(user)?.known.as_deref()
+    }
+
     pub(super) fn refresh(&mut self, user: &ObjectKey, now: Instant) {
         if let Some(subscription) = self.subscriptions.get_mut(user) {
             subscription.wait = Some(Wait::Refresh(now));

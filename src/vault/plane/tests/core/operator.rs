@@ -16,7 +16,7 @@ use crate::{
         Verdict, sources, wants,
     },
     vault::{
-        Detect, Failure, Limits, Peer, Reply, Terms, Wake,
+        Answer, Detect, Failure, Limits, Peer, Reply, Terms, Wake,
         failure::Refused,
         plane::{
             errand::{Errand, Fetch, Fetched},
@@ -286,7 +286,16 @@ fn round(model: &mut Model, index: usize) {
             let written = say(model, index, &stored, &verdict);
             At::Said(verdict, written)
         }
-        At::Said(verdict, written) => return said(model, index, &verdict, written, snapshot.is_some()),
+        At::Said(verdict, written) => {
+            return said(
+                model,
+                index,
+                &verdict,
+                written,
+                snapshot.as_ref(),
+                used.as_deref().unwrap_or_default(),
+            );
+        }
     };
     model.operator.tasks[index].work = Some(Work { stored, round, snapshot, at });
 }
@@ -370,10 +379,8 @@ fn ask(
         .zip(&reply.answers)
         .map(|(used, answer)| {
             let answer = match answer {
-                crate::vault::Answer::Read(reading) => {
-                    reading.attributes.version.trim_start_matches('0').to_owned()
-                }
-                crate::vault::Answer::Failed(failure) => failure.reason().to_string(),
+                Answer::Read(reading) => reading.attributes.version.trim_start_matches('0').to_owned(),
+                Answer::Failed(failure) => failure.reason().to_string(),
                 other => format!("{other:?}"),
             };
             format!("{} {answer}", used.source.name)
@@ -431,7 +438,14 @@ fn say(model: &mut Model, index: usize, stored: &VaultSecretSync, verdict: &Verd
     written.is_ok() && fate != 1
 }
 
-fn said(model: &mut Model, index: usize, verdict: &Verdict, written: bool, asked: bool) {
+fn said(
+    model: &mut Model,
+    index: usize,
+    verdict: &Verdict,
+    written: bool,
+    snapshot: Option<&Reply>,
+    used: &[UsedSource],
+) {
     let task = &mut model.operator.tasks[index];
     task.kept = verdict.kept.clone();
     model.cluster.stored[index].touched = true;
@@ -440,10 +454,18 @@ fn said(model: &mut Model, index: usize, verdict: &Verdict, written: bool, asked
         return again(model, index);
     }
     task.timer = verdict.next.map(|wait| model.now + wait);
-    if asked && !verdict.waits {
-        model.operator.host.release(&user(index), &connection(0));
-        model.operator.rung = true;
+    let Some(snapshot) = snapshot.filter(|_| !verdict.waits) else { return };
+    let host = &mut model.operator.host;
+    host.release(&user(index), &connection(0));
+    for (used, answer) in used.iter().zip(&snapshot.answers) {
+        let known = host.known(&user(index), &connection(0), &used.source).cloned();
+        if let Answer::Read(given) = answer
+            && known.as_ref() != Some(&given.attributes)
+        {
+            model.fail(&format!("o{index} was given {:?} and is taken to know {known:?}", given.attributes));
+        }
     }
+    model.operator.rung = true;
 }
 
 /// The operator is killed, whatever it is doing, and another takes its place.

@@ -122,7 +122,12 @@ impl Vaults {
             _ => Some(0),
         };
         let wild = profile == Profile::Wild;
-        let lag = if wild && dice.once_in(3) { dice.millis(3000) } else { Duration::ZERO };
+        let lag = match dice.roll(6) {
+            0 | 1 if wild => dice.millis(3000),
+            // So late that what a LIST showed is not there yet when it is read.
+            2 | 3 if wild => dice.millis(9000),
+            _ => Duration::ZERO,
+        };
         // A clock that is ahead makes a change look older: by more than a script's pauses leave it is out of reach.
         let skew = if wild { skew } else { skew.filter(|_| dice.once_in(2)).map(|skew| skew.min(2)) };
         let mut vaults = Self {
