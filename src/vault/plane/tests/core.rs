@@ -214,6 +214,12 @@ impl Model {
         invariants::at_rest(&mut self, &BTreeSet::new());
         let gone = self.vaults.lose(&mut self.dice, self.now);
         self.tell(|| format!("{gone:?} are deleted for good"));
+        for index in 0..self.cluster.stored.len() {
+            if self.dice.once_in(4) {
+                cluster::wipe(&mut self, index);
+                self.tell(|| format!("o{index}: the status is wiped"));
+            }
+        }
         self.rest(Duration::from_secs(400));
         invariants::at_rest(&mut self, &gone);
         steps

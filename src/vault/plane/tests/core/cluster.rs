@@ -437,9 +437,7 @@ pub(super) fn interfere(model: &mut Model) -> String {
             "a sync is asked for".to_owned()
         }
         (13, _) => {
-            model.cluster.stored[index].behind = true;
-            model.cluster.replace(index, |object| object.status = None);
-            model.operator.wake(index);
+            wipe(model, index);
             "the status is wiped".to_owned()
         }
         (14, _) if !model.vaults.went_back => {
@@ -459,6 +457,13 @@ pub(super) fn interfere(model: &mut Model) -> String {
         }
     };
     format!("o{index}: {what}")
+}
+
+/// Somebody takes the status away.
+pub(super) fn wipe(model: &mut Model, index: usize) {
+    model.cluster.stored[index].behind = true;
+    model.cluster.replace(index, |object| object.status = None);
+    model.operator.wake(index);
 }
 
 /// Every object can do its work.

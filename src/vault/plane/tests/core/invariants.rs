@@ -165,6 +165,9 @@ pub(super) fn at_rest(model: &mut Model, gone: &BTreeSet<String>) {
             ));
         }
         let Some(status) = &object.status else { model.fail(&format!("o{index} has no status")) };
+        if status.target.is_none() {
+            model.fail(&format!("o{index} has a Secret, and status does not say so"));
+        }
         let ready = condition(&status.conditions, READY).map(|ready| ready.status.as_str());
         let lacks = |name: &String, on_missing| gone.contains(name) && on_missing == OnMissing::Keep;
         let keeps =
