@@ -251,7 +251,7 @@ impl Host {
         }
         tick.wakes.extend(self.turn_gates(now));
         let probes: Vec<Key> = (self.handles.iter())
-            .filter_map(|(id, handle)| Some((*id, handle.probe(now)?.clone())))
+            .filter_map(|(id, handle)| Some((*id, handle.probe(&self.limits, now)?.clone())))
             .collect();
         let mut budget_at = None;
         for (id, source) in probes {

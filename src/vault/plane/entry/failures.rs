@@ -40,6 +40,13 @@ impl Entry {
         self.alone >= ALONE
     }
 
+    /// Until when a source that fails by itself is left alone, if it is.
+    pub(in crate::vault::plane) fn alone_until(&self, limits: &Limits) -> Option<Instant> {
+        let begun = self.tried_at.filter(|_| self.fails_alone())?;
+        let (first, longest) = limits.retry;
+        Some(begun + doubled((first, longest.max(self.interval()?)), self.alone - 1))
+    }
+
     /// Whether the last answer was a refusal, if there was one.
     pub(in crate::vault::plane) fn refused(&self) -> Option<bool> {
         self.read_at.map(|_| self.refusals > 0)

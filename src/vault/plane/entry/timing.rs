@@ -8,10 +8,7 @@ use super::{
     Entry, is_gone,
     subscription::{Subscription, Wait},
 };
-use crate::vault::{
-    limits::Limits,
-    plane::{gate::doubled, lanes::Lane},
-};
+use crate::vault::{limits::Limits, plane::lanes::Lane};
 
 /// Whatever says that nothing changed, each source is read this often.
 const RECHECK: Duration = Duration::from_secs(24 * 60 * 60);
@@ -83,12 +80,8 @@ impl Entry {
     /// sources which are read together are not due together for ever after.
     fn turn(&self, timing: Timing<'_>) -> Option<Instant> {
         let interval = self.interval()?;
-        if let Some(until) = self.refused_until(timing.limits) {
+        if let Some(until) = self.refused_until(timing.limits).or_else(|| self.alone_until(timing.limits)) {
             return Some(until);
-        }
-        if let Some(begun) = self.read_at.filter(|_| self.fails_alone()) {
-            let (first, longest) = timing.limits.retry;
-            return Some(begun + doubled((first, longest.max(interval)), self.alone - 1));
         }
         let first = self.turns_from.unwrap_or_else(|| self.first_asked + interval.mul_f64(timing.slot));
         let newest = self.read_at.max(self.swept_at);

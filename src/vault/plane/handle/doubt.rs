@@ -10,6 +10,7 @@ use crate::vault::{
     failure::Failure,
     limits::Limits,
     plane::{
+        entry::Entry,
         errand::{Errand, Fetch, Permission, Wakes},
         gate::{Admission, Turn},
     },
@@ -86,13 +87,14 @@ impl Handle {
     }
 
     /// The source to try the gate with, if it is time for that: the one that was not tried for the longest time, and
-    /// one that fails by itself only where there is no other.
-    pub(in crate::vault::plane) fn probe(&self, now: Instant) -> Option<&Source> {
+    /// one that fails by itself only when its own time has come, or where there is no other.
+    pub(in crate::vault::plane) fn probe(&self, limits: &Limits, now: Instant) -> Option<&Source> {
         if !self.has_probe() || self.gate.admission(now) != Admission::Probe {
             return None;
         }
         let idle = self.entries.iter().filter(|(_, entry)| !entry.in_flight);
-        let next = idle.min_by_key(|(source, entry)| (entry.fails_alone(), entry.tried_at(), *source));
+        let left_alone = |entry: &Entry| entry.alone_until(limits).is_some_and(|until| until > now);
+        let next = idle.min_by_key(|(source, entry)| (left_alone(entry), entry.tried_at(), *source));
         next.map(|(source, _)| source)
     }
 
