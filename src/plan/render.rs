@@ -145,7 +145,7 @@ fn render_object(
     let Some(reading) = picture.rows.get(object.row).and_then(Row::value) else {
         match picture.trouble_of_object(object).map(|reason| (reason, object.fate(reason))) {
             Some((_, Fate::Goes)) => {}
-            Some((reason, fate)) => {
+            Some((reason, fate @ (Fate::Needed | Fate::Stays))) => {
                 rendered.complete = false;
                 rendered.problem(object.row, reason, fate);
             }

@@ -13,7 +13,7 @@ use support::Result;
 use support::wait::within;
 
 /// Whatever takes longer than this will not come.
-const LIMIT: Duration = Duration::from_secs(900);
+pub(crate) const LIMIT: Duration = Duration::from_secs(900);
 
 /// A running operator; it ends with the control plane at the latest.
 pub(crate) struct Operator {

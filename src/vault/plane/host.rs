@@ -170,17 +170,6 @@ impl Host {
         handle.end_gathering(user);
     }
 
-    /// What `user` is taken to know of a source.
-    #[cfg(test)]
-    pub(super) fn known(
-        &self,
-        user: &ObjectKey,
-        connection: &Connection,
-        source: &Source,
-    ) -> Option<&crate::vault::answer::Attributes> {
-        self.handles.get(self.ids.get(connection)?)?.entries.get(source)?.known_by(user)
-    }
-
     pub(super) fn refresh(&mut self, user: &ObjectKey, connection: &Connection, now: Instant) {
         let Some(&id) = self.ids.get(connection) else { return };
         let Some(handle) = self.handles.get_mut(&id) else { return };

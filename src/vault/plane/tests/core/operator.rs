@@ -458,7 +458,8 @@ fn said(
     let host = &mut model.operator.host;
     host.release(&user(index), &connection(0));
     for (used, answer) in used.iter().zip(&snapshot.answers) {
-        let known = host.known(&user(index), &connection(0), &used.source).cloned();
+        let mut entries = host.handles.values().filter_map(|handle| handle.entries.get(&used.source));
+        let known = entries.find_map(|entry| entry.known_by(&user(index))).cloned();
         if let Answer::Read(given) = answer
             && known.as_ref() != Some(&given.attributes)
         {
