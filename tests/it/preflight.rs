@@ -42,6 +42,11 @@ async fn a_connection_proves_itself_before_any_object_names_it_and_says_as_whom(
         requests.iter().map(|request| (request.operation.unwrap(), request.status)).collect();
     assert_eq!(operations, [(Operation::Get, Some(404)), (Operation::List, Some(200))]);
     assert_eq!(scene.emulator.token_requests().len(), 1);
+    // The audit log has a write a moment after the watch does.
+    eventually("the write is in the audit log", || async {
+        if writes(&scene, mark, "default") == 0 { Err("none yet".to_owned()) } else { Ok(()) }
+    })
+    .await;
     assert_eq!(writes(&scene, mark, "default"), 1, "nothing is said before there is something to say");
 }
 
