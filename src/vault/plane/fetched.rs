@@ -150,7 +150,8 @@ impl Host {
         handle.tell(turn, now, wakes);
         if proof && !handle.proven {
             handle.proven = true;
-            wakes.connection = true;
+            // In an outage that is told with its end.
+            wakes.connection |= handle.gate.outage().is_none();
         }
         for Suspect { source, failure, begun } in suspects {
             let Some(source) = source else {

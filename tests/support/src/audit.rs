@@ -3,11 +3,18 @@
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 
+use jiff::Timestamp;
+use vaultsync::run::clock;
+
 use crate::cluster::Cluster;
 
-/// A point in the audit log; later events are those of what a test does next.
+/// A moment, and where the audit log ended then; later events are those of what a test does next. The log has a request
+/// a little after its answer, or what a watch shows of it: one that was received before the moment is not counted.
 #[derive(Clone, Copy, Debug)]
-pub struct Mark(u64);
+pub struct Mark {
+    offset: u64,
+    at: Timestamp,
+}
 
 /// More than any line of the log has.
 const LONGEST_LINE: u64 = 1 << 20;
@@ -37,21 +44,23 @@ impl Seen {
 }
 
 impl Cluster {
-    /// Where the audit log ends now.
+    /// Now.
     pub fn mark(&self) -> Mark {
+        let at = clock();
         let length = self.audit_log().metadata().expect("the audit log").len();
         let tail = length.saturating_sub(LONGEST_LINE);
-        Mark(tail + whole(&self.audit_bytes(tail)) as u64)
+        Mark { offset: tail + whole(&self.audit_bytes(tail)) as u64, at }
     }
 
-    /// Every request answered since the mark that `wanted` picks, in the order of the answers.
+    /// Every request received since the mark, and answered, that `wanted` picks, in the order of the answers.
     ///
     /// # Panics
     /// A line of the log that is no audit event.
     pub fn seen_since(&self, mark: Mark, wanted: impl Fn(&Seen) -> bool) -> Vec<Seen> {
-        let bytes = self.audit_bytes(mark.0);
-        let lines = bytes[..whole(&bytes)].split(|byte| *byte == b'\n');
-        lines.filter(|line| !line.is_empty()).map(event).filter(wanted).collect()
+        let bytes = self.audit_bytes(mark.offset);
+        let lines = bytes[..whole(&bytes)].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let events = lines.map(event).filter(|(received, _)| *received >= mark.at);
+        events.map(|(_, seen)| seen).filter(wanted).collect()
     }
 
     /// The writes the operator asked for in a namespace since the mark.
@@ -81,18 +90,21 @@ pub fn whole(log: &[u8]) -> usize {
     log.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
 }
 
-fn event(line: &[u8]) -> Seen {
+/// When a request was received, and what it was.
+fn event(line: &[u8]) -> (Timestamp, Seen) {
     let event: serde_json::Value = serde_json::from_slice(line).expect("an audit event");
     let text = |pointer: &str| {
         event.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
     };
     let (plural, part) = (text("/objectRef/resource"), text("/objectRef/subresource"));
-    Seen {
+    let received = text("/requestReceivedTimestamp").parse().expect("when it was received");
+    let seen = Seen {
         user: text("/user/username"),
         verb: text("/verb"),
         resource: if part.is_empty() { plural } else { format!("{plural}/{part}") },
         namespace: text("/objectRef/namespace"),
         name: text("/objectRef/name"),
         code: event.pointer("/responseStatus/code").and_then(serde_json::Value::as_u64).unwrap_or_default(),
-    }
+    };
+    (received, seen)
 }
