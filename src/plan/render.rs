@@ -71,11 +71,12 @@ pub(super) fn render(picture: &Picture<'_>) -> Rendered {
     let mut given: BTreeMap<String, (&WantedObject, KeyBytes, Fingerprint)> = BTreeMap::new();
     let mut doubled: BTreeSet<String> = BTreeSet::new();
     for object in &picture.objects {
-        let Some(members) = render_object(picture, object, &mut rendered) else {
-            let trouble = picture.trouble_of_object(object);
-            let goes = trouble.is_some_and(|reason| object.fate(reason) == Fate::Goes);
-            if goes { &mut gone } else { &mut staying }.insert(object.row);
-            continue;
+        let members = match render_object(picture, object, &mut rendered) {
+            Ok(members) => members,
+            Err(fate) => {
+                if fate == Fate::Goes { &mut gone } else { &mut staying }.insert(object.row);
+                continue;
+            }
         };
         staying.insert(object.row);
         for (name, bytes) in members {
@@ -136,28 +137,34 @@ fn render_key(picture: &Picture<'_>, key: &WantedKey<'_>, rendered: &mut Rendere
     }
 }
 
-/// The keys that a `dataFrom` source gives; notes in `rendered` where it gives none.
+/// The keys that a `dataFrom` source gives. Where it gives none that is noted in `rendered`, and the error is what becomes
+/// of those it gave.
 fn render_object(
     picture: &Picture<'_>,
     object: &WantedObject,
     rendered: &mut Rendered,
-) -> Option<Vec<(String, KeyBytes)>> {
+) -> Result<Vec<(String, KeyBytes)>, Fate> {
     let Some(reading) = picture.rows.get(object.row).and_then(Row::value) else {
-        match picture.trouble_of_object(object).map(|reason| (reason, object.fate(reason))) {
-            Some((_, Fate::Goes)) => {}
-            Some((reason, fate @ (Fate::Needed | Fate::Stays))) => {
+        let Some(reason) = picture.trouble_of_object(object) else {
+            rendered.complete = false;
+            return Err(Fate::Stays);
+        };
+        let fate = object.fate(reason);
+        match fate {
+            Fate::Goes => {}
+            Fate::Needed | Fate::Stays => {
                 rendered.complete = false;
                 rendered.problem(object.row, reason, fate);
             }
-            None => rendered.complete = false,
         }
-        return None;
+        return Err(fate);
     };
     let Some(members) = Json::parse(reading.value.expose()).and_then(Json::members) else {
+        let fate = object.fate(Reason::InvalidJson);
         rendered.complete = false;
-        rendered.problem(object.row, Reason::InvalidJson, object.fate(Reason::InvalidJson));
+        rendered.problem(object.row, Reason::InvalidJson, fate);
         rendered.judged.extend(object.of.map(|of| (of, Reason::InvalidJson)));
-        return None;
+        return Err(fate);
     };
     rendered.objects.extend(object.of);
     let mut keys = Vec::with_capacity(members.len());
@@ -168,7 +175,7 @@ fn render_object(
             rendered.problem(object.row, Reason::InvalidKey, object.fate(Reason::InvalidKey));
         }
     }
-    Some(keys)
+    Ok(keys)
 }
 
 fn key_bytes(item: &DataItem, reading: &Reading) -> Result<KeyBytes, Reason> {

@@ -21,49 +21,47 @@ fn the_manifests_are_what_the_types_say() {
     }
 }
 
-#[test]
-fn every_field_is_described() {
-    fn undescribed(path: &str, schema: &serde_json::Value, found: &mut Vec<String>) {
-        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-            let path = format!("{path}.{name}");
-            let standard = ["metadata", "apiVersion", "kind"].contains(&name.as_str());
-            if property["description"].as_str().is_none_or(str::is_empty) && !standard {
-                found.push(path.clone());
-            }
-            undescribed(&path, property, found);
-            undescribed(&format!("{path}[]"), &property["items"], found);
-        }
-    }
+/// What stands for the items of a list, which its field describes.
+const ITEMS: &str = "[]";
+
+/// What `look` says of any field of any kind, each with its path.
+fn found_in_fields(look: impl Fn(&str, &serde_json::Value) -> Vec<String>) -> Vec<String> {
     let mut found = Vec::new();
+    let mut left: Vec<(String, serde_json::Value)> = Vec::new();
     for crd in vaultsync::api::crds() {
         let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
-        undescribed(&crd.spec.names.kind, &schema["openAPIV3Schema"], &mut found);
+        left.push((crd.spec.names.kind, schema["openAPIV3Schema"].clone()));
     }
-    assert!(found.is_empty(), "no description: {found:?}");
+    while let Some((path, schema)) = left.pop() {
+        let fields = schema["properties"].as_object().into_iter().flatten();
+        let fields = fields.map(|(name, field)| (name.as_str(), field));
+        let items = schema["items"].is_object().then_some((ITEMS, &schema["items"]));
+        for (name, field) in fields.chain(items) {
+            let path = format!("{path}.{name}");
+            found.extend(look(name, field).into_iter().map(|what| format!("{path}: {what}")));
+            left.push((path, field.clone()));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_field_is_described() {
+    let found = found_in_fields(|name, field| {
+        let standard = ["metadata", "apiVersion", "kind", ITEMS].contains(&name);
+        let described = field["description"].as_str().is_some_and(|text| !text.is_empty());
+        if described || standard { Vec::new() } else { vec!["no description".to_owned()] }
+    });
+    assert!(found.is_empty(), "{found:#?}");
 }
 
 #[test]
 fn every_word_that_a_field_takes_stands_in_its_description() {
-    fn unexplained(path: &str, schema: &serde_json::Value, found: &mut Vec<String>) {
-        let description = schema["description"].as_str().unwrap_or_default();
-        let words = schema["enum"].as_array().into_iter().flatten().filter_map(|word| word.as_str());
-        found.extend(
-            words
-                .filter(|word| !description.contains(&format!("`{word}`")))
-                .map(|word| format!("{path}: {word}")),
-        );
-        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-            unexplained(&format!("{path}.{name}"), property, found);
-        }
-        if schema["items"].is_object() {
-            unexplained(&format!("{path}[]"), &schema["items"], found);
-        }
-    }
-    let mut found = Vec::new();
-    for crd in vaultsync::api::crds() {
-        let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
-        unexplained(&crd.spec.names.kind, &schema["openAPIV3Schema"], &mut found);
-    }
+    let found = found_in_fields(|_, field| {
+        let description = field["description"].as_str().unwrap_or_default();
+        let words = field["enum"].as_array().into_iter().flatten().filter_map(|word| word.as_str());
+        words.filter(|word| !description.contains(&format!("`{word}`"))).map(str::to_owned).collect()
+    });
     assert!(found.is_empty(), "not in the description of the field, in backticks: {found:#?}");
 }
 
