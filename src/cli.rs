@@ -94,8 +94,8 @@ pub struct RunArgs {
     /// The most Secrets that are checked for edits in a second.
     #[arg(long, env = "VAULTSYNC_DRIFT_PROBES_PER_SECOND", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub drift_probes_per_second: u32,
-    /// How long the vault may confirm nothing before an object is no longer Ready [default: three refresh intervals, at
-    /// least 15m].
+    /// How long the vault may confirm nothing before an object is no longer Ready; never less than one and a half of its
+    /// refresh intervals [default: three refresh intervals, at least 15m].
     #[arg(long, env = "VAULTSYNC_STALE_AFTER", value_parser = duration)]
     pub stale_after: Option<Duration>,
     /// The most requests that one vault host gets in a second, from all identities together; the burst is twice that. Key
@@ -111,6 +111,10 @@ pub struct RunArgs {
     /// The most connections of their own that the objects of one namespace may use at once.
     #[arg(long, env = "VAULTSYNC_MAX_CONNECTIONS_PER_NAMESPACE", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub max_connections_per_namespace: u32,
+    /// The admission policy that fences what the operator may do to Secrets: what it refuses is a Secret that is
+    /// not managed by vaultsync. The chart sets it. Without it such a Secret is told as refused by a policy.
+    #[arg(long, env = "VAULTSYNC_SECRETS_POLICY")]
+    pub secrets_policy: Option<String>,
     /// The operator's own namespace; it writes no Secrets there.
     #[arg(long, env = "POD_NAMESPACE")]
     pub pod_namespace: Option<String>,
@@ -218,6 +222,7 @@ impl RunArgs {
         Ok(Settings {
             namespaces: self.watch_namespaces.iter().filter(|name| !name.is_empty()).cloned().collect(),
             own_namespace: self.pod_namespace.clone(),
+            secrets_policy: self.secrets_policy.clone().filter(|name| !name.is_empty()),
             drift_interval: self.drift_interval,
             drift_probes_per_second: self.drift_probes_per_second,
             stale_after: self.stale_after,

@@ -44,6 +44,14 @@ pub enum Reason {
     TargetImmutable,
     /// The API server does not let vaultsync write the Secret.
     WriteForbidden,
+    /// An admission webhook or policy does not let vaultsync write the Secret.
+    AdmissionDenied,
+    /// A quota of the namespace leaves no room for the Secret.
+    QuotaExceeded,
+    /// The API server, or a webhook that it asks, fails time and again when the Secret is written.
+    WriteFailed,
+    /// The Secret has its values, but the API server does not let vaultsync change its ownerReferences.
+    OwnerReferenceRefused,
     /// The API server refuses the Secret's content.
     SecretRejected,
     /// The namespace is being deleted.
@@ -145,6 +153,9 @@ impl Reason {
                 | Self::TypeMismatch
                 | Self::TargetImmutable
                 | Self::WriteForbidden
+                | Self::AdmissionDenied
+                | Self::QuotaExceeded
+                | Self::WriteFailed
                 | Self::SecretRejected
                 | Self::NamespaceTerminating
         )

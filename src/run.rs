@@ -17,9 +17,6 @@ pub enum RunError {
     /// A metric is registered twice.
     #[error("metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
-    /// The HTTP server ended.
-    #[error("the HTTP server ended")]
-    Server(#[source] std::io::Error),
     /// The controllers do not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -51,10 +48,9 @@ pub async fn run(
     let readiness = Readiness::default();
     let shutdown = shutdown.shared();
     let router = server::router(registry.clone(), readiness.clone());
-    let serve = axum::serve(listener, router).into_future();
     let control = controller::run(settings, client, transport, &registry, readiness, shutdown.clone());
     tokio::select! {
-        ended = serve => Err(RunError::Server(ended.err().unwrap_or_else(|| std::io::ErrorKind::ConnectionAborted.into()))),
+        never = server::serve(listener, router) => match never {},
         ended = control => {
             ended?;
             // The controllers end by themselves only when told to.

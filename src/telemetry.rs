@@ -31,11 +31,17 @@ pub fn filter(text: &str) -> Result<Targets, String> {
     if !text.split(',').all(|part| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok()) {
         return Err(wrong());
     }
-    let targets = Targets::from_str(text).map_err(|_| wrong())?;
+    let asked = Targets::from_str(text).map_err(|_| wrong())?;
     // Whatever is asked: kube's client logs whole bodies that it cannot read, and HTTP libraries log headers.
     // The Azure crates call a failure what is none to us: how a token is asked for is theirs, the answer is ours.
     let errors_only = ["kube_client", "azure_core", "azure_identity", "typespec_client_core"];
     let quiet = ["h2", "hyper", "hyper_util", "reqwest", "rustls"];
+    // Of two targets that fit the longer counts, so nothing may be asked of a part of theirs.
+    let is_ours = |target: &str| errors_only.iter().chain(&quiet).any(|name| target.starts_with(name));
+    let targets = asked.iter().filter(|(target, _)| !is_ours(target)).fold(
+        Targets::new().with_default(asked.default_level().unwrap_or(LevelFilter::OFF)),
+        |targets, (target, level)| targets.with_target(target, level),
+    );
     Ok(errors_only.into_iter().chain(quiet).fold(targets, |targets, name| {
         let most = if errors_only.contains(&name) { LevelFilter::ERROR } else { LevelFilter::INFO };
         targets.with_target(name, most)
@@ -71,5 +77,16 @@ mod tests {
         assert!(!targets.would_enable("kube_client::client", &tracing::Level::WARN));
         assert!(!targets.would_enable("hyper::proto", &tracing::Level::DEBUG));
         assert!(targets.would_enable("vaultsync::controller", &tracing::Level::TRACE));
+    }
+
+    #[test]
+    fn a_part_of_such_a_library_stays_as_quiet_as_the_whole() {
+        let part = "kube_client::client";
+        for asked in ["info,kube_client::client=trace", "kube_client::client=warn,trace"] {
+            let targets = filter(asked).unwrap();
+            assert!(!targets.would_enable(part, &tracing::Level::WARN), "{asked}");
+            assert!(targets.would_enable(part, &tracing::Level::ERROR), "{asked}");
+            assert!(targets.would_enable("vaultsync::controller", &tracing::Level::INFO), "{asked}");
+        }
     }
 }

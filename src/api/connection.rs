@@ -25,7 +25,7 @@ pub struct ReadSettings {
     #[serde(default = "default_min_refresh_interval")]
     #[schemars(length(max = 16))]
     #[x_kube(validation = (
-        r"self.matches('^([0-9]{1,6}(h|m|s))+$') && duration(self) >= duration('10s') && duration(self) <= duration('24h')",
+        r"self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$') && size(self) > 0 && duration(self) >= duration('10s') && duration(self) <= duration('24h')",
         "minRefreshInterval must be a duration from 10s to 24h, as in 30s or 5m"
     ))]
     pub min_refresh_interval: String,
@@ -36,8 +36,9 @@ pub struct ReadSettings {
     #[serde(default)]
     pub detect: Detect,
 
-    /// How much the vault is asked at most. Where several connections share a vault, the smallest limit counts, and
-    /// never more than the operator's own (`--max-requests-per-second`). Default: the operator's own. Example:
+    /// How much the vault is asked at most. On a `KeyVault` it bounds what is read through it; on a `ClusterKeyVault`
+    /// it bounds all that reads the same vault, whatever the identity. Of several the smallest counts, and never more
+    /// than the operator's own (`--max-requests-per-second`). Default: the operator's own. Example:
     /// `{requestsPerSecond: 50, burst: 100}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<RequestLimits>,
@@ -79,8 +80,7 @@ pub struct WorkloadIdentity {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestLimits {
-    /// Requests in a second, over all identities that read this vault's host; a page of a LIST is one. Key Vault gives
-    /// all its clients together 400. Default: 50.
+    /// Requests in a second; a page of a LIST is one. Key Vault gives all its clients together 400. Default: 50.
     #[serde(default = "default_requests_per_second")]
     #[schemars(range(min = 1, max = 400))]
     pub requests_per_second: u32,

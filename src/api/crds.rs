@@ -1,14 +1,20 @@
 //! The CustomResourceDefinitions as they are applied, made from the Rust types.
 
 use super::{ClusterKeyVault, KeyVault, VaultSecretSync};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray,
+};
 use kube::CustomResourceExt as _;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// Every CustomResourceDefinition of the product.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    [VaultSecretSync::crd(), KeyVault::crd(), ClusterKeyVault::crd()].map(with_unknown_generation).into()
+    [VaultSecretSync::crd(), KeyVault::crd(), ClusterKeyVault::crd()]
+        .map(without_defaults)
+        .map(with_unknown_generation)
+        .into()
 }
 
 /// The file name and the YAML of every CustomResourceDefinition, as they stand in `crds/`.
@@ -28,6 +34,28 @@ pub fn crd_files() -> Result<Vec<(String, String)>, serde_saphyr::ser::Error> {
             ))
         })
         .collect()
+}
+
+/// Defaults live in code, not in stored objects: what was applied reads back unchanged, and a later release may move one.
+fn without_defaults(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        if let Some(root) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
+            drop_defaults(root);
+        }
+    }
+    crd
+}
+
+fn drop_defaults(schema: &mut JSONSchemaProps) {
+    schema.default = None;
+    for property in schema.properties.iter_mut().flat_map(BTreeMap::values_mut) {
+        drop_defaults(property);
+    }
+    match &mut schema.items {
+        Some(JSONSchemaPropsOrArray::Schema(items)) => drop_defaults(items),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(drop_defaults),
+        None => {}
+    }
 }
 
 /// kstatus calls an object without status current; a default generation of -1 makes a fresh one "in progress", so

@@ -34,6 +34,7 @@ pub use vaultsecretsync::{
 };
 
 use jiff::SignedDuration;
+use jiff::fmt::friendly::{Spacing, SpanPrinter};
 use std::time::Duration;
 
 /// The API group of every kind.
@@ -79,6 +80,13 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     text.parse::<SignedDuration>().ok().and_then(|parsed| Duration::try_from(parsed).ok())
 }
 
+/// A duration as users write it, in hours, minutes and whole seconds.
+#[must_use]
+pub fn format_duration(duration: Duration) -> String {
+    let seconds = SignedDuration::from_secs(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX));
+    SpanPrinter::new().spacing(Spacing::None).duration_to_string(&seconds)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,5 +105,8 @@ mod tests {
         assert_eq!(parse_duration("1h30m"), Some(Duration::from_secs(5400)));
         assert_eq!(parse_duration("soon"), None);
         assert_eq!(parse_duration("-5s"), None);
+        for text in ["30s", "5m", "1h30m", "24h"] {
+            assert_eq!(format_duration(parse_duration(text).unwrap()), text);
+        }
     }
 }

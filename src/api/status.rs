@@ -23,8 +23,13 @@ pub struct VaultSecretSyncStatus {
     pub conditions: Vec<Condition>,
     /// The vault in which the entries were read. Another vault means that everything is read again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = 261))]
     pub vault: Option<String>,
+    /// How often the sources are read, where that is less often than `spec.refreshInterval` asks: `minRefreshInterval` of
+    /// the connection or the operator's `--min-refresh-interval` is longer. Example: `30s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub refresh_interval: Option<String>,
     /// What the vault last told of each source. What is in the Secret stands in `target.keys`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "atomic"))]
@@ -50,9 +55,10 @@ pub struct EntryStatus {
     /// Its name.
     #[schemars(length(max = 127))]
     pub name: String,
-    /// Whether the spec pins this version.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub pinned: bool,
+    /// The version that the spec pins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub pin: Option<String>,
     /// The version that the vault last told. Absent before the first answer, and while the source is `Missing`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]

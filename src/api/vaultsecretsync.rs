@@ -23,12 +23,12 @@ use std::collections::BTreeMap;
     selectable = ".spec.vaultRef.name",
     selectable = ".spec.target.name",
     validation = (
-        "(has(self.spec.target.name) ? self.spec.target.name : self.metadata.name) == (has(oldSelf.spec.target.name) ? oldSelf.spec.target.name : oldSelf.metadata.name)",
+        "(has(self.spec.target) && has(self.spec.target.name) ? self.spec.target.name : self.metadata.name) == (has(oldSelf.spec.target) && has(oldSelf.spec.target.name) ? oldSelf.spec.target.name : oldSelf.metadata.name)",
         "spec.target.name cannot change: create a second VaultSecretSync, move the consumers to its Secret, then delete this one"
     ),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
-    printcolumn(name = "Vault", type_ = "string", json_path = ".spec.vaultRef.name"),
+    printcolumn(name = "Vault", type_ = "string", json_path = ".status.vault"),
     printcolumn(name = "Secret", type_ = "string", json_path = ".status.target.name"),
     printcolumn(name = "Last Change", type_ = "date", json_path = ".status.lastChange"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
@@ -46,23 +46,23 @@ use std::collections::BTreeMap;
         "spec needs at least one entry in data or dataFrom"
     ),
     validation = (
-        "self.target.type == oldSelf.target.type",
+        "(has(self.target) && has(self.target.type) ? self.target.type : 'Opaque') == (has(oldSelf.target) && has(oldSelf.target.type) ? oldSelf.target.type : 'Opaque')",
         "spec.target.type cannot change, for a Secret's type cannot: create a second VaultSecretSync, move the consumers to its Secret, then delete this one"
     ),
     validation = (
-        "self.target.type != 'kubernetes.io/tls' || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && self.data.exists(d, d.key == 'tls.crt') && self.data.exists(d, d.key == 'tls.key'))",
+        "!has(self.target) || !has(self.target.type) || self.target.type != 'kubernetes.io/tls' || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && self.data.exists(d, d.key == 'tls.crt') && self.data.exists(d, d.key == 'tls.key'))",
         "a target of type kubernetes.io/tls needs the keys tls.crt and tls.key in data"
     ),
     validation = (
-        "self.target.type != 'kubernetes.io/dockerconfigjson' || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && self.data.exists(d, d.key == '.dockerconfigjson'))",
+        "!has(self.target) || !has(self.target.type) || self.target.type != 'kubernetes.io/dockerconfigjson' || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && self.data.exists(d, d.key == '.dockerconfigjson'))",
         "a target of type kubernetes.io/dockerconfigjson needs the key .dockerconfigjson in data"
     ),
     validation = (
-        "self.target.type != 'kubernetes.io/basic-auth' || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && self.data.exists(d, d.key == 'username' || d.key == 'password'))",
+        "!has(self.target) || !has(self.target.type) || self.target.type != 'kubernetes.io/basic-auth' || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && self.data.exists(d, d.key == 'username' || d.key == 'password'))",
         "a target of type kubernetes.io/basic-auth needs the key username or password in data"
     ),
     validation = (
-        "self.target.type != 'kubernetes.io/ssh-auth' || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && self.data.exists(d, d.key == 'ssh-privatekey'))",
+        "!has(self.target) || !has(self.target.type) || self.target.type != 'kubernetes.io/ssh-auth' || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && self.data.exists(d, d.key == 'ssh-privatekey'))",
         "a target of type kubernetes.io/ssh-auth needs the key ssh-privatekey in data"
     )
 )]
@@ -72,11 +72,12 @@ pub struct VaultSecretSyncSpec {
     pub vault_ref: VaultRef,
 
     /// The staleness that this object accepts: a change in the vault is in the Secret after at most this time. A
-    /// duration from 10s to 24h. Default: `5m`.
+    /// duration from 10s to 24h. Where `minRefreshInterval` of the connection is longer, that counts, and
+    /// `status.refreshInterval` says so. Default: `5m`.
     #[serde(default = "default_refresh_interval")]
     #[schemars(length(max = 16))]
     #[x_kube(validation = (
-        r"self.matches('^([0-9]{1,6}(h|m|s))+$') && duration(self) >= duration('10s') && duration(self) <= duration('24h')",
+        r"self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$') && size(self) > 0 && duration(self) >= duration('10s') && duration(self) <= duration('24h')",
         "refreshInterval must be a duration from 10s to 24h, as in 30s, 5m or 1h30m"
     ))]
     pub refresh_interval: String,
@@ -335,12 +336,17 @@ impl VaultSecretSync {
         self.spec.target.name.as_deref().or(self.metadata.name.as_deref()).unwrap_or_default()
     }
 
-    /// The value of the annotation that asks for a sync, if any.
+    /// The value of the annotation that asks for a sync, if any, as far as status has room for it.
     #[must_use]
     pub fn sync_requested(&self) -> Option<&str> {
-        self.metadata.annotations.as_ref()?.get(super::SYNC_REQUESTED_ANNOTATION).map(String::as_str)
+        let asked = self.metadata.annotations.as_ref()?.get(super::SYNC_REQUESTED_ANNOTATION)?;
+        let end = asked.char_indices().nth(MAX_REQUEST).map_or(asked.len(), |(end, _)| end);
+        asked.get(..end)
     }
 }
+
+/// So many characters `status.lastHandledSync` may have.
+const MAX_REQUEST: usize = 1024;
 
 fn default_refresh_interval() -> String {
     "5m".to_owned()

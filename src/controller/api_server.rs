@@ -25,6 +25,8 @@ const IN_FLIGHT: usize = 16;
 pub(super) struct ApiServer {
     client: Client,
     permits: Arc<Semaphore>,
+    /// The policy that fences what we may do to Secrets.
+    secrets_policy: Option<Arc<str>>,
 }
 
 impl Debug for ApiServer {
@@ -78,8 +80,17 @@ impl ApiServer {
     /// The longest a single call may take.
     pub(super) const CALL: Duration = Duration::from_secs(10);
 
-    pub(super) fn new(client: Client) -> Self {
-        Self { client: heeding_retry_after(client), permits: Arc::new(Semaphore::new(IN_FLIGHT)) }
+    pub(super) fn new(client: Client, secrets_policy: Option<String>) -> Self {
+        Self {
+            client: heeding_retry_after(client),
+            permits: Arc::new(Semaphore::new(IN_FLIGHT)),
+            secrets_policy: secrets_policy.map(Into::into),
+        }
+    }
+
+    /// Whether this policy is the one that fences what we may do to Secrets.
+    pub(super) fn is_fence(&self, policy: &str) -> bool {
+        self.secrets_policy.as_deref() == Some(policy)
     }
 
     pub(super) const fn client(&self) -> &Client {

@@ -1,7 +1,7 @@
 //! The only writer of Secrets: create by POST, change by strategic-merge PATCH, look by an empty PATCH.
 //!
 //! Every call asks for metadata alone (`PartialObjectMetadata`), so that no value ever comes back. Which refusal is
-//! which is read from the answer's code and causes, never from its text.
+//! which is read from the answer's code and causes, and names from where the API server's own words frame them.
 
 use super::api_server::ApiServer;
 use super::error::Error;
@@ -113,9 +113,10 @@ impl ApiServer {
                 let after = Observed::of(&metadata.metadata, target.manager);
                 Ok(Seen::Written(Written { after, created: true, moved: true }))
             }
-            // Ours after a crash, or somebody else's: the probe tells.
-            Err(status) if status.code == 409 => Ok(Seen::Changed),
-            Err(status) => refused("create secret", &status),
+            Err(status) => refused("create secret", target, &status, |status| {
+                // Ours after a crash, or somebody else's: the probe tells.
+                (status.code == 409).then_some(Seen::Changed)
+            }),
         }
     }
 
@@ -154,12 +155,12 @@ impl ApiServer {
                 let moved = after.resource_version != change.resource_version;
                 Ok(Seen::Written(Written { after, created: false, moved }))
             }
-            Err(status) => match status.code {
-                404 => Ok(Seen::Absent),
-                409 => Ok(Seen::Changed),
-                422 if names_field(&status, "metadata.uid") => Ok(Seen::Changed),
-                _ => refused("patch secret", &status),
-            },
+            Err(status) => refused("patch secret", target, &status, |status| match status.code {
+                404 => Some(Seen::Absent),
+                409 => Some(Seen::Changed),
+                422 if names_field(status, "metadata.uid") => Some(Seen::Changed),
+                _ => None,
+            }),
         }
     }
 
@@ -180,12 +181,14 @@ impl ApiServer {
                     None => Seen::Refused(Refusal::NotOwned),
                 })
             }
-            Err(status) if status.code == 404 => Ok(Seen::Absent),
-            // The fence: a Secret without our mark is not even shown.
-            Err(status) if status.code == 403 && denied_by_policy(&status) => {
-                Ok(Seen::Refused(Refusal::NotOwned))
-            }
-            Err(status) => refused("probe secret", &status),
+            Err(status) => refused("probe secret", target, &status, |status| match status.code {
+                404 => Some(Seen::Absent),
+                // The fence: a Secret without our mark is not even shown.
+                403 if policy(status).is_some_and(|name| self.is_fence(name)) => {
+                    Some(Seen::Refused(Refusal::NotOwned))
+                }
+                _ => None,
+            }),
         }
     }
 
@@ -225,18 +228,50 @@ fn request(
         .map_err(|_| unwritable)
 }
 
-/// A refusal that stands until something is changed, or an error that is worth trying again.
-fn refused(verb: &'static str, status: &Status) -> Result<Seen, Error> {
-    let refusal = match status.code {
-        403 if has_cause(status, "NamespaceTerminating") => Refusal::Terminating,
+/// What a refused request says of the target: what `usual` reads from it, unless an admission webhook refused it,
+/// whose code means nothing, or a refusal that stands until something is changed, or an error that is worth trying
+/// again.
+fn refused(
+    verb: &'static str,
+    target: WriteTarget<'_>,
+    status: &Status,
+    usual: impl FnOnce(&Status) -> Option<Seen>,
+) -> Result<Seen, Error> {
+    if let Some(name) = quoted(&status.message, "admission webhook \"", "\" denied the request") {
+        return Ok(Seen::Refused(Refusal::DeniedByWebhook(name.to_owned())));
+    }
+    if let Some(seen) = usual(status) {
+        return Ok(seen);
+    }
+    let refusal = match (status.code, policy(status)) {
+        (_, Some(name)) => Refusal::DeniedByPolicy(name.to_owned()),
+        (403, None) if has_cause(status, "NamespaceTerminating") => Refusal::Terminating,
         // The namespace itself is gone.
-        404 => Refusal::Terminating,
-        403 => Refusal::Forbidden,
-        413 => Refusal::TooLarge,
-        422 => invalid(status),
+        (404, None) => Refusal::Terminating,
+        (403, None) => {
+            let quota = format!("secrets \"{}\" is forbidden: exceeded quota: ", target.name);
+            let name = quoted(&status.message, &quota, ",");
+            name.map_or(Refusal::Forbidden, |name| Refusal::QuotaExceeded(name.to_owned()))
+        }
+        (413, None) => Refusal::TooLarge,
+        (422, None) => invalid(status),
         _ => return Err(Error::of(verb, &kube::Error::Api(Box::new(status.clone())))),
     };
     Ok(Seen::Refused(refusal))
+}
+
+/// The `ValidatingAdmissionPolicy` that refused, whatever code it refuses with: its refusal is a cause of its own, which
+/// one by RBAC or a quota has none of. `tests/it/fence.rs` pins that.
+fn policy(status: &Status) -> Option<&str> {
+    causes(status).find_map(|cause| quoted(&cause.message, "ValidatingAdmissionPolicy '", "' "))
+}
+
+/// The name between two texts of which the first begins the message; `None` where that is no name of an API object, so
+/// that nothing else of a message is ever repeated.
+pub(super) fn quoted<'a>(message: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    let (name, _) = message.strip_prefix(before)?.split_once(after)?;
+    let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
+    (!name.is_empty() && name.len() <= 253 && name.bytes().all(is_name)).then_some(name)
 }
 
 fn invalid(status: &Status) -> Refusal {
@@ -253,13 +288,8 @@ fn invalid(status: &Status) -> Refusal {
     }
 }
 
-fn causes(status: &Status) -> impl Iterator<Item = &kube::core::response::StatusCause> {
+pub(super) fn causes(status: &Status) -> impl Iterator<Item = &kube::core::response::StatusCause> {
     status.details.iter().flat_map(|details| &details.causes)
-}
-
-/// A denial by a policy carries a cause; one by RBAC carries none. `tests/it/fence.rs` pins that.
-fn denied_by_policy(status: &Status) -> bool {
-    causes(status).next().is_some()
 }
 
 fn has_cause(status: &Status, reason: &str) -> bool {

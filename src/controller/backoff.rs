@@ -36,6 +36,7 @@ mod tests {
             verb: "patch secret",
             code: 429,
             reason: String::new(),
+            webhook: None,
             retry_after: Some(Duration::from_secs(30)),
         };
         assert!(backoff(&error, 1, "shop") >= Duration::from_secs(30));

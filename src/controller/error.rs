@@ -1,5 +1,7 @@
 //! What can go wrong with the API server, without a word of its text: a message may quote what was sent.
 
+use super::apply::{causes, quoted};
+use crate::plan::Refusal;
 use kube::core::response::StatusSummary;
 use std::time::Duration;
 use thiserror::Error;
@@ -16,6 +18,8 @@ pub enum Error {
         code: u16,
         /// The API server's own word for it.
         reason: String,
+        /// The admission webhook that could not be asked.
+        webhook: Option<String>,
         /// When it wants to be asked again.
         retry_after: Option<Duration>,
     },
@@ -49,6 +53,9 @@ impl Error {
                     verb,
                     code: status.code,
                     reason: bounded(&status.reason),
+                    webhook: causes(status)
+                        .find_map(|cause| quoted(&cause.message, "failed calling webhook \"", "\""))
+                        .map(str::to_owned),
                     retry_after: status
                         .details
                         .as_ref()
@@ -58,6 +65,17 @@ impl Error {
                 }
             }
             _ => Self::Transport { verb },
+        }
+    }
+
+    /// What it means if it keeps coming for writes of a Secret; `None` where nobody could be told of it, or it is usual.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Api { webhook: Some(name), .. } => Some(Refusal::WebhookFailed(name.clone())),
+            Self::Api { code, .. } if !matches!(code, 401 | 409 | 429) => Some(Refusal::WriteFailed(*code)),
+            // A webhook may hang for longer than we wait.
+            Self::Timeout { after, .. } => Some(Refusal::NoAnswer(*after)),
+            Self::Api { .. } | Self::Transport { .. } | Self::Unsettled => None,
         }
     }
 

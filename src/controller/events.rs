@@ -252,6 +252,7 @@ mod tests {
             verb: "create event",
             code: 429,
             reason: String::new(),
+            webhook: None,
             retry_after: Some(Duration::from_secs(seconds)),
         };
         let (mut queue, now) = (Queue::new(9), Instant::now());

@@ -1,7 +1,7 @@
 //! What the watch has shown of all objects: who claims which target, who uses which connection, who can be probed.
 //!
-//! Two objects and one target are decided here, without an API call: the older object has it; of two that were
-//! created in the same second the one that wrote it already, then the lesser name.
+//! Two objects and one target are decided here, without an API call: the one that wrote it already has it, for the mark
+//! on the Secret does not change hands; then the older, then the lesser name.
 
 use crate::api::{READY, VaultKind, VaultRef, VaultSecretSync, condition};
 use crate::object_key::ObjectKey;
@@ -34,14 +34,14 @@ struct Indexed {
     target: Arc<str>,
     vault: VaultKey,
     created: Timestamp,
-    /// Whether it wrote its target: timestamps are of whole seconds, and the mark on the Secret does not change hands.
+    /// Whether it wrote its target.
     wrote: bool,
     /// Whether there is a target to look at.
     probed: bool,
 }
 
-/// A claim on a target; the least is the best: when it was created, whether it did not write it yet, its name.
-type Claim = (Timestamp, bool, Arc<str>);
+/// A claim on a target; the least is the best: whether it did not write it yet, when it was created, its name.
+type Claim = (bool, Timestamp, Arc<str>);
 
 /// The index; shared by the watch, which feeds it, and everyone who asks.
 #[derive(Debug, Default)]
@@ -265,7 +265,7 @@ impl Names {
 
 impl Indexed {
     fn claim(&self, name: &Arc<str>) -> Claim {
-        (self.created, !self.wrote, Arc::clone(name))
+        (!self.wrote, self.created, Arc::clone(name))
     }
 
     /// The target's key.

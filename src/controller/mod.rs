@@ -62,6 +62,8 @@ pub struct Settings {
     pub namespaces: Vec<String>,
     /// Our own namespace, in which we write no Secrets.
     pub own_namespace: Option<String>,
+    /// The policy that fences what we may do to Secrets: what it refuses is not ours.
+    pub secrets_policy: Option<String>,
     /// How often a target is looked at; zero: never.
     pub drift_interval: Duration,
     /// How many targets may be looked at in a second, over all objects.
@@ -162,7 +164,7 @@ pub async fn run(
     readiness: Readiness,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), StartError> {
-    let server = ApiServer::new(client);
+    let server = ApiServer::new(client, settings.secrets_policy.clone());
     let assertions = Arc::new(TokenRequests(server.clone()));
     let vault_metrics = VaultMetrics::new(registry)?;
     let (plane, wakes) = Plane::new(

@@ -10,7 +10,8 @@ use super::memory::Memory;
 use super::report;
 use crate::api::{READY, VaultSecretSync, condition, fnv1a};
 use crate::object_key::ObjectKey;
-use crate::plan::{self, Input, Round, Step, UsedSource, Vault, Verdict};
+use crate::plan::{self, Input, Round, Seen, Step, UsedSource, Vault, Verdict};
+use crate::reason::Reason;
 use crate::vault::{HealthState, Reply};
 use kube::runtime::controller::Action;
 use std::sync::Arc;
@@ -30,18 +31,21 @@ pub(super) async fn reconcile(shown: Arc<VaultSecretSync>, context: Arc<Context>
     let mut memory = context.memories.of(&key, shown.metadata.uid.as_deref().unwrap_or_default());
     let stored = memory.newest(&shown);
     let timer = context.metrics.start();
+    // What passed once is over; a round that still waits for values has passed nothing.
+    let mut passed = false;
     let result = match round(&context, &stored, &memory).await {
         Ok(end) => {
             let said = report::report(&context, &stored, &mut memory, &end.verdict).await;
             // Values are let go of once the round that used them was said.
-            if said.is_ok() && end.asked && !end.verdict.waits {
+            if said.is_ok() && end.asked && !end.verdict.waits && end.failed.is_none() {
                 context.plane.release(&key);
             }
-            said.map(|()| end.verdict)
+            passed = !end.verdict.waits;
+            said.and_then(|()| end.failed.map_or(Ok(end.verdict), Err))
         }
         Err(error) => Err(error),
     };
-    if result.is_ok() {
+    if passed && result.is_ok() {
         memory.failures = 0;
     }
     context.memories.keep(key.clone(), memory);
@@ -69,7 +73,12 @@ struct End {
     verdict: Verdict,
     /// Whether the plane was asked.
     asked: bool,
+    /// The failure of the API server that ended it, once that has lasted so long that it is told.
+    failed: Option<Error>,
 }
+
+/// A failure of the API server that a Secret's write meets is told of at this try.
+const TOLD_AT: u32 = 3;
 
 async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory) -> Result<End, Error> {
     let key = context.index.shared_key_of(stored);
@@ -77,6 +86,7 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
     let sources = plan::sources(&object.spec);
     let found =
         sources.as_ref().map_or(ConnectionOf::Unknown, |sources| connection_of(context, &object, sources));
+    let interval = interval(context, &object, &found);
     let rival = context.index.rival(&object);
     let manager = plan::manager_of(&object);
     let target = WriteTarget {
@@ -88,10 +98,11 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
     let probe = context.memories.take_probe(&key);
     let mut round = Round::begin(memory.kept.clone(), &object, probe);
     let mut snapshot: Option<Reply> = None;
+    let mut failed = None;
     for _ in 0..MOST_STEPS {
         let vault = match &found {
             ConnectionOf::Usable(Usable { connection, permits, .. }) => {
-                Vault::Usable { url: connection.url.as_str(), permits, reply: snapshot.as_ref() }
+                Vault::Usable { url: connection.url.as_str(), interval, permits, reply: snapshot.as_ref() }
             }
             ConnectionOf::Unusable(problem) => Vault::Unusable(problem.clone()),
             ConnectionOf::Unknown => Vault::Unknown,
@@ -104,35 +115,44 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
             ignored: context.ignores(&key.namespace),
             rival: rival.as_deref(),
             vault,
-            stale_after: stale_after(context, &object, &found, users),
+            stale_after: stale_after(context, &object, interval, users),
             now: context.now(),
         });
-        match step {
-            Step::Ask | Step::Demand(_) => {}
-            Step::ReadAnew(_) => context.plane.refresh(&key),
-            Step::Look => {
-                round.answered(context.server.probe(target).await?);
-                continue;
+        let written = match step {
+            Step::Ask | Step::Demand(_) => None,
+            Step::ReadAnew(_) => {
+                context.plane.refresh(&key);
+                None
             }
-            Step::Create(new) => {
-                round.answered(context.server.create(target, &new).await?);
-                continue;
-            }
+            Step::Look => Some(context.server.probe(target).await),
+            Step::Create(new) => Some(context.server.create(target, &new).await),
             Step::Change(change) => {
-                let type_ = object.spec.target.type_.as_str();
-                round.answered(context.server.change(target, type_, &change).await?);
-                continue;
+                Some(context.server.change(target, object.spec.target.type_.as_str(), &change).await)
             }
             Step::End(verdict) => {
-                if snapshot.is_none() {
-                    // What is not read any more is not polled any more.
+                let refused = failed.is_none() && verdict.reason.is_some_and(Reason::blocks_target);
+                if snapshot.is_none() || refused {
+                    // What is not read any more, or cannot be written, is not polled any more.
                     context.plane.forget(&key);
                 }
-                return Ok(End { verdict, asked: snapshot.is_some() });
+                return Ok(End { verdict: *verdict, asked: snapshot.is_some(), failed });
             }
-        }
-        if let (ConnectionOf::Usable(usable), Ok(sources)) = (&found, &sources) {
-            snapshot = Some(ask(context, &key, &object, usable, sources, &round));
+        };
+        if let Some(written) = written {
+            let seen = match written {
+                Err(error)
+                    if memory.failures + 1 >= TOLD_AT
+                        && !plan::is_told_of_failure(&object)
+                        && let Some(refusal) = error.refusal() =>
+                {
+                    failed = Some(error);
+                    Seen::Refused(refusal)
+                }
+                written => written?,
+            };
+            round.answered(seen);
+        } else if let (ConnectionOf::Usable(usable), Ok(sources)) = (&found, &sources) {
+            snapshot = Some(ask(context, &key, &object, usable, (sources, interval), &round));
         }
     }
     Err(Error::Unsettled)
@@ -143,13 +163,12 @@ fn ask(
     key: &ObjectKey,
     object: &VaultSecretSync,
     usable: &Usable,
-    sources: &[UsedSource],
+    (sources, interval): (&[UsedSource], Duration),
     round: &Round,
 ) -> Reply {
-    let floor = context.settings.min_refresh_interval;
     let connection = &usable.connection;
-    let interval = plan::interval(object, &usable.described.spec.min_refresh_interval, floor);
-    let wants = plan::wants(object, connection.url.as_str(), sources, interval, round.demanded());
+    let url = connection.url.as_str();
+    let wants = plan::wants(object, url, sources, interval, round.demanded(), round.inherits_stale());
     let mut reply =
         context.plane.ask(key, connection, usable.described.spec.terms, &wants, round.waits_for_all(object));
     // A restart forgets for how long the vault has been silent; the KeyVault's condition does not.
@@ -167,17 +186,18 @@ fn not_ready_for(context: &Context, usable: &Usable) -> Option<Duration> {
     Duration::try_from(context.now().duration_since(ready.last_transition_time.0)).ok()
 }
 
-/// How long this object's values may go unconfirmed: as set, or three intervals and at least 15 minutes; plus its
-/// place in a queue with the connection's other users.
-fn stale_after(context: &Context, object: &VaultSecretSync, found: &ConnectionOf, users: usize) -> Duration {
-    const LEAST: Duration = Duration::from_secs(15 * 60);
-    let base = context.settings.stale_after.unwrap_or_else(|| {
-        let floor = match found {
-            ConnectionOf::Usable(usable) => usable.described.spec.min_refresh_interval.as_str(),
-            ConnectionOf::Unknown | ConnectionOf::Unusable(_) => "",
-        };
-        (plan::interval(object, floor, context.settings.min_refresh_interval) * 3).max(LEAST)
-    });
+/// How often this object's sources are read.
+fn interval(context: &Context, object: &VaultSecretSync, found: &ConnectionOf) -> Duration {
+    let floor = match found {
+        ConnectionOf::Usable(usable) => usable.described.spec.min_refresh_interval.as_str(),
+        ConnectionOf::Unknown | ConnectionOf::Unusable(_) => "",
+    };
+    plan::interval(object, floor, context.settings.min_refresh_interval)
+}
+
+/// How long this object's values may go unconfirmed, with its place in a queue of the connection's other users.
+fn stale_after(context: &Context, object: &VaultSecretSync, interval: Duration, users: usize) -> Duration {
+    let base = plan::stale_after(context.settings.stale_after, interval);
     let queue = u64::try_from(users / STALE_PER_SECOND).unwrap_or_default();
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     base + Duration::from_secs(fnv1a(uid.as_bytes()) % (queue + 1))

@@ -62,6 +62,7 @@ pub(super) struct Scene {
     pub(super) answers: Vec<Answer>,
     pub(super) state: HealthState,
     pub(super) unconfirmed_for: Option<Duration>,
+    pub(super) interval: Duration,
     /// What the last round left.
     pub(super) kept: Kept,
     pub(super) round: Option<Round>,
@@ -94,6 +95,7 @@ impl Scene {
             answers: Vec::new(),
             state: HealthState::Working,
             unconfirmed_for: None,
+            interval: Duration::from_secs(300),
             kept: Kept::default(),
             round: None,
             asked: false,
@@ -113,7 +115,7 @@ impl Scene {
     /// What the plane is asked for when a round begins.
     pub(super) fn wants(&self) -> Vec<Want> {
         let known = self.kept.known(&Arc::new(self.object.clone()));
-        wants(&known, URL, &self.sources(), Duration::from_secs(60), &BTreeSet::new())
+        wants(&known, URL, &self.sources(), Duration::from_secs(60), &BTreeSet::new(), false)
     }
 
     fn begin(&self) -> Round {
@@ -141,7 +143,7 @@ impl Scene {
         let known = self.kept.known(&stored);
         let mut next = |reply| {
             let vault = if self.vault_exists {
-                Vault::Usable { url: URL, permits: &permits, reply }
+                Vault::Usable { url: URL, interval: self.interval, permits: &permits, reply }
             } else {
                 Vault::Unusable(Problem::vault_not_found(&self.object.spec.vault_ref))
             };
@@ -201,7 +203,7 @@ impl Scene {
         match self.step() {
             Step::End(verdict) => {
                 (self.round, self.asked) = (None, false);
-                verdict
+                *verdict
             }
             other => panic!("not at its end: {other:?}"),
         }

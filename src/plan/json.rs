@@ -22,8 +22,9 @@ pub(super) enum Absent {
 
 impl<'a> Json<'a> {
     /// The whole text, if it is JSON. The parser's error holds pieces of the text and is dropped here.
+    /// Tools of Windows begin a text with a byte order mark, which is no part of it.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
-        serde_json::from_str(text).ok().map(Self)
+        serde_json::from_str(text.strip_prefix('\u{feff}').unwrap_or(text)).ok().map(Self)
     }
 
     /// The members of an object, without those that are `null`; `None` for anything else.
@@ -69,10 +70,12 @@ impl<'a> Json<'a> {
         self.0.get() == "null"
     }
 
-    /// A string raw, anything else as compact JSON.
-    pub(super) fn text(self) -> Zeroizing<String> {
+    /// A string raw, anything else as compact JSON; `None` for a string that is no text, as one with half of a surrogate
+    /// pair.
+    pub(super) fn text(self) -> Option<Zeroizing<String>> {
         let text = self.0.get();
-        Zeroizing::new(serde_json::from_str::<String>(text).unwrap_or_else(|_| compact(text)))
+        let text = if text.starts_with('"') { serde_json::from_str(text).ok()? } else { compact(text) };
+        Some(Zeroizing::new(text))
     }
 }
 
@@ -99,7 +102,7 @@ mod tests {
     use super::*;
 
     fn at(text: &str, path: &str) -> Result<String, Absent> {
-        Json::parse(text).unwrap().at(path).map(|part| part.text().to_string())
+        Json::parse(text).unwrap().at(path).map(|part| part.text().unwrap().to_string())
     }
 
     #[test]
@@ -126,6 +129,14 @@ mod tests {
         assert_eq!(at(text, "$.big").as_deref(), Ok("123456789012345678901234567890"));
         assert_eq!(at(text, "$.price").as_deref(), Ok("1.10"));
         assert_eq!(at(text, "$.all").as_deref(), Ok(r#"{"a b":[1.0,"x \" y"]}"#));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_text_and_half_a_surrogate_pair_no_text() {
+        assert_eq!(at("\u{feff}{\"token\": \"t1\"}", "$.token").as_deref(), Ok("t1"));
+        let half = Json::parse(r#"{"token": "a\ud800b"}"#).unwrap().at("$.token").unwrap();
+        assert!(half.text().is_none());
+        assert_eq!(at(r#"{"token": "\ud83d\ude00"}"#, "$.token").as_deref(), Ok("\u{1f600}"));
     }
 
     #[test]

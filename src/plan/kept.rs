@@ -7,6 +7,7 @@ use crate::reason::Reason;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// See the module. All of it can be lost at any time.
 #[derive(Clone, Debug, Default)]
@@ -38,11 +39,35 @@ pub(super) struct Open {
     pub(super) blocked: Option<Fingerprint>,
     /// Since when the Secret is known to differ while its values cannot be had.
     pub(super) drifted: Option<Timestamp>,
+    /// An earlier process said that what is known is confirmed no longer.
+    pub(super) stale: bool,
+    /// How many writes in a row were refused.
+    pub(super) denials: u32,
+    /// When the last was.
+    pub(super) denied_at: Option<Timestamp>,
     /// What could not be said yet.
     pub(super) unsaid: Option<(VaultSecretSyncStatus, Outcome)>,
 }
 
+/// The first and the longest wait after a refused write.
+const HELD_BACK: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
+
+impl Open {
+    /// How long from `now` until a write may be tried again.
+    pub(super) fn held_back_for(&self, now: Timestamp) -> Option<Duration> {
+        let (first, most) = HELD_BACK;
+        let wait = first.saturating_mul(2_u32.saturating_pow(self.denials.checked_sub(1)?)).min(most);
+        let since = Duration::try_from(now.duration_since(self.denied_at?)).unwrap_or_default();
+        wait.checked_sub(since).filter(|left| !left.is_zero())
+    }
+}
+
 impl Kept {
+    /// How long from `now` until a write that was refused may be tried again.
+    pub(super) fn held_back_for(&self, now: Timestamp) -> Option<Duration> {
+        self.open.as_ref()?.held_back_for(now)
+    }
+
     /// The object as this process knows it: what it wrote and could not say yet is so all the same.
     #[must_use]
     pub fn known(&self, stored: &Arc<VaultSecretSync>) -> Arc<VaultSecretSync> {

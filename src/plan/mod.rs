@@ -21,6 +21,7 @@ mod picture;
 mod problem;
 mod render;
 mod round;
+mod sent;
 mod sources;
 mod status;
 mod target;
@@ -43,8 +44,9 @@ pub use kept::Kept;
 pub use notice::{Notice, notice};
 pub use outcome::Outcome;
 pub use problem::Problem;
-pub use round::{Anew, Round};
-pub use sources::{UsedSource, interval, sources, wants};
+pub use round::{Anew, Round, is_told_of_failure};
+use sources::asked_interval;
+pub use sources::{UsedSource, interval, sources, stale_after, wants};
 pub use target::{Change, KeyBytes, NewSecret, Observed, Refusal, Seen, Verified, Written, manager_of};
 pub use verdict::Verdict;
 
@@ -86,6 +88,8 @@ pub enum Vault<'a> {
     Usable {
         /// The vault's address.
         url: &'a str,
+        /// How often the sources are read.
+        interval: Duration,
         /// As what each source may be read.
         permits: &'a [Permit],
         /// The snapshot: what the plane said to [`wants`]; `None` before it was asked.
@@ -109,7 +113,13 @@ pub enum Step {
     /// Change the target.
     Change(Change),
     /// The round is over.
-    End(Verdict),
+    End(Box<Verdict>),
+}
+
+impl Step {
+    fn end(verdict: Verdict) -> Self {
+        Self::End(Box::new(verdict))
+    }
 }
 
 impl<'a> Input<'a> {
@@ -123,6 +133,12 @@ impl<'a> Input<'a> {
     fn remembered(&self) -> Option<&'a TargetStatus> {
         let target = self.object.status.as_ref()?.target.as_ref()?;
         (target.name == self.object.target_name()).then_some(target)
+    }
+
+    /// How often the sources are read, where that is less often than the spec asks.
+    fn stretched_interval(&self) -> Option<Duration> {
+        let Vault::Usable { interval, .. } = self.vault else { return None };
+        (interval > asked_interval(self.object)).then_some(interval)
     }
 
     fn vault_url(&self) -> Option<&'a str> {

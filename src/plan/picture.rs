@@ -352,7 +352,7 @@ impl<'a> Picture<'a> {
 
 /// One row for each source; none where there is no connection or no answer.
 pub(super) fn rows<'a>(input: &Input<'a>) -> Vec<Row<'a>> {
-    let (Ok(sources), Vault::Usable { url, permits, reply: Some(reply) }) = (input.sources, &input.vault)
+    let (Ok(sources), Vault::Usable { url, permits, reply: Some(reply), .. }) = (input.sources, &input.vault)
     else {
         return Vec::new();
     };

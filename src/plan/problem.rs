@@ -4,7 +4,9 @@
 
 use super::sources::UsedSource;
 use super::target::Refusal;
-use crate::api::{SecretType, VaultKind, VaultRef, VaultSecretSync, VaultSecretSyncSpec};
+use crate::api::{
+    Deletion, SecretType, VaultKind, VaultRef, VaultSecretSync, VaultSecretSyncSpec, format_duration,
+};
 use crate::reason::Reason;
 use crate::vault::{Failure, SecretName};
 use std::time::Duration;
@@ -202,7 +204,44 @@ impl Problem {
             Refusal::Forbidden => Self::new(
                 Reason::WriteForbidden,
                 format!(
-                    "The API server does not let vaultsync write Secret {target}. Check the chart's RBAC (create and patch on secrets), the quotas of this namespace and the admission policies of this cluster."
+                    "The API server does not let vaultsync write Secret {target}, so nothing was written. Check the chart's RBAC (create and patch on secrets) and the admission plugins of this cluster."
+                ),
+            ),
+            Refusal::DeniedByWebhook(webhook) => Self::new(
+                Reason::AdmissionDenied,
+                format!(
+                    "The admission webhook {webhook} does not let vaultsync write Secret {target}, so nothing was written. Ask whoever runs the webhook what it wants."
+                ),
+            ),
+            Refusal::DeniedByPolicy(policy) => Self::new(
+                Reason::AdmissionDenied,
+                format!(
+                    "The ValidatingAdmissionPolicy {policy} does not let vaultsync write Secret {target}, so nothing was written. Ask whoever wrote the policy what it wants, or change spec.target."
+                ),
+            ),
+            Refusal::QuotaExceeded(quota) => Self::new(
+                Reason::QuotaExceeded,
+                format!(
+                    "The ResourceQuota {quota} leaves no room for Secret {target}, so nothing was written. Raise the quota, or delete what is not used."
+                ),
+            ),
+            Refusal::WebhookFailed(webhook) => Self::new(
+                Reason::WriteFailed,
+                format!(
+                    "The admission webhook {webhook} does not answer the API server, so Secret {target} cannot be written. vaultsync tries again. Check the webhook's pods and Service."
+                ),
+            ),
+            Refusal::NoAnswer(after) => Self::new(
+                Reason::WriteFailed,
+                format!(
+                    "The API server does not answer within {} when vaultsync writes Secret {target}, as when an admission webhook hangs. vaultsync tries again. Check the admission webhooks of this cluster.",
+                    format_duration(*after)
+                ),
+            ),
+            Refusal::WriteFailed(code) => Self::new(
+                Reason::WriteFailed,
+                format!(
+                    "The API server answers {code} when vaultsync writes Secret {target}. vaultsync tries again. Check the API server's log and the admission webhooks of this cluster."
                 ),
             ),
             Refusal::Terminating => Self::new(
@@ -218,6 +257,21 @@ impl Problem {
                 ),
             ),
         }
+    }
+
+    /// The values are there; whose the Secret is could not be changed.
+    pub(super) fn owners_refused(object: &VaultSecretSync) -> Self {
+        let target = object.target_name();
+        let meanwhile = match object.spec.target.deletion {
+            Deletion::Delete => "add this object to them",
+            Deletion::Retain => "remove this object from them, so the Secret is still deleted with it",
+        };
+        Self::new(
+            Reason::OwnerReferenceRefused,
+            format!(
+                "The API server does not let vaultsync write Secret {target} as a whole, only without its ownerReferences: vaultsync cannot {meanwhile}. Where the admission plugin OwnerReferencesPermissionEnforcement is on, set the chart's value rbac.ownerReferences to true."
+            ),
+        )
     }
 
     pub(super) fn outage(vault: &VaultRef, failure: &Failure) -> Self {
@@ -256,7 +310,7 @@ impl Problem {
         let remedy = match (reason, failure) {
             (_, Some(failure)) => failure.to_string(),
             (Reason::PropertyNotFound, _) => "a property that the spec names is not in the value. Correct the property, or the value in the vault.".to_owned(),
-            (Reason::InvalidJson, _) => "the value is not JSON (for dataFrom: not a JSON object). Correct the value in the vault, or remove the property from the spec.".to_owned(),
+            (Reason::InvalidJson, _) => "the value is not JSON (for dataFrom: not a JSON object). JSON inside of a JSON string, or with escaped quotes, is none: store the object itself. Correct the value in the vault, or remove the property from the spec.".to_owned(),
             (Reason::DecodeFailed, _) => "the value is not in the encoding that decode names. Correct decode, or the value in the vault.".to_owned(),
             (Reason::DuplicateKey, _) => "another dataFrom source provides one of the same keys. Rename one of them in the vault, or name the key in data.".to_owned(),
             (Reason::InvalidKey, _) => "a member of the JSON object has a name that cannot be a key of a Secret. Rename it: letters, digits, '-', '_' and '.'.".to_owned(),

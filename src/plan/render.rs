@@ -159,7 +159,11 @@ fn render_object(
         }
         return Err(fate);
     };
-    let Some(members) = Json::parse(reading.value.expose()).and_then(Json::members) else {
+    let members = Json::parse(reading.value.expose()).and_then(Json::members);
+    let texts = |members: BTreeMap<String, Json<'_>>| -> Option<Vec<_>> {
+        members.into_iter().map(|(name, part)| Some((name, part.text()?))).collect()
+    };
+    let Some(members) = members.and_then(texts) else {
         let fate = object.fate(Reason::InvalidJson);
         rendered.complete = false;
         rendered.problem(object.row, Reason::InvalidJson, fate);
@@ -168,9 +172,9 @@ fn render_object(
     };
     rendered.objects.extend(object.of);
     let mut keys = Vec::with_capacity(members.len());
-    for (name, part) in members {
+    for (name, text) in members {
         if valid_key(&name) {
-            keys.push((name, KeyBytes::new(part.text().as_bytes().to_vec())));
+            keys.push((name, KeyBytes::new(text.as_bytes().to_vec())));
         } else {
             rendered.problem(object.row, Reason::InvalidKey, object.fate(Reason::InvalidKey));
         }
@@ -187,7 +191,7 @@ fn key_bytes(item: &DataItem, reading: &Reading) -> Result<KeyBytes, Reason> {
             Absent::NotFound => Reason::PropertyNotFound,
             Absent::BadPath => Reason::InvalidSpec,
         })?;
-    decode(&part.text(), secret.decode)
+    decode(&part.text().ok_or(Reason::InvalidJson)?, secret.decode)
 }
 
 fn decode(text: &str, how: Decode) -> Result<KeyBytes, Reason> {

@@ -4,19 +4,21 @@
 //! each answer replaces the snapshot whole. After that request nothing is asked: what is said and recorded comes from
 //! the snapshot and from what the request carried. A request that was refused or not answered carried nothing.
 
+mod obstacles;
+
 use super::desired::Desired;
 use super::fingerprint::of_metadata;
 use super::kept::{Kept, Open};
 use super::outcome::Outcome;
 use super::picture::{Picture, Record};
-use super::render::Rendered;
-use super::target::{Seen, drifted, hash_of_record, manager_of, our_owners, overtaken};
+use super::sent::Sent;
+use super::target::{Change, Observed, Refusal, Seen, drifted, hash_of_record, manager_of, overtaken};
 use super::verdict::Verdict;
-use super::write::{Data, write};
+use super::write::write;
 use super::{Input, Problem, Step, Vault, verdict};
-use crate::api::{Deletion, Fingerprint, READY, VaultSecretSync, VaultSecretSyncStatus, condition};
+use crate::api::{Fingerprint, READY, VaultSecretSync, VaultSecretSyncStatus, condition};
 use crate::reason::Reason;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Why every source is read again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,42 +27,6 @@ pub enum Anew {
     Requested(String),
     /// Another operator wrote the Secret under our name; its resourceVersion then.
     Overtaken(String),
-}
-
-/// What a request to the API server carries, without the bytes.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Sent {
-    pub(super) keys: BTreeMap<String, Fingerprint>,
-    pub(super) removed: BTreeSet<String>,
-    /// The labels, annotations and owner, where it carries them.
-    pub(super) metadata: Option<Fingerprint>,
-    /// Keys that somebody else changed and that it does not restore.
-    pub(super) drift: BTreeSet<String>,
-    /// What the snapshot made of the Secret, without its bytes; `None` for a request of metadata alone.
-    pub(super) rendered: Option<Rendered>,
-}
-
-impl Sent {
-    /// The bytes of a request, and all else that it carries.
-    pub(super) fn of(
-        mut rendered: Rendered,
-        removed: BTreeSet<String>,
-        metadata: Option<Fingerprint>,
-        picture: &Picture<'_>,
-    ) -> (Data, Self) {
-        let set = std::mem::take(&mut rendered.set);
-        let mut carried = Self { removed, ..Self::of_metadata(metadata, picture) };
-        carried.keys = set.iter().map(|(key, (_, of))| (key.clone(), *of)).collect();
-        carried.drift.retain(|key| !carried.keys.contains_key(key) && !carried.removed.contains(key));
-        carried.rendered = Some(rendered);
-        (set.into_iter().map(|(key, (bytes, _))| (key, bytes)).collect(), carried)
-    }
-
-    /// A request of metadata alone.
-    pub(super) fn of_metadata(metadata: Option<Fingerprint>, picture: &Picture<'_>) -> Self {
-        let drift = picture.record.as_ref().map(|record| record.drift.clone()).unwrap_or_default();
-        Self { keys: BTreeMap::new(), removed: BTreeSet::new(), metadata, drift, rendered: None }
-    }
 }
 
 /// See the module.
@@ -78,6 +44,8 @@ pub struct Round {
     sealed: bool,
     /// What the last such request carried, until it is known to have failed.
     pub(super) sent: Option<Sent>,
+    /// How the API server refused a change that touches owner references: the rest is written without.
+    owners: Option<Refusal>,
 }
 
 impl Round {
@@ -89,17 +57,31 @@ impl Round {
             open.demanded.clear();
             (open.looked, open.anew, open.generation) = (false, None, object.metadata.generation);
         }
+        // A process that has proved nothing yet confirms nothing: what an earlier one said stands.
+        let stale = says(object.status.as_ref(), |reason| reason == Reason::Stale);
+        open.stale = stale && (open.stale || kept.recorded.is_none());
         let target = object.status.as_ref().and_then(|status| status.target.as_ref());
         let replaced = target.is_some() && kept.recorded.is_some_and(|said| said != hash_of_record(target));
         let probe = probe || open.looked || replaced;
         let seen = Seen::Remembered;
-        Self { kept, open, seen, probe, replaced, sealed: false, sent: None }
+        Self { kept, open, seen, probe, replaced, sealed: false, sent: None, owners: None }
     }
 
     /// The sources whose value is needed whatever is known of them, by index.
     #[must_use]
     pub const fn demanded(&self) -> &BTreeSet<usize> {
         &self.open.demanded
+    }
+
+    /// Whether a write of this round was refused.
+    pub(super) fn is_denied(&self) -> bool {
+        self.open.denials > self.kept.open.as_ref().map_or(0, |open| open.denials)
+    }
+
+    /// Whether an earlier process said that what is known is confirmed no longer.
+    #[must_use]
+    pub const fn inherits_stale(&self) -> bool {
+        self.open.stale
     }
 
     /// Whether news of one source is to wait until all agree: not before there is a Secret that others could see half
@@ -118,10 +100,24 @@ impl Round {
 
     /// What the API server answered to the last look or write.
     pub fn answered(&mut self, seen: Seen) {
-        if !matches!(seen, Seen::Written(_)) {
-            self.sent = None;
+        let failed = self.sent.take_if(|_| !matches!(seen, Seen::Written(_)));
+        match seen {
+            Seen::Written(_) => self.open.denials = 0,
+            // What fails may pass by itself, and is tried again at a pace of its own.
+            Seen::Refused(ref refusal) if failed.is_some() && !refusal.is_failure() => {
+                self.open.denials = self.open.denials.saturating_add(1);
+            }
+            _ => {}
         }
-        self.seen = seen;
+        self.seen = match seen {
+            // Where OwnerReferencesPermissionEnforcement is on, whoever may not delete a Secret may not change whose it is.
+            // Whether that was it shows when the rest is tried by itself.
+            Seen::Refused(refusal @ Refusal::Forbidden) if failed.is_some_and(|sent| sent.owners) => {
+                self.owners = Some(refusal);
+                Seen::Changed
+            }
+            seen => seen,
+        };
     }
 
     /// The next step.
@@ -129,12 +125,12 @@ impl Round {
         let (step, sent) = self.decide(input);
         let step = match step {
             Step::Ask | Step::Demand(_) | Step::ReadAnew(_) if self.sealed => {
-                Step::End(verdict::again(self, input))
+                Step::end(verdict::again(self, input))
             }
             step => step,
         };
         match step {
-            Step::End(verdict) => return Step::End(self.with_unsaid(input, verdict)),
+            Step::End(verdict) => return Step::end(self.with_unsaid(input, *verdict)),
             Step::Demand(ref rows) => self.open.demanded.extend(rows),
             Step::ReadAnew(Anew::Requested(ref request)) => self.kept.refreshed = Some(request.clone()),
             Step::ReadAnew(Anew::Overtaken(ref version)) => {
@@ -144,7 +140,11 @@ impl Round {
                 let all: Vec<usize> = readable.map(|(row, _)| row).collect();
                 self.open.demanded.extend(all);
             }
-            Step::Create(_) | Step::Change(_) => (self.sealed, self.sent) = (true, sent),
+            Step::Change(ref change) => {
+                let owners = change.moves_owners();
+                (self.sealed, self.sent) = (true, sent.map(|sent| Sent { owners, ..sent }));
+            }
+            Step::Create(_) => (self.sealed, self.sent) = (true, sent),
             Step::Ask | Step::Look => {}
         }
         step
@@ -157,75 +157,12 @@ impl Round {
         }
         let step = self
             .refused_by_target(input)
+            .or_else(|| self.held_back(input))
             .or_else(|| matches!(input.vault, Vault::Usable { reply: None, .. }).then_some(Step::Ask))
             .or_else(|| self.requested(input))
             .or_else(|| self.look_due(input))
             .or_else(|| self.written(input));
         step.map_or_else(|| write(self, input), |step| (step, None))
-    }
-
-    /// What needs neither vault nor target: the object is going, suspended, wrong, or its target is another's.
-    fn refused_by_spec(&self, input: &Input<'_>) -> Option<(Step, Option<Sent>)> {
-        let object = input.object;
-        let problem = if object.metadata.deletion_timestamp.is_some() {
-            return Some((Step::End(verdict::quiet(self, Outcome::Deleting)), None));
-        } else if input.ignored {
-            return Some((Step::End(verdict::refused(self, input, Problem::namespace_ignored())), None));
-        } else if object.spec.suspend {
-            None
-        } else if let Err(sentence) = input.sources {
-            Some(Problem::invalid_spec(sentence))
-        } else if let Some(rival) = input.rival {
-            Some(Problem::target_conflict(object.target_name(), rival))
-        } else {
-            match &input.vault {
-                Vault::Unknown => return Some((Step::End(verdict::quiet(self, Outcome::Waiting)), None)),
-                Vault::Unusable(problem) => Some(problem.clone()),
-                Vault::Usable { .. } => return None,
-            }
-        };
-        self.let_go(input).or_else(|| {
-            let verdict = match problem {
-                Some(problem) => verdict::refused(self, input, problem),
-                None => verdict::suspended(self, input),
-            };
-            Some((Step::End(verdict), None))
-        })
-    }
-
-    /// `Delete` to `Retain` takes no value and is made at once, whatever else is in the way: the Secret must not go with
-    /// its object. Owner references alone are sent.
-    fn let_go(&self, input: &Input<'_>) -> Option<(Step, Option<Sent>)> {
-        let target = input.remembered()?;
-        if target.deletion != Deletion::Delete || input.object.spec.target.deletion != Deletion::Retain {
-            return None;
-        }
-        match &self.seen {
-            Seen::Remembered | Seen::Changed => Some((Step::Look, None)),
-            Seen::Ours(observed) => {
-                let drop_owners: Vec<String> = our_owners(observed).map(str::to_owned).collect();
-                let nothing = drop_owners.is_empty();
-                let change = super::Change {
-                    uid: observed.uid.clone(),
-                    resource_version: observed.resource_version.clone(),
-                    drop_owners,
-                    ..super::Change::default()
-                };
-                let picture = self.picture(input);
-                (!nothing).then(|| (Step::Change(change), Some(Sent::of_metadata(None, &picture))))
-            }
-            Seen::Absent | Seen::Written(_) | Seen::Refused(_) => None,
-        }
-    }
-
-    /// A target that is another's, or could not be written: that it still is so is looked at before any value is asked
-    /// for.
-    fn refused_by_target(&self, input: &Input<'_>) -> Option<Step> {
-        match &self.seen {
-            Seen::Remembered if is_refused(input) => Some(Step::Look),
-            Seen::Refused(refusal) => Some(Step::End(verdict::refused_target(self, input, refusal))),
-            _ => None,
-        }
     }
 
     /// A new `sync-requested-at`: every source once, and a look at the target.
@@ -253,12 +190,32 @@ impl Round {
 
     fn written(&self, input: &Input<'_>) -> Option<Step> {
         let Seen::Written(_) = self.seen else { return None };
-        Some(Step::End(match self.sent.as_ref().and_then(|sent| sent.rendered.as_ref()) {
+        Some(Step::end(match self.sent.as_ref().and_then(|sent| sent.rendered.as_ref()) {
             Some(rendered) => verdict::settled(self, input, &self.picture(input), rendered),
             None => {
                 verdict::waiting(self, input, self.sent.as_ref().is_some_and(|sent| !sent.drift.is_empty()))
             }
         }))
+    }
+
+    /// The change that brings the metadata of the target where the spec wants it, as far as the API server allows.
+    pub(super) fn metadata_change(&self, input: &Input<'_>, observed: &Observed) -> Change {
+        let change = Desired::of(input.object).change(observed);
+        if self.owners.is_some() {
+            Change { add_owner: None, drop_owners: Vec::new(), ..change }
+        } else {
+            change
+        }
+    }
+
+    /// What a request that carries [`Self::metadata_change`] may be recorded to have applied.
+    pub(super) fn metadata_carried(&self, input: &Input<'_>) -> Option<Fingerprint> {
+        self.owners.is_none().then(|| of_metadata(&Desired::of(input.object)))
+    }
+
+    /// That the target's owner references could not be changed.
+    pub(super) fn refused_owners(&self, input: &Input<'_>) -> Option<Problem> {
+        self.owners.as_ref().map(|_| Problem::owners_refused(input.object))
     }
 
     /// What the spec wants beside what is recorded.
@@ -358,7 +315,8 @@ impl Round {
         let known = |name: &String, of: Fingerprint| {
             target.keys.iter().any(|key| key.name == *name && key.of.is_none_or(|recorded| recorded == of))
         };
-        sent.removed.is_empty()
+        self.owners.is_none()
+            && sent.removed.is_empty()
             && sent.metadata.is_none_or(|metadata| target.metadata == Some(metadata))
             && sent.keys.iter().all(|(name, of)| known(name, *of))
     }
@@ -367,6 +325,14 @@ impl Round {
 /// Whether the last that was said of the target is that it is another's, or could not be written.
 pub(super) fn is_refused(input: &Input<'_>) -> bool {
     says(input.object.status.as_ref(), Reason::blocks_target)
+}
+
+/// Whether it is said that writes of the Secret fail time and again, of the spec as it is.
+#[must_use]
+pub fn is_told_of_failure(object: &VaultSecretSync) -> bool {
+    let status = object.status.as_ref();
+    status.is_some_and(|status| status.observed_generation == object.metadata.generation)
+        && says(status, |reason| reason == Reason::WriteFailed)
 }
 
 /// Whether Ready is not True, for a reason like this.

@@ -72,20 +72,14 @@ fn add(found: &mut Vec<UsedSource>, source: Source) -> &mut UsedSource {
 /// The entry of status that speaks of a source.
 #[must_use]
 pub(super) fn entry<'a>(entries: &'a [EntryStatus], source: &Source) -> Option<&'a EntryStatus> {
-    entries.iter().find(|entry| {
-        let version_fits = match &source.version {
-            None => !entry.pinned,
-            // A pinned entry that was never read has no version to compare.
-            Some(pinned) => {
-                entry.pinned && entry.version.as_deref().is_none_or(|read| read == pinned.as_str())
-            }
-        };
-        version_fits && entry.name.eq_ignore_ascii_case(source.name.as_str())
-    })
+    let pin = source.version.as_ref().map(SecretVersion::as_str);
+    entries
+        .iter()
+        .find(|entry| entry.pin.as_deref() == pin && entry.name.eq_ignore_ascii_case(source.name.as_str()))
 }
 
 /// What to ask the plane for: known is what status says that the vault told, but of the `demanded` sources nothing, for
-/// their value is needed.
+/// their value is needed; `stale`: it was said that it is confirmed no longer.
 #[must_use]
 pub fn wants(
     object: &VaultSecretSync,
@@ -93,6 +87,7 @@ pub fn wants(
     sources: &[UsedSource],
     interval: Duration,
     demanded: &BTreeSet<usize>,
+    stale: bool,
 ) -> Vec<Want> {
     // Another vault: nothing of what is known speaks of it.
     let status = object.status.as_ref().filter(|status| status.vault.as_deref() == Some(vault));
@@ -105,6 +100,7 @@ pub fn wants(
                 source: used.source.clone(),
                 interval,
                 known: entry.filter(|_| !demanded.contains(&index)).and_then(attributes),
+                stale,
             }
         })
         .collect()
@@ -145,6 +141,55 @@ const fn of_value(reason: Reason) -> bool {
 /// operator's floor. Unreadable durations (stored before a rule came) count as the default.
 #[must_use]
 pub fn interval(object: &VaultSecretSync, connection_floor: &str, operator_floor: Duration) -> Duration {
-    let asked = parse_duration(&object.spec.refresh_interval).unwrap_or(Duration::from_secs(300));
-    asked.max(parse_duration(connection_floor).unwrap_or(Duration::from_secs(30))).max(operator_floor)
+    asked_interval(object)
+        .max(parse_duration(connection_floor).unwrap_or(Duration::from_secs(30)))
+        .max(operator_floor)
+}
+
+/// How long values may go unconfirmed that are read at this interval: as set, though never less than one and a half of the
+/// interval, for a healthy source is that old between two reads; or three intervals and at least 15 minutes.
+#[must_use]
+pub fn stale_after(set: Option<Duration>, interval: Duration) -> Duration {
+    const LEAST: Duration = Duration::from_secs(15 * 60);
+    set.map_or_else(|| (interval * 3).max(LEAST), |set| set.max(interval * 3 / 2))
+}
+
+pub(super) fn asked_interval(object: &VaultSecretSync) -> Duration {
+    parse_duration(&object.spec.refresh_interval).unwrap_or(Duration::from_secs(300))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(version: Option<&str>) -> Source {
+        let version = version.map(|version| SecretVersion::parse(version).unwrap());
+        Source { name: SecretName::parse("db").unwrap(), version }
+    }
+
+    #[test]
+    fn each_pin_of_one_secret_has_an_entry_of_its_own_read_or_not() {
+        let (one, other) = ("1".repeat(32), "2".repeat(32));
+        let entry_of = |pin: Option<&String>, version: Option<&String>| EntryStatus {
+            name: "DB".to_owned(),
+            pin: pin.cloned(),
+            version: version.cloned(),
+            ..EntryStatus::default()
+        };
+        let entries =
+            [entry_of(Some(&one), None), entry_of(None, Some(&other)), entry_of(Some(&other), Some(&other))];
+        for (source, expected) in [(source(Some(&one)), 0), (source(None), 1), (source(Some(&other)), 2)] {
+            assert_eq!(entry(&entries, &source), entries.get(expected), "{source:?}");
+        }
+    }
+
+    #[test]
+    fn a_healthy_source_with_a_long_interval_is_not_stale_between_two_reads_whatever_is_set() {
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        assert_eq!(stale_after(Some(minutes(30)), hours(24)), hours(36));
+        assert_eq!(stale_after(Some(minutes(30)), minutes(5)), minutes(30));
+        assert_eq!(stale_after(None, minutes(1)), minutes(15));
+        assert_eq!(stale_after(None, hours(1)), hours(3));
+    }
 }

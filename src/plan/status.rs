@@ -11,13 +11,14 @@ use super::target::{Observed, Seen, manager_of, our_owners};
 use super::{Input, Problem};
 use crate::api::{
     Deletion, EntryKind, EntryState, EntryStatus, Fingerprint, KeyStatus, READY, STALLED, TargetStatus,
-    VaultSecretSyncStatus, set_condition,
+    VaultSecretSyncStatus, format_duration, set_condition,
 };
 use crate::reason::Reason;
 use crate::vault::{Answer, Attributes};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 /// How many problems a message spells out.
 const SPELLED_OUT: usize = 4;
@@ -32,10 +33,16 @@ pub(super) fn suspended(round: &Round, input: &Input<'_>) -> Option<VaultSecretS
     let mut new = begin(round, input);
     let generation = input.object.metadata.generation;
     new.observed_generation = generation;
-    if let Some(ready) = new.conditions.iter_mut().find(|condition| condition.type_ == READY) {
+    // What was said of a deletion policy that could not be had is over.
+    let over = |ready: &Condition| ready.reason == Reason::OwnerReferenceRefused.as_str();
+    let ready = new.conditions.iter_mut().find(|condition| condition.type_ == READY);
+    if let Some(ready) = ready.filter(|ready| !over(ready)) {
         ready.observed_generation = generation;
     } else {
-        let message = "spec.suspend is set, and nothing was synced yet.".to_owned();
+        let message = match new.target {
+            Some(_) => "spec.suspend is set.".to_owned(),
+            None => "spec.suspend is set, and nothing was synced yet.".to_owned(),
+        };
         set_condition(
             &mut new.conditions,
             READY,
@@ -50,10 +57,14 @@ pub(super) fn suspended(round: &Round, input: &Input<'_>) -> Option<VaultSecretS
 }
 
 /// Something is in the way: Ready says what, all else stays.
-pub(super) fn refused(round: &Round, input: &Input<'_>, problem: Problem) -> Option<VaultSecretSyncStatus> {
+pub(super) fn refused(
+    round: &Round,
+    input: &Input<'_>,
+    problems: &[Problem],
+) -> Option<VaultSecretSyncStatus> {
     let mut new = begin(round, input);
     new.observed_generation = input.object.metadata.generation;
-    set_conditions(input, &mut new, &[problem]);
+    set_conditions(input, &mut new, problems);
     if_new(input, new)
 }
 
@@ -85,6 +96,7 @@ pub(super) fn answered(
         new.entries.push(entry);
     }
     new.vault = input.vault_url().map(str::to_owned);
+    new.refresh_interval = input.stretched_interval().map(format_duration);
     if let Some(request) = input.pending_request() {
         new.last_handled_sync = Some(request.to_owned());
     }
@@ -107,7 +119,7 @@ fn begin(round: &Round, input: &Input<'_>) -> VaultSecretSyncStatus {
 fn set_conditions(input: &Input<'_>, new: &mut VaultSecretSyncStatus, problems: &[Problem]) {
     let generation = input.object.metadata.generation;
     let (status, reason, message) = match problems {
-        [] => ("True", Reason::Synced, "The Secret matches the vault.".to_owned()),
+        [] => ("True", Reason::Synced, synced(input, new.refresh_interval.as_deref())),
         [first, ..] => ("False", first.reason, message(problems)),
     };
     let stalled = problems.iter().find(|problem| problem.terminal);
@@ -120,6 +132,19 @@ fn set_conditions(input: &Input<'_>, new: &mut VaultSecretSyncStatus, problems: 
     }
     set_condition(&mut new.conditions, READY, status, reason, message, generation, input.now);
     new.conditions.sort_by(|one, other| one.type_.cmp(&other.type_));
+}
+
+fn synced(input: &Input<'_>, interval: Option<&str>) -> String {
+    let mut text = "The Secret matches the vault.".to_owned();
+    if let Some(interval) = interval {
+        let asked = &input.object.spec.refresh_interval;
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            " It is compared every {interval}, not every {asked}: the shortest interval that the connection or the operator allows is longer."
+        );
+    }
+    text
 }
 
 fn message(problems: &[Problem]) -> String {
@@ -186,7 +211,7 @@ fn entry_after(
     let mut entry = row.before.cloned().unwrap_or_else(|| EntryStatus {
         kind: EntryKind::Secret,
         name: used.source.name.as_str().to_owned(),
-        pinned: used.source.version.is_some(),
+        pin: used.source.version.as_ref().map(|version| version.as_str().to_owned()),
         ..EntryStatus::default()
     });
     if let Answer::Read(reading) = row.answer {
@@ -198,8 +223,8 @@ fn entry_after(
     if rendered.missing.contains(&index) {
         if row.failure().is_some() {
             // The vault has no version any more; one of another property is still what it told.
-            let EntryStatus { kind, name, pinned, .. } = entry;
-            entry = EntryStatus { kind, name, pinned, ..EntryStatus::default() };
+            let EntryStatus { kind, name, pin, .. } = entry;
+            entry = EntryStatus { kind, name, pin, ..EntryStatus::default() };
         }
         entry.state = if whole { EntryState::Missing } else { EntryState::Pending };
         return (entry, None);

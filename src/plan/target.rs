@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::LazyLock;
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// What is known of the target in this round.
@@ -51,14 +52,33 @@ pub enum Refusal {
     Type,
     /// It is immutable.
     Immutable,
-    /// RBAC, a quota, or an admission policy other than the fence: the API server's 403 does not tell which.
+    /// The API server's 403: by RBAC, or by an admission plugin that does not name itself.
     Forbidden,
+    /// This admission webhook says no.
+    DeniedByWebhook(String),
+    /// This `ValidatingAdmissionPolicy` says no, and it is not the fence.
+    DeniedByPolicy(String),
+    /// This `ResourceQuota` leaves no room.
+    QuotaExceeded(String),
+    /// This admission webhook cannot be asked, time and again.
+    WebhookFailed(String),
+    /// The API server answers with this status, time and again.
+    WriteFailed(u16),
+    /// It does not answer in this time, time and again.
+    NoAnswer(Duration),
     /// The namespace is going.
     Terminating,
     /// Larger than the API server takes.
     TooLarge,
     /// Anything else that the API server finds invalid; the field it names.
     Invalid(String),
+}
+
+impl Refusal {
+    /// Whether nobody refused: the write failed on its way.
+    pub(super) const fn is_failure(&self) -> bool {
+        matches!(self, Self::WebhookFailed(_) | Self::WriteFailed(_) | Self::NoAnswer(_))
+    }
 }
 
 /// The metadata of a Secret, as a write or a probe answers it.
@@ -339,6 +359,12 @@ pub struct Change {
 }
 
 impl Change {
+    /// Whether it adds or removes owner references.
+    #[must_use]
+    pub(super) fn moves_owners(&self) -> bool {
+        self.add_owner.is_some() || !self.drop_owners.is_empty()
+    }
+
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -346,8 +372,7 @@ impl Change {
             && self.remove.is_empty()
             && self.labels.is_empty()
             && self.annotations.is_empty()
-            && self.add_owner.is_none()
-            && self.drop_owners.is_empty()
+            && !self.moves_owners()
     }
 }
 

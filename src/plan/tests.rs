@@ -68,6 +68,26 @@ fn nothing_new_says_nothing() {
 }
 
 #[test]
+fn an_interval_that_the_connection_stretches_is_told_and_one_that_it_does_not_is_not() {
+    let mut scene = synced();
+    assert_eq!(
+        (scene.status().refresh_interval.clone(), scene.ready().2.as_str()),
+        (None, "The Secret matches the vault.")
+    );
+    scene.object.spec.refresh_interval = "10s".to_owned();
+    scene.interval = Duration::from_secs(90);
+    scene.settle();
+    assert_eq!(scene.status().refresh_interval.as_deref(), Some("1m30s"));
+    assert_eq!(
+        scene.ready().2,
+        "The Secret matches the vault. It is compared every 1m30s, not every 10s: the shortest interval that the connection or the operator allows is longer."
+    );
+    scene.interval = Duration::from_secs(10);
+    scene.settle();
+    assert_eq!(scene.status().refresh_interval, None);
+}
+
+#[test]
 fn one_changed_secret_costs_one_key() {
     let mut scene = synced();
     scene.answers = vec![read("v2", "a2"), Answer::Unchanged];
@@ -453,6 +473,94 @@ fn a_secret_deleted_while_the_vault_is_silent_is_drifted_after_five_seconds() {
     assert!(scene.looks());
 }
 
+/// A Secret whose owner is gone, as after a restore.
+fn disowned(scene: &Scene, version: &str, keys: &[&str]) -> Observed {
+    let mut observed = Observed { owners: Vec::new(), ..ours(scene, version, keys) };
+    observed.moved_at.insert("velero".to_owned(), second(9));
+    observed
+}
+
+#[test]
+fn values_arrive_though_the_api_server_refuses_to_have_the_owner_changed() {
+    let mut scene = synced();
+    scene.answers = vec![read("v2", "a2"), Answer::Unchanged];
+    scene.probe = true;
+    scene.sees(Seen::Ours(disowned(&scene, "5", &["A", "B"])));
+    let change = scene.changes();
+    assert!(change.add_owner.is_some());
+    assert_eq!(names(&change), ["A"]);
+    scene.sees(Seen::Refused(Refusal::Forbidden));
+    // Which 403 that was shows without the owner.
+    let step = scene.step();
+    assert!(matches!(step, Step::Look), "{step:?}");
+    scene.sees(Seen::Ours(disowned(&scene, "5", &["A", "B"])));
+    let change = scene.changes();
+    assert_eq!((names(&change), change.add_owner.is_none()), (vec!["A"], true));
+    scene.sees(changed(disowned(&scene, "6", &["A", "B"])));
+    assert_eq!(scene.settle().outcome, Outcome::Updated);
+    let (status, reason, message) = scene.ready();
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "OwnerReferenceRefused"));
+    assert!(message.contains("cannot add this object to them"), "{message}");
+    assert_eq!(scene.status().target.as_ref().unwrap().deletion, Deletion::Retain, "what is in force");
+    // The next value arrives as well; once it is allowed the owner does.
+    scene.answers = vec![read("v3", "a3"), Answer::Unchanged];
+    scene.sees(Seen::Ours(disowned(&scene, "6", &["A", "B"])));
+    assert!(scene.changes().add_owner.is_some());
+    scene.sees(changed(ours(&scene, "7", &["A", "B"])));
+    scene.settle();
+    assert_eq!(scene.ready().0, "True");
+    assert_eq!(scene.status().target.as_ref().unwrap().deletion, Deletion::Delete);
+}
+
+#[test]
+fn a_write_that_is_forbidden_with_and_without_its_owner_is_forbidden() {
+    let mut scene = synced();
+    scene.answers = vec![read("v2", "a2"), Answer::Unchanged];
+    scene.probe = true;
+    scene.sees(Seen::Ours(disowned(&scene, "5", &["A", "B"])));
+    scene.changes();
+    scene.sees(Seen::Refused(Refusal::Forbidden));
+    scene.step();
+    scene.sees(Seen::Ours(disowned(&scene, "5", &["A", "B"])));
+    scene.changes();
+    scene.sees(Seen::Refused(Refusal::Forbidden));
+    scene.settle();
+    assert_eq!(scene.ready().1, "WriteForbidden");
+}
+
+#[test]
+fn a_retain_that_the_api_server_refuses_is_told_whatever_else_is_in_the_way() {
+    for (suspend, vault_exists) in [(true, true), (false, false)] {
+        let mut scene = synced();
+        let observed = Seen::Ours(ours(&scene, "1", &["A", "B"]));
+        scene.object.spec.suspend = suspend;
+        scene.vault_exists = vault_exists;
+        scene.object.spec.target.deletion = Deletion::Retain;
+        scene.object.metadata.generation = Some(2);
+        scene.sees(observed.clone());
+        let change = scene.changes();
+        assert_eq!(change.drop_owners, ["object-uid"]);
+        scene.sees(Seen::Refused(Refusal::Forbidden));
+        scene.step();
+        scene.sees(observed.clone());
+        scene.settle();
+        let (_, reason, message) = scene.ready();
+        assert_eq!(reason, if suspend { "OwnerReferenceRefused" } else { "VaultNotFound" });
+        assert!(message.contains("so the Secret is still deleted with it"), "{message}");
+        assert_eq!(scene.status().target.as_ref().unwrap().deletion, Deletion::Delete);
+        // Once it is allowed, nothing false is said any more.
+        scene.sees(observed.clone());
+        assert_eq!(scene.changes().drop_owners, ["object-uid"]);
+        let Seen::Ours(mut after) = observed else { panic!("not ours") };
+        after.owners.clear();
+        scene.sees(changed(after));
+        scene.settle();
+        let (_, reason, _) = scene.ready();
+        assert_eq!(reason, if suspend { "Suspended" } else { "VaultNotFound" });
+        assert_eq!(scene.status().target.as_ref().unwrap().deletion, Deletion::Retain);
+    }
+}
+
 #[test]
 fn a_target_that_was_refused_is_not_called_synced_without_a_look_nor_asked_for_values() {
     for refusal in [Refusal::NotOwned, Refusal::OwnedBy("other".to_owned()), Refusal::Forbidden] {
@@ -465,7 +573,12 @@ fn a_target_that_was_refused_is_not_called_synced_without_a_look_nor_asked_for_v
         scene.probe = false;
         let mut round = Round::begin(scene.kept.clone(), &scene.object, false);
         let sources = Ok(scene.sources());
-        let vault = Vault::Usable { url: super::fixtures::URL, permits: &[], reply: None };
+        let vault = Vault::Usable {
+            url: super::fixtures::URL,
+            interval: Duration::from_secs(300),
+            permits: &[],
+            reply: None,
+        };
         let input = Input {
             object: &scene.object,
             stored: scene.object.status.as_ref(),
@@ -515,6 +628,7 @@ fn a_target_that_was_refused_stays_untouched_though_its_labels_need_no_value() {
         scene.settle();
         let mut observed = ours(&scene, "9", &["A"]);
         observed.labels.clear();
+        scene.now += Duration::from_secs(5);
         assert!(scene.looks());
         scene.sees(Seen::Ours(observed));
         scene.answers = vec![Answer::Pending];
@@ -794,6 +908,8 @@ fn a_refused_target_is_named_and_looked_at_again() {
     let mut scene = Scene::new(vec![key("A", "one")], Vec::new());
     scene.answers = vec![read("v1", "a")];
     scene.step();
+    scene.sees(Seen::Changed);
+    assert!(scene.looks());
     scene.sees(Seen::Refused(Refusal::NotOwned));
     scene.settle();
     assert_eq!(scene.ready().1, "TargetNotOwned");
@@ -801,6 +917,43 @@ fn a_refused_target_is_named_and_looked_at_again() {
     scene.sees(Seen::Absent);
     scene.answers = vec![read("v1", "a")];
     assert!(matches!(scene.step(), Step::Create(_)));
+}
+
+#[test]
+fn a_write_that_was_refused_is_tried_again_later_each_time_and_takes_no_value_meanwhile() {
+    let mut scene = Scene::new(vec![key("A", "one")], Vec::new());
+    let mut waits = Vec::new();
+    for _ in 0..9 {
+        scene.answers = vec![read("v1", "a")];
+        let step = scene.step();
+        if matches!(step, Step::Look) {
+            scene.sees(Seen::Absent);
+            assert!(matches!(scene.step(), Step::Create(_)));
+        }
+        scene.sees(Seen::Refused(Refusal::DeniedByWebhook("guard".to_owned())));
+        let verdict = scene.settle();
+        assert_eq!((verdict.outcome, scene.ready().1.as_str()), (Outcome::Failed, "AdmissionDenied"));
+        let wait = verdict.next.unwrap();
+        waits.push(wait.as_secs());
+        // Whoever looks before that asks for nothing.
+        scene.now += wait.checked_sub(Duration::from_secs(1)).unwrap();
+        assert!(scene.looks());
+        scene.sees(Seen::Absent);
+        let early = scene.settle();
+        assert_eq!(
+            (early.outcome, early.status, early.next),
+            (Outcome::Failed, None, Some(Duration::from_secs(1)))
+        );
+        scene.now += Duration::from_secs(1);
+    }
+    assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
+    // An edit, or a user who asks, need not wait.
+    scene.object.metadata.generation = Some(2);
+    scene.answers = vec![read("v1", "a")];
+    assert!(scene.looks());
+    scene.sees(Seen::Absent);
+    scene.create();
+    assert_eq!(scene.ready().0, "True");
 }
 
 #[test]

@@ -58,26 +58,37 @@ pub(super) fn suspended(round: &Round, input: &Input<'_>) -> Verdict {
 }
 
 /// Something is in the way of the whole object; entries and target stay as they were.
-pub(super) fn refused(round: &Round, input: &Input<'_>, problem: Problem) -> Verdict {
-    let outcome =
-        if problem.reason == Reason::NamespaceTerminating { Outcome::Deleting } else { Outcome::Failed };
-    let reason = Some(problem.reason);
-    let next = (problem.reason == Reason::TooManyConnections).then_some(LOOK_AGAIN);
+pub(super) fn refused(round: &Round, input: &Input<'_>, problems: &[Problem]) -> Verdict {
+    let reason = problems.first().map(|problem| problem.reason);
+    let going = reason == Some(Reason::NamespaceTerminating);
+    let outcome = if going { Outcome::Deleting } else { Outcome::Failed };
+    let next = (reason == Some(Reason::TooManyConnections)).then_some(LOOK_AGAIN);
     let kept = after_write(round, input, round.keep(false));
-    let status = status::refused(round, input, problem);
+    let status = status::refused(round, input, problems);
     Verdict { reason, status, next, kept, ..quiet(round, outcome) }
+}
+
+/// A write was refused not long ago: the next waits, and nothing is read for it.
+pub(super) fn held_back(round: &Round, input: &Input<'_>, wait: Duration) -> Verdict {
+    let conditions = input.object.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let reason = condition(conditions, READY).and_then(|ready| ready.reason.parse().ok());
+    Verdict { reason, next: Some(wait), ..quiet(round, Outcome::Failed) }
 }
 
 /// The API server refuses the target. An object that has one is probed again at the pace of all others.
 pub(super) fn refused_target(round: &Round, input: &Input<'_>, refusal: &Refusal) -> Verdict {
     let problem = Problem::refused(input.object, refusal);
+    let denied = round.is_denied().then_some(input.now);
     let asked = matches!(input.vault, Vault::Usable { reply: Some(_), .. });
     if *refusal == Refusal::TooLarge && asked {
         // It is not the target that is in the way: other values would fit.
         let picture = round.picture(input);
         return not_written(round, input, &picture, &super::render::render(&picture), Some(problem));
     }
-    refused(round, input, problem)
+    let verdict = refused(round, input, &[problem]);
+    let kept = verdict.kept.open(|open| open.denied_at = denied.or(open.denied_at));
+    let next = kept.held_back_for(input.now).or(verdict.next);
+    Verdict { next, kept, ..verdict }
 }
 
 /// Values are on their way. Nothing is said, unless the vault is the one that keeps them back.
@@ -94,7 +105,7 @@ pub(super) fn waiting(round: &Round, input: &Input<'_>, drifted: bool) -> Verdic
     if let Some(problem) = problem.or_else(|| stale(input)) {
         return Verdict {
             reason: Some(problem.reason),
-            status: status::refused(round, input, problem),
+            status: status::refused(round, input, &[problem]),
             next: Some(LOOK_AGAIN),
             waits: true,
             kept,
@@ -141,7 +152,8 @@ pub(super) fn settled(
         Seen::Written(written) if written.moved => Outcome::Updated,
         _ => Outcome::Unchanged,
     };
-    let new = status::answered(round, input, picture, rendered, stale(input));
+    let first = round.refused_owners(input).or_else(|| stale(input));
+    let new = status::answered(round, input, picture, rendered, first);
     let ready = condition(&new.conditions, READY).is_some_and(|ready| ready.status == "True");
     if ready && new.entries.iter().any(|entry| entry.state == EntryState::Pending) {
         // Ready never says more than the record does.

@@ -4,10 +4,11 @@ use super::desired::Desired;
 use super::fingerprint::of_metadata;
 use super::picture::{Picture, Record};
 use super::render::{MAX_KEYS, MAX_SECRET_BYTES, Rendered, render};
-use super::round::{Anew, Round, Sent, is_refused};
+use super::round::{Anew, Round, is_refused};
+use super::sent::Sent;
 use super::target::{Change, KeyBytes, NewSecret, Observed, Seen, manager_of};
 use super::{Input, Problem, Step, verdict};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// The write that brings the target to what the snapshot says, with what it carries; before it the values that it takes,
 /// or the end of the round if there is nothing to write.
@@ -16,7 +17,7 @@ pub(super) fn write(round: &Round, input: &Input<'_>) -> (Step, Option<Sent>) {
         return (Step::ReadAnew(Anew::Overtaken(version.to_owned())), None);
     }
     let picture = round.picture(input);
-    let end = |verdict| (Step::End(verdict), None);
+    let end = |verdict| (Step::end(verdict), None);
     if round.is_still_blocked(input, &picture) {
         return end(verdict::still_blocked(round, input));
     }
@@ -48,8 +49,7 @@ pub(super) fn write(round: &Round, input: &Input<'_>) -> (Step, Option<Sent>) {
             end(verdict::settled(round, input, &picture, &rendered))
         }
         Ok(change) => {
-            let metadata =
-                matches!(round.seen, Seen::Ours(_)).then(|| of_metadata(&Desired::of(input.object)));
+            let metadata = round.metadata_carried(input).filter(|_| matches!(round.seen, Seen::Ours(_)));
             let (data, sent) = Sent::of(rendered, change.remove.clone(), metadata, &picture);
             (Step::Change(Change { set: data, ..change }), Some(sent))
         }
@@ -69,18 +69,18 @@ fn obstacle(input: &Input<'_>, picture: &Picture<'_>, creates: bool) -> Option<P
 /// Metadata needs no value, so it is repaired though the vault is silent; not of a target that is refused, which stays
 /// untouched until the whole write is taken.
 fn without_values(round: &Round, input: &Input<'_>, picture: &Picture<'_>) -> (Step, Option<Sent>) {
-    let desired = Desired::of(input.object);
     if let Seen::Ours(observed) = &round.seen
         && !is_refused(input)
     {
-        let change = desired.change(observed);
+        let change = round.metadata_change(input, observed);
         if !change.is_empty() {
-            return (Step::Change(change), Some(Sent::of_metadata(Some(of_metadata(&desired)), picture)));
+            let sent = Sent::of_metadata(round.metadata_carried(input), picture);
+            return (Step::Change(change), Some(sent));
         }
     }
     let drifted = picture.record.as_ref().is_some_and(Record::is_in_doubt);
     let gone = matches!(round.seen, Seen::Absent) && input.remembered().is_some();
-    (Step::End(verdict::waiting(round, input, drifted || gone)), None)
+    (Step::end(verdict::waiting(round, input, drifted || gone)), None)
 }
 
 fn create(
@@ -105,7 +105,7 @@ fn create(
         if matches!(round.seen, Seen::Remembered) {
             return (Step::Look, None);
         }
-        return (Step::End(verdict::not_written(round, input, picture, &rendered, problem)), None);
+        return (Step::end(verdict::not_written(round, input, picture, &rendered, problem)), None);
     }
     let desired = Desired::of(input.object);
     let (data, sent) = Sent::of(rendered, BTreeSet::new(), Some(of_metadata(&desired)), picture);
@@ -125,7 +125,7 @@ fn change(
         _ => None,
     };
     let mut change = match observed {
-        Some(observed) => Desired::of(input.object).change(observed),
+        Some(observed) => round.metadata_change(input, observed),
         None => bare_change(round, input),
     };
     let ours = our_keys(input, picture, observed);
@@ -177,6 +177,3 @@ fn too_large(rendered: &Rendered) -> Option<Problem> {
     let bytes: usize = rendered.set.iter().map(size).sum();
     (bytes > MAX_SECRET_BYTES || rendered.set.len() > MAX_KEYS).then(Problem::too_large)
 }
-
-/// The bytes of a request, apart from what made them.
-pub(super) type Data = BTreeMap<String, KeyBytes>;

@@ -52,6 +52,8 @@ pub struct Want {
     pub interval: Duration,
     /// What the user has written; `None`: nothing, or its value is needed whatever was written.
     pub known: Option<Attributes>,
+    /// Whether it was said that what is known is confirmed no longer: that stands until this process has it confirmed.
+    pub stale: bool,
 }
 
 /// What is to be said about one [`Want`] now.

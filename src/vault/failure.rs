@@ -276,7 +276,6 @@ impl Failure {
             | Self::SecretDisabled
             | Self::InvalidName
             | Self::RequestRejected
-            | Self::MalformedResponse { peer: Peer::Vault, .. }
             | Self::TooLarge => Scope::Source,
             Self::MissingRole(_) | Self::MissingAccessPolicy(_) | Self::Forbidden => Scope::Permission,
             _ => Scope::Handle,

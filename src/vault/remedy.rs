@@ -191,6 +191,22 @@ fn invalid_identity(
             f,
             "Tenant {tenant} has no application or managed identity with client id {client} (AADSTS{code}). Correct clientId or tenantId.",
         ),
+        IdentityProblem::Code(code @ 7_000_229) => write!(
+            f,
+            "Application {client} has no service principal in tenant {tenant} (AADSTS{code}). Create it with `az ad sp create --id {client}`, or correct tenantId.",
+        ),
+        IdentityProblem::Code(code @ 500_011) => write!(
+            f,
+            "Tenant {tenant} does not know Key Vault (AADSTS{code}). Correct tenantId, and check that the vault is in the right cloud.",
+        ),
+        IdentityProblem::Code(code @ 900_382) => write!(
+            f,
+            "The token service of this cloud does not serve application {client} of tenant {tenant} (AADSTS{code}). Use an application of the cloud that the vault is in.",
+        ),
+        IdentityProblem::Code(code @ 50_013) => write!(
+            f,
+            "The token service cannot verify the assertion for {client} (AADSTS{code}). Check that the cluster's OIDC issuer publishes the keys that it signs with.",
+        ),
         IdentityProblem::Code(code @ 7_000_215) => write!(
             f,
             "The client secret does not belong to application {client} (AADSTS{code}). Put the secret's value into the credential file, not its id.",
@@ -342,7 +358,11 @@ mod tests {
     #[test]
     fn each_way_of_being_an_invalid_identity_has_its_own_remedy() {
         let problems = [
+            IdentityProblem::Code(50_013),
             IdentityProblem::Code(90_002),
+            IdentityProblem::Code(500_011),
+            IdentityProblem::Code(900_382),
+            IdentityProblem::Code(7_000_229),
             IdentityProblem::Code(700_016),
             IdentityProblem::Code(7_000_215),
             IdentityProblem::Code(700_024),

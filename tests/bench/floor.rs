@@ -14,8 +14,8 @@ use crate::say;
 use crate::scale::Scale;
 use support::Result;
 
-/// For each object one GET of its secret, one POST of a Secret as the operator writes it, one PATCH of the object's
-/// status: as the operator's own account, so that RBAC and policies judge it alike.
+/// For each object one GET of its secret, one POST of a Secret and one PATCH of the object's status, both as the operator
+/// writes them: as the operator's own account, so that RBAC and policies judge it alike.
 pub(crate) async fn measure(site: &OneVault, scale: &Scale) -> Result<Duration> {
     let objects = site.objects().await?;
     let server = site.bench.cluster.operator_client().await;
@@ -61,14 +61,28 @@ async fn one(server: &Client, vault: &Vault, object: &VaultSecretSync) -> Result
     let params = PostParams { field_manager: Some(field_manager(&name)), ..PostParams::default() };
     let secrets: Api<Secret> = Api::namespaced(server.clone(), &namespace);
     let created = secrets.create(&params, &secret).await?;
-    let status = json!({"status": {
-        "observedGeneration": 1,
-        "conditions": [{
-            "type": "Ready", "status": "True", "reason": "Synced", "message": "Synced.",
-            "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z",
-        }],
-        "target": {"name": name, "uid": created.uid(), "resourceVersion": created.resource_version()},
-    }});
+    let time = "2026-01-01T00:00:00Z";
+    let status = json!({
+        "metadata": {"resourceVersion": object.resource_version()},
+        "status": {
+            "observedGeneration": 1,
+            "conditions": [{
+                "type": "Ready", "status": "True", "reason": "Synced", "message": "The Secret matches the vault.",
+                "observedGeneration": 1, "lastTransitionTime": time,
+            }],
+            "vault": vault.url,
+            "entries": [{
+                "kind": "Secret", "name": name, "version": "0123456789abcdef0123456789abcdef",
+                "created": time, "updated": time, "state": "Synced",
+            }],
+            "target": {
+                "name": name, "uid": created.uid(), "resourceVersion": created.resource_version(),
+                "written": time, "deletion": "Delete", "metadata": "0123456789abcdef",
+                "keys": [{"name": "KEY", "of": "0123456789abcdef"}],
+            },
+            "lastChange": time,
+        },
+    });
     let api: Api<VaultSecretSync> = Api::namespaced(server.clone(), &namespace);
     api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&status)).await?;
     Ok(())

@@ -16,6 +16,22 @@ impl Desk {
 
     /// What the API server says to an object: nothing if it takes it.
     async fn says(&self, object: &Value) -> Option<String> {
+        match self.create(object).await {
+            Ok(_) => None,
+            Err(kube::Error::Api(status)) => {
+                assert!(status.code == 422 || status.code == 400, "{status:?}");
+                Some(status.message.clone())
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// How the API server would store an object.
+    async fn stores(&self, object: &Value) -> Value {
+        self.create(object).await.unwrap().data
+    }
+
+    async fn create(&self, object: &Value) -> kube::Result<DynamicObject> {
         let plural = match object["kind"].as_str() {
             Some("KeyVault") => "keyvaults",
             _ => "vaultsecretsyncs",
@@ -26,14 +42,7 @@ impl Desk {
             .header("content-type", "application/json")
             .body(object.to_string().into_bytes())
             .unwrap();
-        match self.namespace.cluster().admin().request::<DynamicObject>(request).await {
-            Ok(_) => None,
-            Err(kube::Error::Api(status)) => {
-                assert!(status.code == 422 || status.code == 400, "{status:?}");
-                Some(status.message.clone())
-            }
-            Err(error) => panic!("{error}"),
-        }
+        self.namespace.cluster().admin().request(request).await
     }
 
     /// Each object is refused, and the answer has each of its parts.
@@ -401,10 +410,35 @@ async fn intervals_out_of_range_are_refused() {
         desk.refuses(vec![(sync(&json!({"refreshInterval": bad})), vec!["spec.refreshInterval", sentence])])
             .await;
     }
+    // Go reads these, and the operator does not.
+    for odd in ["10s10s", "30s1m", "1m1h", ""] {
+        let (object, connection) =
+            (sync(&json!({"refreshInterval": odd})), vault(&json!({"minRefreshInterval": odd})));
+        desk.refuses(vec![(object, vec!["spec.refreshInterval", sentence])]).await;
+        desk.refuses(vec![(connection, vec!["minRefreshInterval must be a duration"])]).await;
+    }
     let wrong_type = sync(&json!({"refreshInterval": 300}));
     desk.refuses(vec![(wrong_type, vec!["spec.refreshInterval", "string"])]).await;
     for good in ["10s", "24h", "5m", "1h30m", "90s", "86400s"] {
         desk.takes(vec![sync(&json!({"refreshInterval": good}))]).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_applied_reads_back_unchanged() {
+    let desk = Desk::new().await;
+    let certificate = json!({"secret": {"name": "db", "property": "$.a"}});
+    for object in [
+        vault(&json!({})),
+        vault(&json!({"limits": {"requestsPerSecond": 7}})),
+        sync(&json!({})),
+        sync(
+            &json!({"data": [{"key": "A", "from": certificate}], "dataFrom": [{"secret": {"name": "all"}}]}),
+        ),
+        sync(&json!({"target": {"name": "other"}, "vaultRef": {"name": "prod"}})),
+    ] {
+        let stored = desk.stores(&object).await;
+        assert_eq!(stored["spec"], object["spec"]);
     }
 }
 

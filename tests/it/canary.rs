@@ -160,6 +160,7 @@ fn no_public_type_prints_a_value() {
         source: Source { name: SecretName::parse("db").unwrap(), version: None },
         interval: std::time::Duration::from_secs(10),
         known: Some(attributes),
+        stale: false,
     };
     let written = Seen::Written(Written { after: Observed::default(), created: true, moved: true });
     let assertion = Assertion::new(zeroize::Zeroizing::new(format!("eyJhbGciOi{}", hunter.marker)));
@@ -212,6 +213,7 @@ impl Operator {
             .env("VAULTSYNC_LISTEN", &address)
             .env("VAULTSYNC_LOG_LEVEL", "trace")
             .env("VAULTSYNC_LOG_FORMAT", format)
+            .env("VAULTSYNC_SECRETS_POLICY", "vaultsync-secrets")
             .env("VAULTSYNC_DRIFT_INTERVAL", "1s")
             .env("VAULTSYNC_MAX_CONNECTIONS_PER_NAMESPACE", "100")
             .stdin(Stdio::null())

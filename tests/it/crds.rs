@@ -56,6 +56,15 @@ fn every_field_is_described() {
 }
 
 #[test]
+fn no_field_has_a_default_that_would_be_stored() {
+    let found = found_in_fields(|name, field| {
+        let progress = name == "status";
+        if field["default"].is_null() || progress { Vec::new() } else { vec!["has a default".to_owned()] }
+    });
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
 fn every_word_that_a_field_takes_stands_in_its_description() {
     let found = found_in_fields(|_, field| {
         let description = field["description"].as_str().unwrap_or_default();

@@ -286,6 +286,26 @@ async fn a_forced_sync_reads_each_source_once_and_is_echoed() {
 }
 
 #[tokio::test]
+async fn a_request_longer_than_status_has_room_for_is_answered_once() {
+    let scene = OperatorScene::new().await;
+    scene.vault.set("a", "one");
+    scene.sync("shop", data(&[("A", "a")])).await;
+    scene.synced("shop").await;
+    scene.vault.set("a", "two");
+    scene.ask("shop", &"é".repeat(2000)).await;
+    scene.secret_is("shop", &[("A", "two")]).await;
+    let answered = |object: Option<&VaultSecretSync>| {
+        let handled = object?.status.as_ref()?.last_handled_sync.as_ref()?;
+        Some(handled.chars().count() == 1024)
+    };
+    support::until(&scene.api(), "shop", "the request is answered", |object: Option<&VaultSecretSync>| {
+        answered(object) == Some(true)
+    })
+    .await;
+    scene.synced("shop").await;
+}
+
+#[tokio::test]
 async fn a_forced_sync_repairs_though_nothing_else_looks() {
     let mut scene = OperatorScene::without_operator().await;
     scene.settings.drift_interval = std::time::Duration::ZERO;

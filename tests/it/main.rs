@@ -7,6 +7,7 @@
     reason = "a test ends at the first thing that is not as it should be"
 )]
 
+mod admission;
 mod api_server;
 mod bad_input;
 mod canary;
@@ -41,6 +42,7 @@ mod restart;
 mod samples;
 mod source;
 mod steady;
+mod tenants;
 mod together;
 mod truth;
 mod two_objects;

@@ -389,6 +389,7 @@ async fn an_object_whose_vault_stays_silent_becomes_stale_and_recovers() {
     let mark = scene.namespace.cluster().mark();
     scene.stop().await;
     scene.start().await;
+    three_more_failures(&scene).await;
     scene.ask("shop", "in vain again").await;
     three_more_failures(&scene).await;
     assert_eq!(status_writes(&scene, mark, "vaultsecretsyncs", "shop"), 0);

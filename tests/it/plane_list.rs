@@ -9,7 +9,7 @@ use vaultsync::vault::{Answer, Attributes, Detect, Detection, Mode, Terms, Wake,
 use support::plane::{CANARY, PlaneOnWire, connection, user, want};
 use support::scene::CLIENT;
 
-const LIST: Terms = Terms { detect: Detect::List, rate: None };
+const LIST: Terms = Terms { detect: Detect::List, host_rate: None, handle_rate: None };
 /// Two pages.
 const SECRETS: usize = 30;
 

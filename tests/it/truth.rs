@@ -136,7 +136,7 @@ async fn kubectl_get_shows_in_columns_what_a_user_wants_to_know() {
         (cell(1, "NAME"), cell(1, "READY"), cell(1, "REASON")),
         ("shop".into(), "True".into(), "Synced".into())
     );
-    assert_eq!((cell(1, "VAULT"), cell(1, "SECRET")), ("default".into(), "shop".into()));
+    assert_eq!((cell(1, "VAULT"), cell(1, "SECRET")), (scene.vault.url(), "shop".into()));
     assert!(!cell(1, "LAST CHANGE").is_empty(), "{rows:?}");
 
     let wide = table(&output(kubectl(&scene, &["get", "vss", "-o", "wide"])).await);

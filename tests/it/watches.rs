@@ -9,13 +9,6 @@ use support::shared::grant;
 use support::{Call, Fault, Namespace, eventually, until};
 use vaultsync::api::VaultSecretSync;
 
-/// The value of a metric's series.
-async fn metric(scene: &OperatorScene, series: &str) -> Option<f64> {
-    let (_, text) = scene.http("/metrics").await;
-    let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    value.map(|value| value.parse().unwrap())
-}
-
 fn patch(scene: &OperatorScene, name: &str, managed_fields: &Value) -> http::Request<Vec<u8>> {
     let path = VaultSecretSync::url_path(&(), Some(&scene.namespace.name));
     http::Request::patch(format!("{path}/{name}"))
@@ -59,7 +52,7 @@ async fn an_object_that_cannot_be_decoded_stops_nobody_else_not_after_a_restart_
             scene.start().await;
         }
         eventually("one object is counted", || async {
-            let count = metric(&scene, series).await;
+            let count = scene.metric(series).await;
             if count == Some(1.0) { Ok(()) } else { Err(format!("{count:?}")) }
         })
         .await;
@@ -77,7 +70,7 @@ async fn an_object_that_cannot_be_decoded_stops_nobody_else_not_after_a_restart_
     // No manager's date, no trouble.
     scene.admin().request_text(patch(&scene, "shop", &json!([{}]))).await.unwrap();
     scene.secret_is("shop", &[("DB", "two")]).await;
-    assert_eq!(metric(&scene, series).await, Some(0.0));
+    assert_eq!(scene.metric(series).await, Some(0.0));
 }
 
 fn watches(kind: &'static str) -> impl Fn(&Call) -> bool + Send + 'static {

@@ -98,7 +98,7 @@ pub async fn check(
     credentials: Credentials,
     subject: &Subject,
 ) -> Result<Checked, CheckError> {
-    let server = ApiServer::new(client);
+    let server = ApiServer::new(client, None);
     let (name, connection) = resolve(&server, subject).await?;
     let (url, identity) = (connection.url.as_str().to_owned(), as_whom(&connection.identity));
     let assertions = Arc::new(TokenRequests(server));

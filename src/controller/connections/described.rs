@@ -165,7 +165,12 @@ impl Described {
             generation: metadata.generation,
             created: metadata.creation_timestamp.clone(),
             connection: vault.connection(),
-            terms: Terms { detect: settings.detect, rate },
+            // What a namespace may create bounds what that namespace reads, nobody else.
+            terms: Terms {
+                detect: settings.detect,
+                host_rate: rate.filter(|_| K::SHARED),
+                handle_rate: rate.filter(|_| !K::SHARED),
+            },
             min_refresh_interval: settings.min_refresh_interval.clone(),
             allow: vault.allow().map(<[Grant]>::to_vec),
             failures: AtomicU32::new(0),

@@ -39,16 +39,23 @@ fn the_older_object_has_the_target_and_the_other_wakes_when_it_goes() {
 }
 
 #[test]
-fn of_two_objects_of_the_same_second_the_one_that_wrote_the_target_has_it() {
+fn of_two_objects_the_one_that_wrote_the_target_has_it_be_the_other_older_or_not() {
+    // Retained and created anew, or dated by an API server whose clock is behind.
+    for created in [0, 1, 2] {
+        the_writer_has_it(&object("a", "shop", created), object("b", "shop", 1));
+    }
+}
+
+fn the_writer_has_it(lesser: &VaultSecretSync, mut greater: VaultSecretSync) {
     let index = ObjectIndex::default();
-    let (lesser, mut greater) = (object("a", "shop", 1), object("b", "shop", 1));
     index.observe(None, &Event::Apply(greater.clone()));
     let target = TargetStatus { name: "shop".to_owned(), ..TargetStatus::default() };
     greater.status = Some(crate::api::VaultSecretSyncStatus { target: Some(target), ..Default::default() });
     index.observe(None, &Event::Apply(lesser.clone()));
-    assert_eq!(index.rival(&lesser), None, "neither wrote it yet");
+    let older = lesser.metadata.creation_timestamp <= greater.metadata.creation_timestamp;
+    assert_eq!(index.rival(lesser).is_none(), older, "neither wrote it yet");
     let change = index.observe(None, &Event::Apply(greater.clone()));
-    assert_eq!((index.rival(&lesser).as_deref(), index.rival(&greater)), (Some("b"), None));
+    assert_eq!((index.rival(lesser).as_deref(), index.rival(&greater)), (Some("b"), None));
     assert_eq!(change.wake, [key("b"), key("a")]);
 }
 

@@ -62,6 +62,11 @@ impl Budget {
     /// Whether a request may go now. [`Self::take`] then counts it.
     pub(super) fn ready(&mut self, now: Instant) -> bool {
         self.fill(now);
+        self.has_token()
+    }
+
+    /// Whether a request might have gone when the budget was last asked.
+    pub(super) fn has_token(&self) -> bool {
         self.tokens >= 1.0 - ROUNDING
     }
 

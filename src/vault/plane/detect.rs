@@ -30,17 +30,30 @@ pub enum Detect {
 pub struct Terms {
     /// How changes are found. Of several, `Get` goes before `List`, and that before `Auto`.
     pub detect: Detect,
-    /// The most that the vault's host is asked, over all identities; of several the smallest counts.
-    pub rate: Option<Rate>,
+    /// The most that the vault's host is asked, over all identities; of several the smallest counts. Only a
+    /// connection that its cluster's operators made may set it.
+    pub host_rate: Option<Rate>,
+    /// The most that is asked through the handle; of several the smallest counts.
+    pub handle_rate: Option<Rate>,
 }
 
-/// A limit for a vault's host.
+/// A limit of requests.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Rate {
     /// Requests in a second.
     pub requests_per_second: u32,
     /// Requests at once after a quiet time.
     pub burst: u32,
+}
+
+impl Rate {
+    /// The smaller in each respect.
+    pub(super) fn min(self, other: Self) -> Self {
+        Self {
+            requests_per_second: self.requests_per_second.min(other.requests_per_second),
+            burst: self.burst.min(other.burst),
+        }
+    }
 }
 
 /// How changes are found.

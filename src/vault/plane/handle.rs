@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    budget::Budget,
     detect::{Detect, Rate, Terms},
     entry::Entry,
     gate::{Admission, Gate},
@@ -45,6 +46,10 @@ pub(super) struct Handle {
     /// What failed since the last success, while there is hope that the whole does not.
     suspects: Vec<doubt::Suspect>,
     pub(super) in_flight: usize,
+    /// Its own, where a user's connection sets one. Invariant: never more than what the host's allows beside it.
+    budget: Option<Budget>,
+    /// The place of the next probe in the lanes.
+    pub(super) probe_ticket: Option<u64>,
     /// The vault gave or named a source.
     pub(super) proven: bool,
     /// When a new token was asked for because the vault rejected the last.
@@ -107,6 +112,8 @@ impl Handle {
             gate: Gate::new(now),
             suspects: Vec::new(),
             in_flight: 0,
+            budget: None,
+            probe_ticket: None,
             proven: false,
             renewed_at: None,
             sweeps: Sweeps::new(now),
@@ -158,17 +165,45 @@ impl Handle {
         self.terms.keys().map(|terms| terms.detect).max().unwrap_or_default()
     }
 
-    /// The limits that the users' connections set.
-    pub(super) fn rates(&self) -> impl Iterator<Item = Rate> {
-        self.terms.keys().filter_map(|terms| terms.rate)
+    /// The smallest limit of the host that a user's connection sets.
+    pub(super) fn host_rate(&self) -> Option<Rate> {
+        self.terms.keys().filter_map(|terms| terms.host_rate).reduce(Rate::min)
     }
 
-    pub(super) fn may_go(&self, in_flight: usize, now: Instant) -> bool {
-        match self.gate.admission(now) {
-            Admission::Open => self.in_flight < in_flight,
-            // After a failure the probe is chosen.
-            Admission::Probe => !self.has_probe(),
-            Admission::ClosedUntil(_) | Admission::Probing => false,
+    /// The terms have changed: its own limit may have.
+    pub(super) fn limit(&mut self, now: Instant) {
+        let rate = self.terms.keys().filter_map(|terms| terms.handle_rate).reduce(Rate::min);
+        match (&mut self.budget, rate) {
+            (Some(budget), Some(rate)) => budget.limit(rate.requests_per_second, rate.burst, now),
+            (budget, rate) => {
+                *budget = rate.map(|rate| Budget::new(rate.requests_per_second, rate.burst, now));
+            }
+        }
+    }
+
+    /// Fills its own budget. Returns when the next request may go, if none may now.
+    pub(super) fn fill_budget(&mut self, now: Instant) -> Option<Instant> {
+        let budget = self.budget.as_mut()?;
+        (!budget.ready(now)).then(|| budget.ready_at(now))
+    }
+
+    /// Whether a request may begin in its turn, or `probe` as it is; as of when its budget was last filled.
+    pub(super) fn may_go(&self, probe: bool, in_flight: usize, now: Instant) -> bool {
+        self.budget.as_ref().is_none_or(Budget::has_token)
+            && match self.gate.admission(now) {
+                Admission::Open => self.in_flight < in_flight,
+                // After a failure what goes first is chosen.
+                Admission::Probe => probe || !self.has_probe(),
+                Admission::ClosedUntil(_) | Admission::Probing => false,
+            }
+    }
+
+    /// A request begins.
+    pub(super) fn enter(&mut self, now: Instant) {
+        self.in_flight += 1;
+        self.gate.enter();
+        if let Some(budget) = &mut self.budget {
+            budget.take(now);
         }
     }
 
@@ -240,15 +275,20 @@ impl Handle {
         }
     }
 
-    /// The longest time that one of the user's sources is unconfirmed.
-    pub(super) fn unconfirmed_for(&mut self, user: &ObjectKey, now: Instant) -> Option<Duration> {
+    /// The longest time that one of the user's sources is unconfirmed; `said_stale`: so it was said before.
+    pub(super) fn unconfirmed_for(
+        &mut self,
+        user: &ObjectKey,
+        said_stale: bool,
+        now: Instant,
+    ) -> Option<Duration> {
         let failing = self.gate.is_silent();
         let Self { users, entries, .. } = self;
         users
             .get(user)?
             .sources
             .iter()
-            .filter_map(|source| entries.get_mut(source)?.unconfirmed_for(user, failing, now))
+            .filter_map(|source| entries.get_mut(source)?.unconfirmed_for(user, failing, said_stale, now))
             .max()
     }
 

@@ -4,6 +4,8 @@
 //! when to look again; [`Host::finish`] takes what they bring. Invariants: no request begins without the budget
 //! and the gate; every source is read within its interval as long as both allow it; no waiter is forgotten.
 
+mod begin;
+
 use std::{
     collections::{BTreeSet, HashMap},
     time::{Duration, Instant},
@@ -13,7 +15,7 @@ use super::{
     budget::Budget,
     detect::{Rate, Terms},
     entry::{Entry, Ticket, Timing},
-    errand::{Errand, Fetch},
+    errand::Fetch,
     gate::Admission,
     gauges::Measured,
     handle::Handle,
@@ -41,6 +43,8 @@ pub(super) enum Place {
     Page,
     /// The handle's next trial.
     Trial,
+    /// The next try of a handle that fails.
+    Probe,
 }
 
 /// What is to be done now.
@@ -135,9 +139,9 @@ impl Host {
         }
         handle.recount(user);
         let health = handle.health(now);
-        let unconfirmed_for = handle.unconfirmed_for(user, now);
+        let unconfirmed_for = handle.unconfirmed_for(user, wants.iter().any(|want| want.stale), now);
         if new_terms {
-            self.limit(now);
+            self.limit(id, now);
         }
         let swept = wants.iter().filter(|want| want.source.version.is_none());
         if let Some(interval) = swept.map(|want| want.interval).min() {
@@ -154,13 +158,14 @@ impl Host {
         Reply { answers, health, unconfirmed_for }
     }
 
-    /// The smallest limit of all who use the host counts, and never more than the operator's own.
-    fn limit(&mut self, now: Instant) {
+    /// The terms of a handle have changed. Of the limits of its host the smallest counts, and never more than the
+    /// operator's own.
+    fn limit(&mut self, id: HandleId, now: Instant) {
+        if let Some(handle) = self.handles.get_mut(&id) {
+            handle.limit(now);
+        }
         let own = Rate { requests_per_second: self.limits.requests_per_second, burst: self.limits.burst };
-        let smallest = self.handles.values().flat_map(Handle::rates).fold(own, |one, other| Rate {
-            requests_per_second: one.requests_per_second.min(other.requests_per_second),
-            burst: one.burst.min(other.burst),
-        });
+        let smallest = self.handles.values().filter_map(Handle::host_rate).fold(own, Rate::min);
         self.budget.limit(smallest.requests_per_second, smallest.burst, now);
     }
 
@@ -188,7 +193,7 @@ impl Host {
             self.idle.set(id, now + self.limits.idle);
         }
         if terms_gone {
-            self.limit(now);
+            self.limit(id, now);
         }
     }
 
@@ -239,33 +244,8 @@ impl Host {
             self.place(id, &source, now);
         }
         tick.wakes.extend(self.turn_gates(now));
-        let probes: Vec<Key> = (self.handles.iter())
-            .filter_map(|(id, handle)| Some((*id, handle.probe(&self.limits, now)?.clone())))
-            .collect();
-        let mut budget_at = None;
-        for (id, source) in probes {
-            if self.budget.ready(now) {
-                tick.fetches.extend(self.begin(id, source, Lane::Periodic, false, now));
-            } else {
-                budget_at = Some(self.budget.ready_at(now));
-            }
-        }
-        loop {
-            let (handles, in_flight) = (&self.handles, self.limits.in_flight);
-            let may_go = |id| handles.get(&id).is_none_or(|handle| handle.may_go(in_flight, now));
-            if !self.budget.ready(now) {
-                if self.lanes.has(may_go) {
-                    budget_at = Some(self.budget.ready_at(now));
-                }
-                break;
-            }
-            let Some((id, (place, number))) = self.lanes.pop(may_go) else { break };
-            tick.fetches.extend(match place {
-                Place::Source(source) => self.begin_placed(id, source, number, now),
-                Place::Page => self.begin_page(id, number, now),
-                Place::Trial => self.begin_trial(id, number, now),
-            });
-        }
+        let budget_at = self.begin_all(now, &mut tick.fetches);
+        let filled_at = self.fill_budgets(now);
         let gates = self.handles.values().flat_map(|handle| {
             let opens_at = match handle.gate.admission(now) {
                 Admission::ClosedUntil(until) => Some(until),
@@ -273,7 +253,8 @@ impl Host {
             };
             [opens_at, handle.looks_at(&self.limits)].into_iter().flatten()
         });
-        let times = [self.due.next(), self.sweeps.next(), self.values.next(), self.idle.next(), budget_at];
+        let times =
+            [self.due.next(), self.sweeps.next(), self.values.next(), self.idle.next(), budget_at, filled_at];
         tick.until = times.into_iter().flatten().chain(gates).min();
         tick
     }
@@ -371,30 +352,5 @@ impl Host {
         self.last_ticket = number;
         self.lanes.push(lane, &namespace, id, (Place::Source(source.clone()), number));
         self.due.remove(&(id, source.clone()));
-    }
-
-    /// The source's turn in the lanes has come, unless its place was given up meanwhile.
-    fn begin_placed(&mut self, id: HandleId, source: Source, number: u64, now: Instant) -> Option<Fetch> {
-        let ticket = self.entry(id, &source)?.ticket.filter(|ticket| ticket.number == number)?;
-        self.begin(id, source, ticket.lane, ticket.recheck, now)
-    }
-
-    /// The request begins.
-    fn begin(
-        &mut self,
-        id: HandleId,
-        source: Source,
-        lane: Lane,
-        recheck: bool,
-        now: Instant,
-    ) -> Option<Fetch> {
-        let handle = self.handles.get_mut(&id)?;
-        handle.entries.get_mut(&source)?.begin(lane, now);
-        handle.in_flight += 1;
-        handle.gate.enter();
-        self.budget.take(now);
-        self.due.remove(&(id, source.clone()));
-        let errand = Errand::Read { source, recheck };
-        Some(Fetch { handle: id, connection: handle.connection.clone(), errand, begun: now })
     }
 }

@@ -61,15 +61,16 @@ impl<T> Lanes<T> {
     }
 
     pub(super) fn push(&mut self, lane: Lane, namespace: &Namespace, handle: HandleId, item: T) {
-        match lane {
-            Lane::Interactive => self.interactive.push(namespace, handle, item),
-            Lane::Confirmation => self.confirmation.push(namespace, handle, item),
-            Lane::Periodic => self.periodic.push(namespace, handle, item),
-        }
+        self.ring(lane).queue(namespace, handle).push_back(item);
     }
 
-    /// Takes the next item whose handle `may_go`.
-    pub(super) fn pop(&mut self, may_go: impl Fn(HandleId) -> bool) -> Option<(HandleId, T)> {
+    /// As [`Self::push`], before all that the handle has waiting in the lane.
+    pub(super) fn push_first(&mut self, lane: Lane, namespace: &Namespace, handle: HandleId, item: T) {
+        self.ring(lane).queue(namespace, handle).push_front(item);
+    }
+
+    /// Takes the next item that `may_go`; of each handle only the first in a lane is looked at.
+    pub(super) fn pop(&mut self, may_go: impl Fn(HandleId, &T) -> bool) -> Option<(HandleId, T)> {
         let lanes = match self.turn {
             3 => [&mut self.confirmation, &mut self.interactive, &mut self.periodic],
             4 => [&mut self.periodic, &mut self.interactive, &mut self.confirmation],
@@ -88,9 +89,17 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Whether anything waits for one of the handles that `may_go`.
-    pub(super) fn has(&self, may_go: impl Fn(HandleId) -> bool) -> bool {
+    /// Whether anything waits that `may_go`.
+    pub(super) fn has(&self, may_go: impl Fn(HandleId, &T) -> bool) -> bool {
         self.interactive.has(&may_go) || self.confirmation.has(&may_go) || self.periodic.has(&may_go)
+    }
+
+    const fn ring(&mut self, lane: Lane) -> &mut Ring<T> {
+        match lane {
+            Lane::Interactive => &mut self.interactive,
+            Lane::Confirmation => &mut self.confirmation,
+            Lane::Periodic => &mut self.periodic,
+        }
     }
 }
 
@@ -99,7 +108,8 @@ impl<T> Ring<T> {
         Self { order: VecDeque::new(), queues: HashMap::new() }
     }
 
-    fn push(&mut self, namespace: &Namespace, handle: HandleId, item: T) {
+    /// What the handle has waiting, and is to have.
+    fn queue(&mut self, namespace: &Namespace, handle: HandleId) -> &mut VecDeque<T> {
         let queues = match self.queues.entry(namespace.clone()) {
             hash_map::Entry::Occupied(known) => known.into_mut(),
             hash_map::Entry::Vacant(new) => {
@@ -108,15 +118,15 @@ impl<T> Ring<T> {
             }
         };
         match queues.items.entry(handle) {
-            hash_map::Entry::Occupied(known) => known.into_mut().push_back(item),
+            hash_map::Entry::Occupied(known) => known.into_mut(),
             hash_map::Entry::Vacant(new) => {
                 queues.order.push_back(handle);
-                new.insert(VecDeque::from([item]));
+                new.insert(VecDeque::new())
             }
         }
     }
 
-    fn pop(&mut self, may_go: &impl Fn(HandleId) -> bool) -> Option<(HandleId, T)> {
+    fn pop(&mut self, may_go: &impl Fn(HandleId, &T) -> bool) -> Option<(HandleId, T)> {
         let (at, taken) = self.order.iter().enumerate().find_map(|(at, namespace)| {
             self.queues.get_mut(namespace).and_then(|queues| queues.pop(may_go)).map(|taken| (at, taken))
         })?;
@@ -133,14 +143,20 @@ impl<T> Ring<T> {
         self.queues.values().flat_map(|queues| queues.items.values()).map(VecDeque::len).sum()
     }
 
-    fn has(&self, may_go: &impl Fn(HandleId) -> bool) -> bool {
-        self.queues.values().any(|queues| queues.order.iter().any(|handle| may_go(*handle)))
+    fn has(&self, may_go: &impl Fn(HandleId, &T) -> bool) -> bool {
+        self.queues.values().any(|queues| queues.next(may_go).is_some())
     }
 }
 
 impl<T> Queues<T> {
-    fn pop(&mut self, may_go: &impl Fn(HandleId) -> bool) -> Option<(HandleId, T)> {
-        let at = self.order.iter().position(|handle| may_go(*handle))?;
+    /// The place of the first handle whose first item `may_go`.
+    fn next(&self, may_go: &impl Fn(HandleId, &T) -> bool) -> Option<usize> {
+        let first = |handle| self.items.get(handle).and_then(VecDeque::front);
+        self.order.iter().position(|handle| first(handle).is_some_and(|item| may_go(*handle, item)))
+    }
+
+    fn pop(&mut self, may_go: &impl Fn(HandleId, &T) -> bool) -> Option<(HandleId, T)> {
+        let at = self.next(may_go)?;
         let handle = self.order.remove(at)?;
         let items = self.items.get_mut(&handle)?;
         let item = items.pop_front()?;
@@ -170,7 +186,7 @@ mod tests {
             for lane in lanes_of.iter().cycle().take(20 * lanes_of.len()) {
                 lanes.push(*lane, &namespace(0), 1, *lane);
             }
-            let taken: Vec<_> = (0..10).map(|_| lanes.pop(|_| true).unwrap().1).collect();
+            let taken: Vec<_> = (0..10).map(|_| lanes.pop(|_, _| true).unwrap().1).collect();
             assert_eq!(Some(&taken[0]), lanes_of.iter().max());
             [Lane::Interactive, Lane::Confirmation, Lane::Periodic]
                 .map(|lane| taken.iter().filter(|other| **other == lane).count())
@@ -188,7 +204,7 @@ mod tests {
             lanes.push(Lane::Interactive, &namespace(0), 1, 0);
         }
         lanes.push(Lane::Interactive, &namespace(1), 2, 1);
-        let place = (0..=1000).position(|_| lanes.pop(|_| true).unwrap().1 == 1).unwrap();
+        let place = (0..=1000).position(|_| lanes.pop(|_, _| true).unwrap().1 == 1).unwrap();
         assert!(place <= 1, "{place}");
     }
 
@@ -197,11 +213,25 @@ mod tests {
         let mut lanes = Lanes::new();
         lanes.push(Lane::Interactive, &namespace(0), 1, "closed");
         lanes.push(Lane::Interactive, &namespace(0), 2, "open");
-        assert_eq!(lanes.pop(|handle| handle == 2), Some((2, "open")));
-        assert_eq!(lanes.pop(|handle| handle == 2), None);
-        assert!(!lanes.has(|handle| handle == 2));
-        assert_eq!(lanes.pop(|_| true), Some((1, "closed")));
-        assert!(!lanes.has(|_| true));
+        assert_eq!(lanes.pop(|handle, _| handle == 2), Some((2, "open")));
+        assert_eq!(lanes.pop(|handle, _| handle == 2), None);
+        assert!(!lanes.has(|handle, _| handle == 2));
+        assert_eq!(lanes.pop(|_, _| true), Some((1, "closed")));
+        assert!(!lanes.has(|_, _| true));
+    }
+
+    #[test]
+    fn what_is_put_first_goes_before_all_of_its_handle_and_holds_up_only_that() {
+        let mut lanes = Lanes::new();
+        for item in ["read", "another"] {
+            lanes.push(Lane::Periodic, &namespace(0), 1, item);
+        }
+        lanes.push(Lane::Periodic, &namespace(0), 2, "other");
+        lanes.push_first(Lane::Periodic, &namespace(0), 1, "probe");
+        assert_eq!(lanes.pop(|_, item| *item != "probe"), Some((2, "other")));
+        assert_eq!(lanes.pop(|_, item| *item != "probe"), None);
+        let rest: Vec<_> = std::iter::from_fn(|| lanes.pop(|_, _| true)).map(|(_, item)| item).collect();
+        assert_eq!(rest, ["probe", "read", "another"]);
     }
 
     proptest! {
@@ -216,7 +246,7 @@ mod tests {
                 lanes.push(all[*lane], &namespace(*team), *handle, (index, *lane, *team));
             }
             let mut taken = Vec::new();
-            while let Some((handle, item)) = lanes.pop(|handle| handle != closed) {
+            while let Some((handle, item)) = lanes.pop(|handle, _| handle != closed) {
                 prop_assert_ne!(handle, closed);
                 taken.push(item);
             }
@@ -232,7 +262,7 @@ mod tests {
                     prop_assert!(between.iter().all(|other| seen.insert(*other)), "{:?}", teams);
                 }
             }
-            while let Some((_, item)) = lanes.pop(|_| true) {
+            while let Some((_, item)) = lanes.pop(|_, _| true) {
                 taken.push(item);
             }
             prop_assert_eq!(taken.len(), pushes.len());

@@ -221,8 +221,10 @@ impl Shared {
     /// Every host as it is now.
     fn measure(&self) -> Vec<(String, Measured)> {
         let now = Instant::now().into_std();
-        let index = self.index();
-        index.hosts.iter().map(|(name, running)| (name.clone(), running.host().measure(now))).collect()
+        // The rounds of all objects go through the index: it is not held while a host is measured.
+        let running: Vec<_> =
+            self.index().hosts.iter().map(|(name, running)| (name.clone(), Arc::clone(running))).collect();
+        running.into_iter().map(|(name, running)| (name, running.host().measure(now))).collect()
     }
 
     /// Takes the host off the plane if it has no handle; nobody can ask it meanwhile.

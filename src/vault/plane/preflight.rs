@@ -109,11 +109,7 @@ impl Host {
             return None;
         };
         handle.preflight.in_flight = true;
-        handle.in_flight += 1;
-        handle.gate.enter();
-        self.budget.take(now);
-        let errand = Errand::Prove(permission);
-        Some(Fetch { handle: id, connection: handle.connection.clone(), errand, begun: now })
+        self.send(id, Errand::Prove(permission), now)
     }
 
     /// The trial succeeded.

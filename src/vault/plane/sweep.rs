@@ -244,15 +244,7 @@ impl Host {
             self.sweeps.set(id, now + wait);
             return None;
         }
-        handle.in_flight += 1;
-        handle.gate.enter();
-        self.budget.take(now);
-        Some(Fetch {
-            handle: id,
-            connection: handle.connection.clone(),
-            errand: Errand::List(link),
-            begun: now,
-        })
+        self.send(id, Errand::List(link), now)
     }
 
     /// A page came. Returns who is to be woken.

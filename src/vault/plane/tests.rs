@@ -20,7 +20,7 @@ use crate::reason::Reason;
 use crate::vault::{
     Answer, Attributes, Connection, Detect, Failure, HealthState, Identity, Limits, Peer, Reading, Reply,
     SecretName, SecretValue, ServiceVersion, Source, Terms, VaultUrl, Wake, Want,
-    failure::{Principal, Refused},
+    failure::{Principal, Refused, ServiceAccount},
     rest::list::{Link, Next, Page},
 };
 
@@ -28,6 +28,7 @@ mod core;
 mod list;
 mod outage;
 mod preflight;
+mod tenants;
 mod together;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -87,7 +88,7 @@ fn page_after<'a>(
 }
 
 fn want(name: &str, known: Option<u32>) -> Want {
-    Want { source: source(name), interval: MINUTE, known: known.map(attributes) }
+    Want { source: source(name), interval: MINUTE, known: known.map(attributes), stale: false }
 }
 
 /// What the vault says of one secret.
@@ -131,6 +132,8 @@ struct World {
     terms: Terms,
     /// If set, every read fails so.
     down: Option<(Failure, Option<Duration>)>,
+    /// Every read through one of these finds no token.
+    bogus: Vec<Connection>,
     gets: Vec<(Instant, String)>,
     rechecks: Vec<(Instant, String)>,
     lists: Vec<Instant>,
@@ -172,8 +175,9 @@ impl World {
             host: Host::new(limits, Jitter::seeded(7), now),
             now,
             vault: BTreeMap::new(),
-            terms: Terms { detect: Detect::Get, rate: None },
+            terms: Terms { detect: Detect::Get, ..Terms::default() },
             down: None,
+            bogus: Vec::new(),
             gets: Vec::new(),
             rechecks: Vec::new(),
             lists: Vec::new(),
@@ -233,6 +237,9 @@ impl World {
         };
         if let Some((failure, retry_after)) = &self.down {
             return failed(failure, *retry_after);
+        }
+        if self.bogus.contains(&fetch.connection) {
+            return failed(&Failure::ServiceAccountNotFound(ServiceAccount::default()), None);
         }
         let source = match &fetch.errand {
             Errand::Read { source, .. } => source,
@@ -406,6 +413,23 @@ fn a_restart_with_everything_known_costs_no_get_until_its_slot_comes() {
     assert_eq!(world.gets.len(), 200, "each once within the interval");
     let users = world.woken().into_iter().filter(|wake| matches!(wake, Wake::User(_))).count();
     assert_eq!(users, 0, "nothing changed, nobody is woken");
+}
+
+#[test]
+fn what_was_said_to_be_stale_before_a_restart_is_so_until_it_is_confirmed_and_then_its_user_is_woken() {
+    let mut world = World::new();
+    world.say("db", Said::Version(1));
+    world.down = Some((Failure::Throttled(Peer::Vault), None));
+    let stale = [Want { stale: true, ..want("db", Some(1)) }];
+    let reply = world.ask("a", &stale);
+    assert!(matches!(reply.answers[..], [Answer::Unchanged]));
+    assert!(reply.unconfirmed_for.unwrap() > 24 * 60 * MINUTE);
+    world.pass(5 * MINUTE);
+    world.woken();
+    world.down = None;
+    world.pass(2 * MINUTE);
+    assert_eq!(world.woken(), [Wake::User(user("a"))]);
+    assert_eq!(world.ask("a", &stale).unconfirmed_for, None);
 }
 
 #[test]

@@ -73,6 +73,7 @@ impl Times {
     }
 }
 
+/// Zero is how some implementations say that there is none.
 fn time(seconds: Option<i64>) -> Option<Timestamp> {
-    Timestamp::from_second(seconds?).ok()
+    Timestamp::from_second(seconds.filter(|seconds| *seconds != 0)?).ok()
 }

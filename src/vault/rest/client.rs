@@ -156,11 +156,12 @@ struct Bundle {
     id: String,
     #[serde(deserialize_with = "body::wiped")]
     value: Zeroizing<String>,
+    // Some implementations say by `null` that there is none.
     #[serde(default)]
-    attributes: Times,
+    attributes: Option<Times>,
     /// A certificate's secret says so by either of these; old ones have the key's id alone.
     #[serde(default)]
-    managed: bool,
+    managed: Option<bool>,
     #[serde(default)]
     kid: Option<IgnoredAny>,
 }
@@ -180,14 +181,14 @@ fn parse(body: &[u8], name: &SecretName, version: Option<&SecretVersion>) -> Res
     if read_name != *name || version.is_some_and(|version| *version != read_version) {
         return Err(malformed);
     }
-    let times = bundle.attributes;
+    let times = bundle.attributes.unwrap_or_default();
     let attributes = Attributes {
         version: read_version.as_str().to_owned(),
         created: times.created(),
         updated: times.updated(),
         expires: times.expires(),
         not_before: times.not_before(),
-        managed: bundle.managed || bundle.kid.is_some(),
+        managed: bundle.managed.unwrap_or_default() || bundle.kid.is_some(),
     };
     Ok(Reading { attributes, value: SecretValue::new(bundle.value) })
 }
@@ -213,6 +214,20 @@ mod tests {
         assert_eq!(reading.attributes.version, VERSION);
         assert_eq!(reading.attributes.updated, Timestamp::from_second(8).ok());
         assert_eq!(reading.attributes.not_before, None);
+    }
+
+    #[test]
+    fn a_member_that_is_null_is_not_there_and_a_time_of_zero_is_none() {
+        let id = format!("https://prod.vault.azure.net/secrets/shop-db/{VERSION}");
+        for more in [
+            r#","managed":null,"kid":null,"attributes":null,"contentType":null,"tags":null"#,
+            r#","attributes":{"exp":0,"nbf":0,"created":0,"updated":null,"enabled":null}"#,
+        ] {
+            let attributes = read(&format!(r#"{{"value":"a","id":"{id}"{more}}}"#)).unwrap().attributes;
+            assert!(!attributes.managed);
+            let times = [attributes.created, attributes.updated, attributes.expires, attributes.not_before];
+            assert_eq!(times, [None; 4], "{more}");
+        }
     }
 
     #[test]

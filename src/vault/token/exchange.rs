@@ -128,8 +128,13 @@ fn of_codes(codes: &[u32], application: &Application<'_>, claims: Claims) -> Fai
                 let client_id = plain(application.client_id);
                 return Failure::FederationMismatch { code, issuer, subject, audience, client_id };
             }
-            90_002 | 700_016 | 700_024 | 700_027 | 900_023 | 7_000_215 | 7_000_222 => {
+            50_013 | 90_002 | 500_011 | 700_016 | 700_024 | 700_027 | 900_023 | 900_382 | 7_000_215
+            | 7_000_222 | 7_000_229 => {
                 return application.invalid(IdentityProblem::Code(code));
+            }
+            // It could not fetch the issuer's documents just now: nothing is wrong with the identity.
+            50_166 | 90_061 | 501_661 => {
+                return Failure::ServiceUnavailable { peer: Peer::Authority, status: Some(400) };
             }
             _ => {}
         }
@@ -278,6 +283,13 @@ mod tests {
             (&[700_024], "InvalidIdentity"),
             (&[700_027], "InvalidIdentity"),
             (&[7_000_215], "InvalidIdentity"),
+            (&[50_013], "InvalidIdentity"),
+            (&[500_011], "InvalidIdentity"),
+            (&[900_382], "InvalidIdentity"),
+            (&[7_000_229], "InvalidIdentity"),
+            (&[50_166], "ServiceUnavailable"),
+            (&[90_061], "ServiceUnavailable"),
+            (&[501_661], "ServiceUnavailable"),
             (&[50_053], "TokenRefused"),
             (&[1, 700_016], "InvalidIdentity"),
             (&[], "TokenRefused"),

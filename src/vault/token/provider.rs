@@ -27,6 +27,9 @@ use crate::vault::{
 /// The API server answers a TokenRequest in milliseconds; a hanging one must not hold the handle.
 const ASSERTION_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A file of a mounted folder is read in milliseconds; a mount that hangs must not hold the handle.
+const FILE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Gets the tokens of a connection's identity.
 pub(in crate::vault) struct Provider {
     pub(in crate::vault) http: reqwest::Client,
@@ -168,13 +171,17 @@ async fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Unread> {
     let path = path.to_owned();
     let read = move || {
         use std::io::Read as _;
+        // To open a pipe waits for whoever writes into it.
+        if !std::fs::metadata(&path)?.is_file() {
+            return Err(ErrorKind::InvalidInput.into());
+        }
         let file = std::fs::File::open(path)?;
         let mut bytes = Zeroizing::new(Vec::with_capacity(credential_file::LARGEST + 1));
         file.take(credential_file::LARGEST as u64 + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    let read: Result<_, std::io::Error> =
-        tokio::task::spawn_blocking(read).await.map_err(|_| Unread::Failed)?;
+    let read = tokio::time::timeout(FILE_TIMEOUT, tokio::task::spawn_blocking(read)).await;
+    let read: Result<_, std::io::Error> = read.map_err(|_| Unread::Failed)?.map_err(|_| Unread::Failed)?;
     match read {
         Ok(bytes) if bytes.len() > credential_file::LARGEST => Err(Unread::TooLarge),
         Ok(bytes) => Ok(bytes),

@@ -70,7 +70,7 @@ impl Access {
     }
 
     /// A client of the current runtime that shows a token.
-    fn with_token(&self, token: String) -> Result<Client> {
+    pub(crate) fn with_token(&self, token: String) -> Result<Client> {
         let mut config = self.config()?;
         config.auth_info.token = Some(token.into());
         Ok(Client::try_from(config)?)

@@ -49,6 +49,7 @@ pub struct Cluster {
     operator: Account,
     rendered: Vec<DynamicObject>,
     issuer: Issuer,
+    etcd: u16,
 }
 
 /// The control plane of this run of tests; the first call starts it, the end of the program ends it.
@@ -123,7 +124,7 @@ impl Cluster {
         let keys = client.request_text(http::Request::get("/openid/v1/jwks").body(Vec::new())?).await?;
         let issuer = Issuer { url: access.url.clone(), jwks: serde_json::from_str(&keys)? };
         let janitor = Janitor::new(access.clone());
-        let cluster = Self { access, processes, janitor, operator, rendered, issuer };
+        let cluster = Self { access, processes, janitor, operator, rendered, issuer, etcd };
         progress("waiting until the policies are in force");
         manifests::until_fenced(&cluster).await?;
         Ok(cluster)
@@ -152,6 +153,22 @@ impl Cluster {
         let emulator = keep::apart(Emulator::start(config)).await?;
         emulator.trust_issuer(&self.issuer.url, &self.issuer.jwks.to_string())?;
         Ok(emulator)
+    }
+
+    /// One more API server of this cluster, with these flags beside; a client of the current runtime for the account, of
+    /// that one.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn another_api_server(&self, flags: &[&str], account: &Account) -> Result<Client> {
+        let [port] = free_ports()?;
+        let mut server = api_server(&self.processes, &self.access, self.etcd, port)?;
+        let audit = self.processes.folder().join(format!("audit-{port}.log"));
+        server.arg(format!("--audit-log-path={}", audit.display())).args(flags);
+        self.processes.start(&format!("kube-apiserver-{port}"), &mut server)?;
+        let access = Access { url: format!("https://127.0.0.1:{port}"), ..self.access.clone() };
+        until_answers(&self.processes, &access.admin()?, "/readyz").await?;
+        access.with_token(self.token(account).await)
     }
 
     /// The API server's address.
@@ -203,12 +220,21 @@ fn start_api_server(
     port: u16,
 ) -> Result<()> {
     let server = authority.server(&["127.0.0.1", "localhost", "kubernetes", "kubernetes.default.svc"])?;
-    let authority = processes.write("ca.crt", &authority.pem)?;
-    let certificate = processes.write("apiserver.crt", &server.certificate)?;
-    let key = processes.write("apiserver.key", &server.key)?;
-    let signer = processes.write("serviceaccounts.key", &certificates::rsa_key(processes.folder())?)?;
-    let policy = processes.write("audit-policy.json", AUDIT_POLICY)?;
+    processes.write("ca.crt", &authority.pem)?;
+    processes.write("apiserver.crt", &server.certificate)?;
+    processes.write("apiserver.key", &server.key)?;
+    processes.write("serviceaccounts.key", &certificates::rsa_key(processes.folder())?)?;
+    processes.write("audit-policy.json", AUDIT_POLICY)?;
     processes.write("admin.kubeconfig", &access.kubeconfig("default", &access.admin_user()))?;
+    let mut server = api_server(processes, access, etcd, port)?;
+    server.arg(format!("--audit-log-path={}", processes.folder().join("audit.log").display()));
+    processes.start("kube-apiserver", &mut server)
+}
+
+/// An API server that runs on what [`start_api_server`] wrote, without the path of its audit log.
+fn api_server(processes: &Processes, access: &Access, etcd: u16, port: u16) -> Result<Command> {
+    let file = |name: &str| processes.folder().join(name).display().to_string();
+    let signer = file("serviceaccounts.key");
     let mut server = Command::new(tool("kube-apiserver")?);
     server
         .arg(format!("--etcd-servers=http://127.0.0.1:{etcd}"))
@@ -216,19 +242,18 @@ fn start_api_server(
         .args(["--bind-address=127.0.0.1", "--service-cluster-ip-range=10.0.0.0/24", "--allow-privileged"])
         .args(["--authorization-mode=Node,RBAC", "--profiling=false", "--endpoint-reconciler-type=none"])
         .arg(format!("--cert-dir={}", processes.folder().display()))
-        .arg(format!("--tls-cert-file={}", certificate.display()))
-        .arg(format!("--tls-private-key-file={}", key.display()))
-        .arg(format!("--client-ca-file={}", authority.display()))
+        .arg(format!("--tls-cert-file={}", file("apiserver.crt")))
+        .arg(format!("--tls-private-key-file={}", file("apiserver.key")))
+        .arg(format!("--client-ca-file={}", file("ca.crt")))
         .arg(format!("--service-account-issuer={}", access.url))
-        .arg(format!("--service-account-key-file={}", signer.display()))
-        .arg(format!("--service-account-signing-key-file={}", signer.display()))
-        .arg(format!("--audit-policy-file={}", policy.display()))
-        .arg(format!("--audit-log-path={}", processes.folder().join("audit.log").display()))
+        .arg(format!("--service-account-key-file={signer}"))
+        .arg(format!("--service-account-signing-key-file={signer}"))
+        .arg(format!("--audit-policy-file={}", file("audit-policy.json")))
         // Written by the call itself, not by a buffer later: a count right after an answer misses nothing.
         .arg("--audit-log-mode=blocking")
         // Never begun anew: marks are offsets. In MiB.
         .arg("--audit-log-maxsize=16384");
-    processes.start("kube-apiserver", &mut server)
+    Ok(server)
 }
 
 fn start_controllers(processes: &Processes, access: &Access) -> Result<()> {

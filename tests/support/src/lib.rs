@@ -33,6 +33,7 @@ pub mod scene;
 pub mod shared;
 pub mod tools;
 pub mod wait;
+pub mod webhook;
 pub mod wire;
 
 pub use audit::{Mark, Seen};

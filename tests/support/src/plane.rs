@@ -235,5 +235,5 @@ pub fn connection(vault: &str) -> Connection {
 /// The current version of a secret, as fresh as a test needs it.
 pub fn want(name: &str) -> Want {
     let source = Source { name: SecretName::parse(name).unwrap(), version: None };
-    Want { source, interval: Duration::from_millis(100), known: None }
+    Want { source, interval: Duration::from_millis(100), known: None, stale: false }
 }

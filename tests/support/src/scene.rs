@@ -43,6 +43,8 @@ pub struct OperatorScene {
     pub settings: Settings,
     /// As whom it is started, where that is not the operator of the chart's defaults.
     pub account: Option<Account>,
+    /// Its way to the API server, where that is not the usual one.
+    pub server: Option<Client>,
     /// Its way to the vaults, where that is not the emulator's proxy.
     pub network: Option<Transport>,
     /// Paths of what is to be deleted after the test.
@@ -82,6 +84,7 @@ impl OperatorScene {
         let settings = Settings {
             namespaces: vec![namespace.name.clone()],
             own_namespace: Some("vaultsync-system".to_owned()),
+            secrets_policy: Some("vaultsync-secrets".to_owned()),
             drift_interval: Duration::from_secs(1),
             drift_probes_per_second: 100,
             stale_after: None,
@@ -109,6 +112,7 @@ impl OperatorScene {
             faults: Faults::new(),
             settings,
             account: None,
+            server: None,
             network: None,
             garbage: Vec::new(),
             operator: None,
@@ -174,7 +178,11 @@ impl OperatorScene {
     pub async fn second_operator(&self) -> Operator {
         let cluster = self.namespace.cluster();
         let account = self.account.as_ref().unwrap_or_else(|| cluster.operator());
-        let client = self.faults.wrap(cluster.client_as(account).await);
+        let client = match &self.server {
+            Some(client) => client.clone(),
+            None => cluster.client_as(account).await,
+        };
+        let client = self.faults.wrap(client);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
         let (stop, stopped) = oneshot::channel::<()>();
@@ -215,6 +223,13 @@ impl OperatorScene {
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let answer = client.get(format!("http://{address}{path}")).send().await.expect("an answer");
         (answer.status().as_u16(), answer.text().await.expect("a body"))
+    }
+
+    /// What the operator shows of a metric's series.
+    pub async fn metric(&self, series: &str) -> Option<f64> {
+        let (_, text) = self.http("/metrics").await;
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map(|value| value.parse().expect("a number"))
     }
 
     /// The admin, who plays the users.

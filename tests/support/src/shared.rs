@@ -187,6 +187,13 @@ impl OperatorScene {
         .await;
     }
 
+    /// Creates an object of the whole cluster, which goes after the test.
+    pub async fn create_for_all(&mut self, path: &str, object: &Value) {
+        post(&self.admin(), path, "", object).await.unwrap_or_else(|error| panic!("{error}"));
+        let name = object["metadata"]["name"].as_str().expect("a name");
+        self.garbage.push(format!("{path}/{name}"));
+    }
+
     /// Creates an object in another namespace.
     pub async fn create_in(&self, namespace: &Namespace, plural: &str, object: &Value) {
         let path = format!("/apis/vaultsync.dev/v1alpha1/namespaces/{}/{plural}", namespace.name);

@@ -1,7 +1,7 @@
 //! The plane in List mode: what a sweep tells, what it costs, and what happens when there is none.
 
 use super::*;
-use crate::vault::{Detection, Mode, Rate, SecretVersion, Why};
+use crate::vault::{Detection, Mode, SecretVersion, Why};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -384,24 +384,4 @@ fn a_change_that_no_list_shows_is_found_within_a_day() {
         "list and value differ: it is read after three sweeps, and not after each"
     );
     assert!(world.woken().contains(&Wake::User(user("all"))));
-}
-
-#[test]
-fn the_smallest_limit_of_all_who_share_a_host_counts_and_the_operators_above_all() {
-    let mut world = World::new();
-    for name in names(500) {
-        world.say(&name, Said::Version(1));
-    }
-    let rate = |requests_per_second, burst| Some(Rate { requests_per_second, burst });
-    let with = |rate| Terms { detect: Detect::Get, rate };
-    let wants: Vec<Want> = names(500).iter().map(|name| want(name, None)).collect();
-    let now = world.now;
-    let _ = world.host.ask(&user("modest"), &connection(1), with(rate(5, 10)), &[], false, now);
-    let _ = world.host.ask(&user("greedy"), &connection(0), with(rate(400, 800)), &wants, false, now);
-    world.pass(10 * SECOND);
-    assert!((58..=60).contains(&world.gets.len()), "{}", world.gets.len());
-    world.host.forget(&user("modest"), &connection(1), world.now);
-    world.forget_costs();
-    world.pass(2 * SECOND);
-    assert!((100..=205).contains(&world.gets.len()), "the operator's 50: {}", world.gets.len());
 }

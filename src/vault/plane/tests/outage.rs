@@ -375,3 +375,20 @@ fn a_refused_source_that_is_tried_before_its_time_does_not_wait_longer_for_that(
     world.pass(MINUTE);
     assert!(is_read(&world.ask("owner", &[want("locked", None)]).answers[0], 1));
 }
+
+#[test]
+fn an_odd_answer_to_every_source_is_an_outage_said_once_and_to_one_is_its_own() {
+    let odd = || Failure::MalformedResponse { peer: Peer::Vault, at: None };
+    let mut world = World::knowing(20);
+    world.down = Some((odd(), None));
+    world.pass(3 * MINUTE);
+    assert_eq!(world.woken(), [Wake::Outage(connection(0))]);
+    world.down = None;
+    world.pass(5 * MINUTE);
+    world.woken();
+    assert!(matches!(world.state(), HealthState::Working));
+    world.say("s7", Said::Fails(odd()));
+    world.pass(5 * MINUTE);
+    assert_eq!(world.woken(), [Wake::User(user("s7"))]);
+    assert!(matches!(world.state(), HealthState::Working));
+}

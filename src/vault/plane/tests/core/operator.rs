@@ -110,7 +110,7 @@ impl Operator {
             cluster.stored.iter().map(|_| Task { queued: true, ..Task::default() }).collect::<Vec<_>>();
         Self {
             host: Host::new(limits, Jitter::seeded(dice.next()), now),
-            terms: Terms { detect, rate: None },
+            terms: Terms { detect, ..Terms::default() },
             flights: Vec::new(),
             tasks,
             rung: true,
@@ -313,7 +313,12 @@ fn decide(
     let vault = if model.cluster.stored[index].vault_gone {
         Vault::Unusable(Problem::vault_not_found(&known.spec.vault_ref))
     } else {
-        Vault::Usable { url: super::cluster::URL, permits: &permits, reply: snapshot }
+        Vault::Usable {
+            url: super::cluster::URL,
+            interval: Duration::from_secs(300),
+            permits: &permits,
+            reply: snapshot,
+        }
     };
     let step = round.next(&Input {
         object: known,
@@ -337,7 +342,7 @@ fn decide(
                 model.operator.host.forget(&user(index), &connection(0), model.now);
                 model.operator.rung = true;
             }
-            At::Say(Box::new(verdict))
+            At::Say(verdict)
         }
     }
 }
@@ -369,7 +374,7 @@ fn ask(
     used: &[UsedSource],
 ) -> Reply {
     let interval = Duration::from_secs(60);
-    let wants = wants(known, super::cluster::URL, used, interval, round.demanded());
+    let wants = wants(known, super::cluster::URL, used, interval, round.demanded(), round.inherits_stale());
     let together = round.waits_for_all(known);
     let (terms, now) = (model.operator.terms, model.now);
     let reply = model.operator.host.ask(&user(index), &connection(0), terms, &wants, together, now);

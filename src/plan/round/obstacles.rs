@@ -1,0 +1,109 @@
+//! What is in the way of a round before it has asked for anything: the spec, the target, a write that was just refused.
+
+use super::{Round, is_refused};
+use crate::api::Deletion;
+use crate::plan::outcome::Outcome;
+use crate::plan::sent::Sent;
+use crate::plan::target::{Change, Refusal, Seen, our_owners};
+use crate::plan::{Input, Problem, Step, Vault, verdict};
+
+impl Round {
+    /// What needs neither vault nor target: the object is going, suspended, wrong, or its target is another's.
+    pub(super) fn refused_by_spec(&self, input: &Input<'_>) -> Option<(Step, Option<Sent>)> {
+        let object = input.object;
+        let problem = if object.metadata.deletion_timestamp.is_some() {
+            return Some((Step::end(verdict::quiet(self, Outcome::Deleting)), None));
+        } else if input.ignored {
+            return Some((Step::end(verdict::refused(self, input, &[Problem::namespace_ignored()])), None));
+        } else if object.spec.suspend {
+            None
+        } else if let Err(sentence) = input.sources {
+            Some(Problem::invalid_spec(sentence))
+        } else if let Some(rival) = input.rival {
+            Some(Problem::target_conflict(object.target_name(), rival))
+        } else {
+            match &input.vault {
+                Vault::Unknown => return Some((Step::end(verdict::quiet(self, Outcome::Waiting)), None)),
+                Vault::Unusable(problem) => Some(problem.clone()),
+                Vault::Usable { .. } => return None,
+            }
+        };
+        self.let_go(input).or_else(|| {
+            let problems: Vec<Problem> = problem.into_iter().chain(self.not_let_go(input)).collect();
+            let verdict = if problems.is_empty() {
+                verdict::suspended(self, input)
+            } else {
+                verdict::refused(self, input, &problems)
+            };
+            Some((Step::end(verdict), None))
+        })
+    }
+
+    /// Why the Secret still goes with its object though the spec says that it is to stay.
+    fn not_let_go(&self, input: &Input<'_>) -> Option<Problem> {
+        if input.object.spec.target.deletion != Deletion::Retain {
+            return None;
+        }
+        match &self.seen {
+            // What is not ours is not for us to say.
+            Seen::Refused(Refusal::NotOwned | Refusal::OwnedBy(_)) => None,
+            Seen::Refused(refusal) if input.remembered()?.deletion == Deletion::Delete => {
+                Some(Problem::refused(input.object, refusal))
+            }
+            _ => self.refused_owners(input),
+        }
+    }
+
+    /// `Delete` to `Retain` takes no value and is made at once, whatever else is in the way: the Secret must not go with
+    /// its object. Owner references alone are sent.
+    fn let_go(&self, input: &Input<'_>) -> Option<(Step, Option<Sent>)> {
+        let target = input.remembered()?;
+        if target.deletion != Deletion::Delete || input.object.spec.target.deletion != Deletion::Retain {
+            return None;
+        }
+        match &self.seen {
+            Seen::Remembered | Seen::Changed => Some((Step::Look, None)),
+            Seen::Ours(observed) => {
+                let drop_owners: Vec<String> = our_owners(observed).map(str::to_owned).collect();
+                let nothing = drop_owners.is_empty() || self.owners.is_some();
+                let change = Change {
+                    uid: observed.uid.clone(),
+                    resource_version: observed.resource_version.clone(),
+                    drop_owners,
+                    ..Change::default()
+                };
+                let picture = self.picture(input);
+                (!nothing).then(|| (Step::Change(change), Some(Sent::of_metadata(None, &picture))))
+            }
+            Seen::Absent | Seen::Written(_) | Seen::Refused(_) => None,
+        }
+    }
+
+    /// A target that is another's, or could not be written: that it still is so is looked at before any value is asked
+    /// for.
+    pub(super) fn refused_by_target(&self, input: &Input<'_>) -> Option<Step> {
+        match &self.seen {
+            Seen::Remembered if is_refused(input) => Some(Step::Look),
+            Seen::Refused(refusal) => Some(Step::end(verdict::refused_target(self, input, refusal))),
+            _ => None,
+        }
+    }
+
+    /// A write that was refused is tried again later each time, for it takes values: a look alone does not tell that the
+    /// next one would be taken.
+    pub(super) fn held_back(&self, input: &Input<'_>) -> Option<Step> {
+        let known = input.object.status.as_ref()?;
+        let same = known.observed_generation == input.object.metadata.generation && is_refused(input);
+        // Where there was a Secret and is none any more, what was in the way may have gone with it.
+        let looked = match self.seen {
+            Seen::Absent => input.remembered().is_none(),
+            Seen::Ours(_) => true,
+            _ => false,
+        };
+        if !same || !looked || input.pending_request().is_some() {
+            return None;
+        }
+        let wait = self.open.held_back_for(input.now)?;
+        Some(Step::end(verdict::held_back(self, input, wait)))
+    }
+}

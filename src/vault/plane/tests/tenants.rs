@@ -1,0 +1,100 @@
+//! What one namespace does to others that read the same vault: nothing.
+
+use super::*;
+use crate::vault::Rate;
+
+fn of(namespace: &str, name: &str) -> ObjectKey {
+    ObjectKey::new(namespace, name)
+}
+
+fn rate(requests_per_second: u32, burst: u32) -> Rate {
+    Rate { requests_per_second, burst }
+}
+
+fn terms() -> Terms {
+    Terms { detect: Detect::Get, ..Terms::default() }
+}
+
+fn names(prefix: &str, count: usize) -> Vec<String> {
+    (0..count).map(|index| format!("{prefix}{index:04}")).collect()
+}
+
+impl World {
+    /// `names` are there, and the user wants them through the connection.
+    fn wants(&mut self, user: &ObjectKey, through: u8, terms: Terms, names: &[String]) {
+        let wants: Vec<Want> = names.iter().map(|name| want(name, None)).collect();
+        for name in names {
+            self.say(name, Said::Version(1));
+        }
+        let _ = self.host.ask(user, &connection(through), terms, &wants, false, self.now);
+    }
+
+    fn gets_like(&self, prefix: &str) -> usize {
+        self.gets.iter().filter(|(_, name)| name.starts_with(prefix)).count()
+    }
+}
+
+#[test]
+fn the_smallest_limit_that_operators_set_for_a_host_counts_and_their_flag_above_all() {
+    let mut world = World::new();
+    let with = |host_rate| Terms { host_rate, ..terms() };
+    world.wants(&user("modest"), 1, with(Some(rate(5, 10))), &[]);
+    world.wants(&user("greedy"), 0, with(Some(rate(400, 800))), &names("s", 500));
+    world.pass(10 * SECOND);
+    assert!((58..=60).contains(&world.gets.len()), "{}", world.gets.len());
+    world.host.forget(&user("modest"), &connection(1), world.now);
+    world.gets.clear();
+    world.pass(2 * SECOND);
+    assert!((100..=205).contains(&world.gets.len()), "the operator's 50: {}", world.gets.len());
+}
+
+#[test]
+fn a_limit_of_a_namespace_bounds_its_own_reads_and_nobody_elses() {
+    let mut world = World::new();
+    let modest = Terms { handle_rate: Some(rate(1, 2)), ..terms() };
+    world.wants(&of("evil", "modest"), 1, modest, &names("m", 100));
+    world.wants(&of("good", "app"), 0, terms(), &names("g", 300));
+    world.pass(10 * SECOND);
+    assert_eq!(world.gets_like("g"), 300);
+    assert!((11..=12).contains(&world.gets_like("m")), "{}", world.gets_like("m"));
+    // It goes with whoever set it, and of several the smallest counts.
+    world.wants(
+        &of("evil", "other"),
+        1,
+        Terms { handle_rate: Some(rate(5, 5)), ..terms() },
+        &names("m", 100),
+    );
+    world.host.forget(&of("evil", "modest"), &connection(1), world.now);
+    world.pass(10 * SECOND);
+    assert!((56..=67).contains(&world.gets_like("m")), "{}", world.gets_like("m"));
+}
+
+#[test]
+fn a_limit_of_a_namespace_whose_identity_is_bogus_bounds_nobody() {
+    let mut world = World::new();
+    world.bogus.push(connection(1));
+    world.wants(&of("evil", "one"), 1, Terms { handle_rate: Some(rate(1, 1)), ..terms() }, &names("e", 1));
+    world.wants(&of("good", "app"), 0, terms(), &names("g", 300));
+    world.pass(6 * SECOND);
+    assert_eq!(world.gets_like("g"), 300);
+}
+
+#[test]
+fn many_failing_identities_of_one_namespace_do_not_hold_up_another() {
+    let mut world = World::limited(Limits { requests_per_second: 10, burst: 10, ..Limits::default() });
+    for number in 1..=200 {
+        world.bogus.push(connection(number));
+        world.wants(&of("evil", &format!("app-{number}")), number, terms(), &names("e", 1));
+    }
+    world.pass(MINUTE);
+    world.wants(&of("good", "app"), 0, terms(), &names("g", 100));
+    let mut seconds = 0;
+    while world.gets_like("g") < 100 {
+        world.pass(SECOND);
+        seconds += 1;
+        assert!(seconds < 60, "{} of 100", world.gets_like("g"));
+    }
+    // At least four of five requests: nobody else waits for a value.
+    assert!(seconds <= 14, "{seconds}");
+    assert!(world.gets_like("e") > 200, "they are tried still");
+}
