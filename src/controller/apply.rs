@@ -164,17 +164,28 @@ impl ApiServer {
         }
     }
 
-    /// Looks at the target's metadata by a patch that changes nothing.
+    /// Looks at the target's metadata by a patch that changes nothing. `known`: the resourceVersion at which it is expected,
+    /// so that what moves with the look itself, as by a policy that stamps every update, is not taken for another's doing.
     ///
     /// # Errors
     /// What is worth trying again.
-    pub(super) async fn probe(&self, target: WriteTarget<'_>) -> Result<Seen, Error> {
+    pub(super) async fn probe(&self, target: WriteTarget<'_>, known: Option<&str>) -> Result<Seen, Error> {
+        match self.look(target, known).await? {
+            // It is not at the version that is known.
+            Seen::Changed => self.look(target, None).await,
+            seen => Ok(seen),
+        }
+    }
+
+    async fn look(&self, target: WriteTarget<'_>, known: Option<&str>) -> Result<Seen, Error> {
         let path = format!("/api/v1/namespaces/{}/secrets/{}", target.namespace, target.name);
-        let request =
-            request(Method::PATCH, &path, target.manager, "application/merge-patch+json", &json!({}));
+        let body =
+            known.map_or_else(|| json!({}), |version| json!({"metadata": {"resourceVersion": version}}));
+        let request = request(Method::PATCH, &path, target.manager, "application/merge-patch+json", &body);
         match self.secret("probe secret", request).await? {
             Ok(metadata) => {
                 let observed = Observed::of(&metadata.metadata, target.manager);
+                let observed = Observed { unmoved: known.is_some(), ..observed };
                 Ok(match observed.mark() {
                     Some(mark) if mark == target.object => Seen::Ours(observed),
                     Some(mark) => Seen::Refused(Refusal::OwnedBy(mark.to_owned())),
@@ -183,6 +194,7 @@ impl ApiServer {
             }
             Err(status) => refused("probe secret", target, &status, |status| match status.code {
                 404 => Some(Seen::Absent),
+                409 if known.is_some() => Some(Seen::Changed),
                 // The fence: a Secret without our mark is not even shown.
                 403 if policy(status).is_some_and(|name| self.is_fence(name)) => {
                     Some(Seen::Refused(Refusal::NotOwned))

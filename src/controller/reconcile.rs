@@ -124,7 +124,7 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
                 context.plane.refresh(&key);
                 None
             }
-            Step::Look => Some(context.server.probe(target).await),
+            Step::Look => Some(context.server.probe(target, round.expected()).await),
             Step::Create(new) => Some(context.server.create(target, &new).await),
             Step::Change(change) => {
                 Some(context.server.change(target, object.spec.target.type_.as_str(), &change).await)

@@ -289,6 +289,7 @@ pub(super) fn secret(resource_version: &str, keys: &[&str]) -> Observed {
         moved_at: [("vaultsync:shop".to_owned(), second(1))].into(),
         our_labels: BTreeSet::new(),
         our_annotations: BTreeSet::new(),
+        unmoved: false,
     }
 }
 

@@ -98,8 +98,20 @@ impl Round {
         self.sealed
     }
 
+    /// The resourceVersion at which this round expects the target.
+    #[must_use]
+    pub fn expected(&self) -> Option<&str> {
+        let verified = self.kept.verified.as_ref().filter(|_| matches!(self.seen, Seen::Remembered));
+        verified.map(|verified| verified.resource_version.as_str())
+    }
+
     /// What the API server answered to the last look or write.
     pub fn answered(&mut self, seen: Seen) {
+        if let (Seen::Ours(observed), Some(verified)) = (&seen, &mut self.kept.verified)
+            && observed.unmoved
+        {
+            verified.resource_version.clone_from(&observed.resource_version);
+        }
         let failed = self.sent.take_if(|_| !matches!(seen, Seen::Written(_)));
         match seen {
             Seen::Written(_) => self.open.denials = 0,

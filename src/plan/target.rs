@@ -102,6 +102,8 @@ pub struct Observed {
     pub our_labels: BTreeSet<String>,
     /// The annotations that our manager set.
     pub our_annotations: BTreeSet<String>,
+    /// Nobody had moved it since we last looked: what moved did so with the look itself.
+    pub unmoved: bool,
 }
 
 impl Observed {

@@ -637,6 +637,24 @@ fn a_target_that_was_refused_stays_untouched_though_its_labels_need_no_value() {
 }
 
 #[test]
+fn what_moves_with_the_look_itself_is_nobodys_doing() {
+    let mut scene = synced();
+    for version in ["9", "10"] {
+        scene.probe = true;
+        assert!(scene.looks());
+        // A policy stamps every update, this look too.
+        scene.sees(Seen::Ours(Observed { unmoved: true, ..ours(&scene, version, &["A", "B"]) }));
+        let verdict = scene.settle();
+        assert_eq!((verdict.outcome, verdict.status), (Outcome::Unchanged, None));
+    }
+    // Without that it is another operator's, for it was under our name.
+    scene.probe = true;
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(ours(&scene, "11", &["A", "B"])));
+    assert!(matches!(scene.step(), Step::ReadAnew(Anew::Overtaken(_))));
+}
+
+#[test]
 fn a_touched_but_unchanged_secret_is_no_drift() {
     let mut scene = synced();
     let mut observed = ours(&scene, "9", &["A", "B"]);

@@ -95,6 +95,29 @@ async fn a_webhook_that_hangs_for_longer_than_is_waited_for_is_told() {
     scene.synced("shop").await;
 }
 
+#[tokio::test]
+async fn a_webhook_that_stamps_every_update_costs_no_read_and_no_status() {
+    let mut scene = OperatorScene::without_operator().await;
+    let _webhook = Webhook::install_stamp(&mut scene).await;
+    scene.vault.set_ago("a", "one", 3600);
+    scene.start().await;
+    let mut spec = data(&[("A", "a")]);
+    spec["refreshInterval"] = json!("24h");
+    scene.sync("shop", spec).await;
+    let before = scene.synced("shop").await;
+    scene.vault.clear_log();
+    let looks = scene.faults.count("patch", "secrets");
+    let stamped = version(&scene.secret_is("shop", &[("A", "one")]).await);
+    eventually("it is looked at", || async {
+        let now = scene.faults.count("patch", "secrets") - looks;
+        if now >= 4 { Ok(()) } else { Err(format!("{now} looks")) }
+    })
+    .await;
+    assert_ne!(version(&scene.secret_is("shop", &[("A", "one")]).await), stamped, "each look is a write");
+    assert_eq!(scene.vault.count(Operation::Get), 0);
+    assert_eq!(version(&scene.synced("shop").await), version(&before));
+}
+
 /// A policy of the cluster's own that lets no Secret of the scene's namespace have the key `A` with the value `two`.
 async fn policy(scene: &mut OperatorScene, reason: Option<&str>) -> String {
     let name = format!("{}.no-two", scene.namespace.name);

@@ -379,6 +379,12 @@ fn the_operators_own_identity_is_asked_for_where_the_webhook_looks_and_nowhere_e
     let injected = ["extraEnv[0].name=AZURE_CLIENT_ID".to_owned(), format!("extraEnv[0].value={CLIENT}")];
     let twice = refused(&[own_identity(CLIENT).as_slice(), &injected].concat());
     assert!(twice.contains("AZURE_CLIENT_ID is set twice"), "{twice}");
+    for name in ["HTTPS_PROXY", "http_proxy", "NO_PROXY"] {
+        let proxy = [format!("extraEnv[0].name={name}"), "extraEnv[0].value=x".to_owned()];
+        assert!(refused(&proxy).contains("set by proxy.https"), "{name}");
+    }
+    let unfenced = ["rbac.ownerReferences=true", "policies.enabled=false"].map(str::to_owned);
+    assert!(refused(&unfenced).contains("rbac.ownerReferences needs policies.enabled"));
     rendered(&injected);
 }
 
@@ -435,6 +441,8 @@ fn a_bad_value_is_refused_by_its_name() {
         ("azure.workloadIdentity.clientId=vaultsync", "/azure/workloadIdentity/clientId"),
         ("azure.workloadIdentity.tenantId=contoso.com", "/azure/workloadIdentity/tenantId"),
         ("azure.clientId=x", "clientId"),
+        ("settings.listen=0.0.0.0:99999", "/settings/listen"),
+        ("settings.listen=0.0.0.0:65536", "/settings/listen"),
         ("settings.logFormat=xml", "/settings/logFormat"),
         ("settings.driftInterval=soon", "/settings/driftInterval"),
         ("settings.maxRequestsPerSecond=0", "/settings/maxRequestsPerSecond"),
@@ -442,6 +450,7 @@ fn a_bad_value_is_refused_by_its_name() {
         ("settings.interval=5m", "interval"),
         ("image.digest=latest", "/image/digest"),
         ("policies.enabled=maybe", "/policies/enabled"),
+        ("rbac.ownerReferences=maybe", "/rbac/ownerReferences"),
         ("replicas=2", "replicas"),
     ];
     for (setting, key) in bad {

@@ -84,6 +84,11 @@ fn every_threat_names_tests_that_exist() {
         assert!(proof.contains('`') && threat.contains("**What remains:**"), "{threat}");
     }
     assert!(!threats.is_empty());
+    let (_, who) = text.split_once("\n## Who can hurt whom\n").unwrap();
+    // Names of tests have many words; what else is quoted there has few.
+    for name in who.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() >= 4) {
+        assert!(tests.contains(name), "{name} is no test");
+    }
 }
 
 #[test]

@@ -172,6 +172,9 @@ The container's environment, each name once: server-side apply refuses a list wi
 {{- $names = concat $names (list "AZURE_CLIENT_ID" "AZURE_TENANT_ID" "AZURE_FEDERATED_TOKEN_FILE" "AZURE_AUTHORITY_HOST") }}
 {{- end }}
 {{- range .Values.extraEnv }}
+{{- if has (upper .name) (list "HTTPS_PROXY" "HTTP_PROXY" "ALL_PROXY" "NO_PROXY") }}
+{{- fail (printf "extraEnv: %s is set by proxy.https, proxy.http and proxy.noProxy, which except the API server from the proxy" .name) }}
+{{- end }}
 {{- if has .name $names }}
 {{- fail (printf "extraEnv: %s is set twice; the chart's own variables have values of their own, see values.yaml" .name) }}
 {{- end }}

@@ -28,6 +28,15 @@ pub struct Webhook {
 impl Webhook {
     /// Starts it and has the API server ask it; it allows everything.
     pub async fn install(scene: &mut OperatorScene) -> Self {
+        Self::start(scene, "Validating", json!({"allowed": true})).await
+    }
+
+    /// Starts one that puts another stamp on every Secret that is created or updated.
+    pub async fn install_stamp(scene: &mut OperatorScene) -> Self {
+        Self::start(scene, "Mutating", json!({"allowed": true, "patchType": "JSONPatch"})).await
+    }
+
+    async fn start(scene: &mut OperatorScene, kind: &str, answer: Value) -> Self {
         let authority = Authority::new().expect("an authority");
         let pair = authority.server(&["127.0.0.1"]).expect("a certificate");
         let certificate = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).expect("PEM");
@@ -36,14 +45,14 @@ impl Webhook {
         let acceptor = TlsAcceptor::from(Arc::new(config.expect("a TLS configuration")));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
-        let answer = Arc::new(Mutex::new(json!({"allowed": true})));
+        let answer = Arc::new(Mutex::new(answer));
         let router = Router::new().route("/", post(judge)).with_state(Arc::clone(&answer));
         let task = tokio::spawn(async move {
             axum::serve(Tls { listener, acceptor }, router).await.ok();
         });
         let name = scene.namespace.name.clone();
         let configuration = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": format!("{kind}WebhookConfiguration"),
             "metadata": {"name": name},
             "webhooks": [{
                 "name": WEBHOOK, "sideEffects": "None", "failurePolicy": "Fail", "timeoutSeconds": 30,
@@ -54,8 +63,9 @@ impl Webhook {
                            "operations": ["CREATE", "UPDATE"]}],
             }],
         });
-        let path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
-        scene.create_for_all(path, &configuration).await;
+        let plural = format!("{}webhookconfigurations", kind.to_lowercase());
+        let path = format!("/apis/admissionregistration.k8s.io/v1/{plural}");
+        scene.create_for_all(&path, &configuration).await;
         Self { answer, task }
     }
 
@@ -91,6 +101,12 @@ async fn judge(State(answer): State<Arc<Mutex<Value>>>, Json(review): Json<Value
         std::future::pending::<()>().await;
     }
     response["uid"] = review["request"]["uid"].clone();
+    if !response["patchType"].is_null() {
+        let stamp = json!([{
+            "op": "add", "path": "/metadata/annotations/policies.example.com~1stamp", "value": response["uid"],
+        }]);
+        response["patch"] = json!(BASE64.encode(stamp.to_string()));
+    }
     Json(json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}))
 }
 

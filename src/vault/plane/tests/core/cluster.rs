@@ -197,6 +197,7 @@ impl Cluster {
             moved_at: secret.moved_at.iter().map(|(name, at)| (name.clone(), time(at))).collect(),
             our_labels: secret.our_labels.clone(),
             our_annotations: BTreeSet::new(),
+            unmoved: false,
         })
     }
 
