@@ -1,7 +1,7 @@
 //! `/metrics`, `/livez` and `/readyz`, for whoever can reach the port: what one client does takes nothing from another.
 //!
-//! Invariants: there are never more than [`MOST_CONNECTIONS`]; a new one is always taken, in the place of the oldest of
-//! whoever has most; none lives much longer than [`CONNECTION_LIFE`].
+//! Invariants: there are never more than `MOST_CONNECTIONS`; a new one is always taken, in the place of the oldest of
+//! whoever has most; none lives much longer than `CONNECTION_LIFE`.
 
 use crate::controller::Readiness;
 use axum::Router;
