@@ -51,10 +51,9 @@ fn drop_defaults(schema: &mut JSONSchemaProps) {
     for property in schema.properties.iter_mut().flat_map(BTreeMap::values_mut) {
         drop_defaults(property);
     }
-    match &mut schema.items {
-        Some(JSONSchemaPropsOrArray::Schema(items)) => drop_defaults(items),
-        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(drop_defaults),
-        None => {}
+    // A structural schema has one for all items.
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        drop_defaults(items);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::error::Error;
 use crate::api::fnv1a;
+use crate::vault::doubled;
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_secs(1);
@@ -11,8 +12,8 @@ const MOST: Duration = Duration::from_secs(60);
 /// to a quarter more by the object's name, so that many objects that failed together do not come back together.
 #[must_use]
 pub(super) fn backoff(error: &Error, failures: u32, object: &str) -> Duration {
-    let doubled = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(MOST);
-    let wait = doubled.max(error.retry_after().unwrap_or_default());
+    let wait =
+        doubled((FIRST, MOST), failures.saturating_sub(1)).max(error.retry_after().unwrap_or_default());
     let share = u32::try_from(fnv1a(object.as_bytes()) % 256).unwrap_or_default();
     wait + wait * share / 1024
 }

@@ -31,8 +31,6 @@ pub(super) async fn reconcile(shown: Arc<VaultSecretSync>, context: Arc<Context>
     let mut memory = context.memories.of(&key, shown.metadata.uid.as_deref().unwrap_or_default());
     let stored = memory.newest(&shown);
     let timer = context.metrics.start();
-    // What passed once is over; a round that still waits for values has passed nothing.
-    let mut passed = false;
     let result = match round(&context, &stored, &memory).await {
         Ok(end) => {
             let said = report::report(&context, &stored, &mut memory, &end.verdict).await;
@@ -40,12 +38,12 @@ pub(super) async fn reconcile(shown: Arc<VaultSecretSync>, context: Arc<Context>
             if said.is_ok() && end.asked && !end.verdict.waits && end.failed.is_none() {
                 context.plane.release(&key);
             }
-            passed = !end.verdict.waits;
             said.and_then(|()| end.failed.map_or(Ok(end.verdict), Err))
         }
         Err(error) => Err(error),
     };
-    if passed && result.is_ok() {
+    // A round that still waits for values has passed nothing.
+    if result.as_ref().is_ok_and(|verdict| !verdict.waits) {
         memory.failures = 0;
     }
     context.memories.keep(key.clone(), memory);

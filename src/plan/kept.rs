@@ -4,6 +4,7 @@ use super::outcome::Outcome;
 use super::target::Verified;
 use crate::api::{Fingerprint, VaultSecretSync, VaultSecretSyncStatus};
 use crate::reason::Reason;
+use crate::vault::doubled;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -55,19 +56,13 @@ const HELD_BACK: (Duration, Duration) = (Duration::from_secs(5), Duration::from_
 impl Open {
     /// How long from `now` until a write may be tried again.
     pub(super) fn held_back_for(&self, now: Timestamp) -> Option<Duration> {
-        let (first, most) = HELD_BACK;
-        let wait = first.saturating_mul(2_u32.saturating_pow(self.denials.checked_sub(1)?)).min(most);
+        let wait = doubled(HELD_BACK, self.denials.checked_sub(1)?);
         let since = Duration::try_from(now.duration_since(self.denied_at?)).unwrap_or_default();
         wait.checked_sub(since).filter(|left| !left.is_zero())
     }
 }
 
 impl Kept {
-    /// How long from `now` until a write that was refused may be tried again.
-    pub(super) fn held_back_for(&self, now: Timestamp) -> Option<Duration> {
-        self.open.as_ref()?.held_back_for(now)
-    }
-
     /// The object as this process knows it: what it wrote and could not say yet is so all the same.
     #[must_use]
     pub fn known(&self, stored: &Arc<VaultSecretSync>) -> Arc<VaultSecretSync> {

@@ -266,15 +266,13 @@ impl Round {
 
     /// Whether all of this was judged already and could not be written.
     pub(super) fn is_still_blocked(&self, input: &Input<'_>, picture: &Picture<'_>) -> bool {
-        let known = input.object.status.as_ref();
         let new_drift = picture.record.as_ref().is_some_and(|record| {
             record.target.keys.iter().any(|key| key.of.is_some() && record.drift.contains(&key.name))
         });
         !new_drift
             && !picture.is_pending()
             && input.pending_request().is_none()
-            && known.is_some_and(|known| known.observed_generation == input.object.metadata.generation)
-            && says(known, |reason| reason != Reason::Synced)
+            && says_of_spec(input.object, |reason| reason != Reason::Synced)
             && self.open.blocked == Some(picture.fingerprint())
     }
 
@@ -342,9 +340,14 @@ pub(super) fn is_refused(input: &Input<'_>) -> bool {
 /// Whether it is said that writes of the Secret fail time and again, of the spec as it is.
 #[must_use]
 pub fn is_told_of_failure(object: &VaultSecretSync) -> bool {
+    says_of_spec(object, |reason| reason == Reason::WriteFailed)
+}
+
+/// Whether Ready is not True, for a reason like this, of the spec as it is.
+fn says_of_spec(object: &VaultSecretSync, like: impl Fn(Reason) -> bool) -> bool {
     let status = object.status.as_ref();
     status.is_some_and(|status| status.observed_generation == object.metadata.generation)
-        && says(status, |reason| reason == Reason::WriteFailed)
+        && says(status, like)
 }
 
 /// Whether Ready is not True, for a reason like this.

@@ -18,7 +18,6 @@ use crate::vault::{Answer, Attributes};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 /// How many problems a message spells out.
 const SPELLED_OUT: usize = 4;
@@ -135,16 +134,11 @@ fn set_conditions(input: &Input<'_>, new: &mut VaultSecretSyncStatus, problems: 
 }
 
 fn synced(input: &Input<'_>, interval: Option<&str>) -> String {
-    let mut text = "The Secret matches the vault.".to_owned();
-    if let Some(interval) = interval {
-        let asked = &input.object.spec.refresh_interval;
-        // Writing to a String cannot fail.
-        let _ = write!(
-            text,
-            " It is compared every {interval}, not every {asked}: the shortest interval that the connection or the operator allows is longer."
-        );
-    }
-    text
+    let Some(interval) = interval else { return "The Secret matches the vault.".to_owned() };
+    let asked = &input.object.spec.refresh_interval;
+    format!(
+        "The Secret matches the vault. It is compared every {interval}, not every {asked}: the shortest interval that the connection or the operator allows is longer."
+    )
 }
 
 fn message(problems: &[Problem]) -> String {

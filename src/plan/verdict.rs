@@ -70,9 +70,7 @@ pub(super) fn refused(round: &Round, input: &Input<'_>, problems: &[Problem]) ->
 
 /// A write was refused not long ago: the next waits, and nothing is read for it.
 pub(super) fn held_back(round: &Round, input: &Input<'_>, wait: Duration) -> Verdict {
-    let conditions = input.object.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    let reason = condition(conditions, READY).and_then(|ready| ready.reason.parse().ok());
-    Verdict { reason, next: Some(wait), ..quiet(round, Outcome::Failed) }
+    Verdict { reason: said(input), next: Some(wait), ..quiet(round, Outcome::Failed) }
 }
 
 /// The API server refuses the target. An object that has one is probed again at the pace of all others.
@@ -87,7 +85,7 @@ pub(super) fn refused_target(round: &Round, input: &Input<'_>, refusal: &Refusal
     }
     let verdict = refused(round, input, &[problem]);
     let kept = verdict.kept.open(|open| open.denied_at = denied.or(open.denied_at));
-    let next = kept.held_back_for(input.now).or(verdict.next);
+    let next = kept.open.as_ref().and_then(|open| open.held_back_for(input.now)).or(verdict.next);
     Verdict { next, kept, ..verdict }
 }
 
@@ -171,10 +169,14 @@ pub(super) fn settled(
 
 /// Nothing could be written, and nothing that was answered since can change that.
 pub(super) fn still_blocked(round: &Round, input: &Input<'_>) -> Verdict {
-    let conditions = input.object.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    let reason = condition(conditions, READY).and_then(|ready| ready.reason.parse().ok());
     let kept = round.keep(false).open(|open| open.blocked = round.open.blocked);
-    Verdict { reason, next: next(input, None), kept, ..quiet(round, Outcome::Failed) }
+    Verdict { reason: said(input), next: next(input, None), kept, ..quiet(round, Outcome::Failed) }
+}
+
+/// Why Ready is as it was last said.
+fn said(input: &Input<'_>) -> Option<Reason> {
+    let ready = condition(&input.object.status.as_ref()?.conditions, READY)?;
+    ready.reason.parse().ok()
 }
 
 /// What is kept of values that gave no key, as long as the spec wants them.

@@ -65,3 +65,8 @@ impl Default for Limits {
         }
     }
 }
+
+/// The first wait doubled for each failure before, up to the longest.
+pub(crate) fn doubled((first, most): (Duration, Duration), failures: u32) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(failures)).min(most)
+}

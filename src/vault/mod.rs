@@ -59,6 +59,7 @@ pub use failure::{CredentialProblem, Failure, IdentityProblem, Peer, Principal, 
 pub use host_name::InvalidUrl;
 pub use identity::{CredentialName, Identity, InvalidCredentialName, ManagedIdentityId};
 pub use limits::Limits;
+pub(crate) use limits::doubled;
 pub use metrics::VaultMetrics;
 pub use names::{InvalidName, SecretName, SecretVersion};
 pub use plane::{

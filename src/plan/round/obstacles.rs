@@ -1,11 +1,12 @@
 //! What is in the way of a round before it has asked for anything: the spec, the target, a write that was just refused.
 
-use super::{Round, is_refused};
+use super::{Round, is_refused, says_of_spec};
 use crate::api::Deletion;
 use crate::plan::outcome::Outcome;
 use crate::plan::sent::Sent;
-use crate::plan::target::{Change, Refusal, Seen, our_owners};
+use crate::plan::target::{Change, Refusal, Seen};
 use crate::plan::{Input, Problem, Step, Vault, verdict};
+use crate::reason::Reason;
 
 impl Round {
     /// What needs neither vault nor target: the object is going, suspended, wrong, or its target is another's.
@@ -64,16 +65,10 @@ impl Round {
         match &self.seen {
             Seen::Remembered | Seen::Changed => Some((Step::Look, None)),
             Seen::Ours(observed) => {
-                let drop_owners: Vec<String> = our_owners(observed).map(str::to_owned).collect();
-                let nothing = drop_owners.is_empty() || self.owners.is_some();
-                let change = Change {
-                    uid: observed.uid.clone(),
-                    resource_version: observed.resource_version.clone(),
-                    drop_owners,
-                    ..Change::default()
-                };
+                let Change { uid, resource_version, drop_owners, .. } = self.metadata_change(input, observed);
+                let change = Change { uid, resource_version, drop_owners, ..Change::default() };
                 let picture = self.picture(input);
-                (!nothing).then(|| (Step::Change(change), Some(Sent::of_metadata(None, &picture))))
+                (!change.is_empty()).then(|| (Step::Change(change), Some(Sent::of_metadata(None, &picture))))
             }
             Seen::Absent | Seen::Written(_) | Seen::Refused(_) => None,
         }
@@ -92,8 +87,7 @@ impl Round {
     /// A write that was refused is tried again later each time, for it takes values: a look alone does not tell that the
     /// next one would be taken.
     pub(super) fn held_back(&self, input: &Input<'_>) -> Option<Step> {
-        let known = input.object.status.as_ref()?;
-        let same = known.observed_generation == input.object.metadata.generation && is_refused(input);
+        let same = says_of_spec(input.object, Reason::blocks_target);
         // Where there was a Secret and is none any more, what was in the way may have gone with it.
         let looked = match self.seen {
             Seen::Absent => input.remembered().is_none(),

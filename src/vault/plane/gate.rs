@@ -13,7 +13,7 @@ use std::{
 use super::jitter::Jitter;
 use crate::vault::{
     failure::{Failure, Refused},
-    limits::Limits,
+    limits::{Limits, doubled},
 };
 
 /// So many failures in a row, over the time that [`Limits::doubt`] sets, make the connection fail.
@@ -267,11 +267,6 @@ impl Streak {
         let most = doubled(limits.retry, self.count.saturating_sub(1));
         first + most.saturating_sub(first).mul_f64(fraction)
     }
-}
-
-/// The first wait doubled for each failure before, up to the longest.
-pub(super) fn doubled((first, most): (Duration, Duration), failures: u32) -> Duration {
-    first.saturating_mul(2_u32.saturating_pow(failures)).min(most)
 }
 
 #[cfg(test)]

@@ -245,7 +245,6 @@ impl Host {
         }
         tick.wakes.extend(self.turn_gates(now));
         let budget_at = self.begin_all(now, &mut tick.fetches);
-        let filled_at = self.fill_budgets(now);
         let gates = self.handles.values().flat_map(|handle| {
             let opens_at = match handle.gate.admission(now) {
                 Admission::ClosedUntil(until) => Some(until),
@@ -253,8 +252,7 @@ impl Host {
             };
             [opens_at, handle.looks_at(&self.limits)].into_iter().flatten()
         });
-        let times =
-            [self.due.next(), self.sweeps.next(), self.values.next(), self.idle.next(), budget_at, filled_at];
+        let times = [self.due.next(), self.sweeps.next(), self.values.next(), self.idle.next(), budget_at];
         tick.until = times.into_iter().flatten().chain(gates).min();
         tick
     }

@@ -7,7 +7,10 @@ use super::{
     subscription::{Subscription, Told, Wait},
 };
 use crate::object_key::ObjectKey;
-use crate::vault::{failure::Failure, limits::Limits, plane::gate::doubled};
+use crate::vault::{
+    failure::Failure,
+    limits::{Limits, doubled},
+};
 
 /// So many failures in a row while others succeed are the source's own.
 const ALONE: u32 = 3;

@@ -12,7 +12,7 @@ use crate::vault::{
 };
 
 impl Host {
-    /// Begins what may begin now. Returns when the budget of the host allows the next, if that is what is waited for.
+    /// Begins what may begin now. Returns when a budget allows more, if that is what is waited for.
     pub(super) fn begin_all(&mut self, now: Instant, fetches: &mut Vec<Fetch>) -> Option<Instant> {
         self.enqueue_probes(now);
         self.fill_budgets(now);
@@ -37,7 +37,7 @@ impl Host {
                 Place::Probe => self.begin_probe(id, number, now),
             });
         }
-        budget_at
+        [budget_at, self.fill_budgets(now)].into_iter().flatten().min()
     }
 
     /// The source's turn in the lanes has come, unless its place was given up meanwhile.
@@ -74,7 +74,7 @@ impl Host {
     }
 
     /// Fills what handles have of their own. Returns when the first of those that are out of it may go on.
-    pub(super) fn fill_budgets(&mut self, now: Instant) -> Option<Instant> {
+    fn fill_budgets(&mut self, now: Instant) -> Option<Instant> {
         self.handles.values_mut().filter_map(|handle| handle.fill_budget(now)).min()
     }
 

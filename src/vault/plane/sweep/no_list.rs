@@ -5,7 +5,8 @@ use std::time::Instant;
 use crate::vault::{
     answer::Wake,
     failure::{Failure, Scope},
-    plane::{detect::Why, gate::doubled, host::Host, lanes::HandleId},
+    limits::doubled,
+    plane::{detect::Why, host::Host, lanes::HandleId},
 };
 
 /// A list that cannot be read is tried so often before GETs take over.
