@@ -5,7 +5,7 @@ use crate::api::MANAGER;
 use http::header::RETRY_AFTER;
 use http::{Request, StatusCode};
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::client::Body;
 use kube::{Client, Config, Resource};
 use serde::Serialize;
@@ -117,12 +117,16 @@ impl ApiServer {
 
     /// Writes the status of an object by a merge patch of what differs, guarded by its resourceVersion; returns the
     /// object after it.
-    pub(super) async fn write_status<K, S>(&self, object: &K, old: Option<&S>, new: &S) -> Result<K, Error>
+    pub(super) async fn write_status<K, S>(
+        &self,
+        metadata: &ObjectMeta,
+        old: Option<&S>,
+        new: &S,
+    ) -> Result<K, Error>
     where
         K: Resource<DynamicType = ()> + DeserializeOwned,
         S: Serialize,
     {
-        let metadata = object.meta();
         let request = kube::core::Request::new(K::url_path(&(), metadata.namespace.as_deref()));
         let (old, new) = (json!(old), json!(new));
         let patch = json!({

@@ -20,7 +20,7 @@ pub(super) async fn report(
     let key = key_of(object);
     memory.kept = verdict.kept.clone();
     if let Some(status) = &verdict.status {
-        let written = context.server.write_status(object.as_ref(), object.status.as_ref(), status).await;
+        let written = context.server.write_status(&object.metadata, object.status.as_ref(), status).await;
         let written =
             written.inspect_err(|_| memory.kept.not_said(verdict.status.as_ref(), verdict.outcome))?;
         let replaced = object.metadata.resource_version.clone().unwrap_or_default();

@@ -120,9 +120,11 @@ pub(super) fn of_each(connection: &Connection) -> Option<Connection> {
     Some(connection)
 }
 
-/// A connection as it was shown last.
+/// A connection as it was shown last, or as we wrote it since.
 #[derive(Clone, Debug)]
 pub(in crate::controller) struct Described {
+    /// Which state of the object this is.
+    pub(super) resource_version: Option<String>,
     /// What follows from its spec.
     pub(in crate::controller) spec: Arc<DescribedSpec>,
     /// What its status says.
@@ -133,7 +135,7 @@ pub(in crate::controller) struct Described {
 #[derive(Debug)]
 pub(in crate::controller) struct DescribedSpec {
     uid: Option<String>,
-    generation: Option<i64>,
+    pub(super) generation: Option<i64>,
     pub(super) created: Option<Time>,
     pub(super) connection: Result<Connection, String>,
     /// On what terms the vault is asked.
@@ -150,10 +152,11 @@ impl Described {
     /// What an object says; `before` is what was last known of it.
     pub(in crate::controller) fn new<K: ConnectionKind>(vault: &K, before: Option<&Self>) -> Self {
         let (metadata, status) = (vault.meta(), vault.status().cloned());
+        let resource_version = metadata.resource_version.clone();
         let same =
             before.filter(|old| old.spec.uid == metadata.uid && old.spec.generation == metadata.generation);
         if let Some(old) = same {
-            return Self { spec: Arc::clone(&old.spec), status };
+            return Self { resource_version, spec: Arc::clone(&old.spec), status };
         }
         let settings = vault.settings();
         let rate = settings
@@ -175,7 +178,7 @@ impl Described {
             allow: vault.allow().map(<[Grant]>::to_vec),
             failures: AtomicU32::new(0),
         };
-        Self { spec: Arc::new(spec), status }
+        Self { resource_version, spec: Arc::new(spec), status }
     }
 
     /// Whether it says that it is Ready.

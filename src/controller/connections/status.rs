@@ -10,6 +10,7 @@ use crate::controller::error::Error;
 use crate::controller::index::VaultKey;
 use crate::plan::{ConnectionReport, Readers, is_proved};
 use crate::vault::{Connection, Health};
+use kube::api::ObjectMeta;
 use kube::runtime::controller::Action;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,8 +25,9 @@ pub(super) async fn reconcile<K: ConnectionKind>(
     vault: Arc<K>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
-    let (key, status, generation) = (vault.key(), vault.status(), vault.meta().generation);
+    let key = vault.key();
     let Lookup::Found(described) = context.connections.find(&key) else { return Ok(Action::await_change()) };
+    let (status, generation) = (described.status.as_ref(), described.spec.generation);
     // An operator that is limited to namespaces speaks only of what is used there; others see the rest.
     let everywhere = key.namespace.is_some() || context.settings.namespaces.is_empty();
     if vault.meta().deletion_timestamp.is_some() || !(everywhere || context.index.is_used(&key)) {
@@ -34,7 +36,10 @@ pub(super) async fn reconcile<K: ConnectionKind>(
     let (report, next) = judge(&context, &key, &described, is_proved(status, generation));
     let Some(report) = report else { return Ok(next) };
     if let Some(new) = report.status(status, generation, context.now()) {
-        context.server.write_status(vault.as_ref(), status, &new).await?;
+        let resource_version = described.resource_version.clone();
+        let metadata = ObjectMeta { resource_version, ..vault.meta().clone() };
+        let written: K = context.server.write_status(&metadata, status, &new).await?;
+        context.connections.keep_written(&key, &described, &written);
         if let Some(notice) = report.notice(status) {
             context.events.push(vault.as_ref(), notice, context.now());
         }

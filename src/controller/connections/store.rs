@@ -117,6 +117,15 @@ impl Connections {
         known.by_key.insert(key.clone(), Arc::new(described));
     }
 
+    /// Keeps what we wrote over `before`, until the watch catches up; unless it has shown something else since.
+    pub(super) fn keep_written<K: ConnectionKind>(&self, key: &VaultKey, before: &Arc<Described>, vault: &K) {
+        if let Some(shown) = self.write().by_key.get_mut(key)
+            && Arc::ptr_eq(shown, before)
+        {
+            *shown = Arc::new(Described::new(vault, Some(before)));
+        }
+    }
+
     /// It is gone.
     pub(super) fn remove(&self, key: &VaultKey) {
         self.write().remove(key);
@@ -158,5 +167,51 @@ impl Known {
                 self.by_connection.remove(connection);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::KeyVault;
+    use serde_json::json;
+
+    fn vault(resource_version: &str, network: &str) -> KeyVault {
+        serde_json::from_value(json!({
+            "apiVersion": "vaultsync.dev/v1alpha1",
+            "kind": "KeyVault",
+            "metadata": {
+                "namespace": "shop", "name": "default", "uid": "1", "generation": 1,
+                "resourceVersion": resource_version,
+            },
+            "spec": { "url": "https://prod.vault.azure.net", "identity": {} },
+            "status": { "network": network },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_we_wrote_stands_until_the_watch_shows_more() {
+        let connections = Connections::default();
+        let key = vault("1", "Public").key();
+        let found = || match connections.find(&key) {
+            Lookup::Found(described) => Some(described),
+            _ => None,
+        };
+        let network = || found().and_then(|found| found.status.clone()?.network);
+        connections.keep(&key, &vault("1", "Public"));
+        let before = found().unwrap();
+        connections.keep_written(&key, &before, &vault("2", "Private"));
+        assert_eq!(network().as_deref(), Some("Private"));
+        assert_eq!(found().unwrap().resource_version.as_deref(), Some("2"));
+
+        let before = found().unwrap();
+        connections.keep(&key, &vault("4", "Proxy"));
+        connections.keep_written(&key, &before, &vault("3", "Public"));
+        assert_eq!(network().as_deref(), Some("Proxy"), "the watch was faster");
+        let before = found().unwrap();
+        connections.remove(&key);
+        connections.keep_written(&key, &before, &vault("5", "Public"));
+        assert!(found().is_none(), "it went while we wrote");
     }
 }
