@@ -115,7 +115,7 @@ pub struct DataItem {
     /// Where its value comes from.
     pub from: From,
     /// What happens to the key while its source, or the property in it, does not exist: `Keep` (default) keeps the
-    /// last value and reports it, `Remove` removes the key.
+    /// last value and reports it, `Remove` removes the key. A key that the type of the Secret needs is never removed.
     #[serde(default)]
     pub on_missing: OnMissing,
 }

@@ -94,6 +94,8 @@ pub(super) struct WantedKey<'a> {
     pub(super) row: usize,
     /// What makes it, where the version is known.
     pub(super) of: Option<Fingerprint>,
+    /// Whether the Secret's type needs it: then it stays, whatever the entry says.
+    required: bool,
 }
 
 /// A source of `spec.dataFrom`.
@@ -128,11 +130,20 @@ impl Fate {
     }
 }
 
+/// Whether there is no such secret, or no such part of it.
+const fn is_missing(reason: Reason) -> bool {
+    matches!(reason, Reason::SecretNotFound | Reason::PropertyNotFound)
+}
+
 impl WantedKey<'_> {
     /// What becomes of it without a value, for this reason.
     pub(super) const fn fate(&self, reason: Reason) -> Fate {
-        let missing = matches!(reason, Reason::SecretNotFound | Reason::PropertyNotFound);
-        Fate::of(self.item.on_missing, missing)
+        if self.required { Fate::Needed } else { Fate::of(self.item.on_missing, is_missing(reason)) }
+    }
+
+    /// Whether it would go, were it not for the Secret's type.
+    pub(super) const fn is_kept_by_type(&self, reason: Reason) -> bool {
+        self.required && matches!(Fate::of(self.item.on_missing, is_missing(reason)), Fate::Goes)
     }
 }
 
@@ -211,7 +222,8 @@ impl<'a> Picture<'a> {
             let version = row.version();
             for item in row.used.data.iter().filter_map(|&place| spec.data.get(place)) {
                 let of = version.map(|version| of_key(vault, name, version, &item.from.secret));
-                keys.push(WantedKey { item, row: index, of });
+                let required = spec.target.type_.required_keys().contains(&item.key.as_str());
+                keys.push(WantedKey { item, row: index, of, required });
             }
             let asked = row.used.data_from.iter().filter_map(|&place| spec.data_from.get(place));
             // Of several uses of one source, one that says something else than the default decides.
@@ -319,15 +331,11 @@ impl<'a> Picture<'a> {
     }
 
     /// A key that the Secret's type needs and that cannot be had, whatever the values are.
-    pub(super) fn lacking(&self, required: &'static [&'static str], creates: bool) -> Option<&'static str> {
-        required.iter().copied().find(|needed| {
-            self.keys.iter().any(|key| {
-                key.item.key == *needed
-                    && self
-                        .trouble_of_key(key)
-                        .is_some_and(|reason| creates || key.fate(reason) == Fate::Goes)
-            })
-        })
+    pub(super) fn lacking(&self, required: &'static [&'static str]) -> Option<&'static str> {
+        let troubled = |name: &str| {
+            self.keys.iter().any(|key| key.item.key == name && self.trouble_of_key(key).is_some())
+        };
+        required.iter().copied().find(|name| troubled(name))
     }
 
     /// All of this as one fingerprint: what could not be written stays so while it is the same.

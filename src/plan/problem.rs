@@ -135,6 +135,17 @@ impl Problem {
         )
     }
 
+    /// The spec would have a key removed that the Secret's type needs.
+    pub(super) fn key_stays(type_: SecretType, key: &str) -> Self {
+        Self::new(
+            Reason::MissingKey,
+            format!(
+                "A Secret of type {} needs the key {key}, so {key} keeps its last value although its source is missing and the entry says onMissing: Remove. Restore the source, or delete this VaultSecretSync.",
+                type_.as_str()
+            ),
+        )
+    }
+
     /// Every source is there, or may be missing, and none gives a key.
     pub(super) fn nothing_to_write(target: &str) -> Self {
         Self::new(

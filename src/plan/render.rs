@@ -35,6 +35,8 @@ pub(super) struct Rendered {
     pub problems: BTreeMap<usize, Reason>,
     /// Why a key has no value that no Secret is created without.
     pub needed: Option<Reason>,
+    /// A key that stays only because the Secret's type needs it.
+    pub kept_by_type: Option<String>,
     /// Sources all of whose keys go because they are missing.
     pub missing: BTreeSet<usize>,
     /// Values at hand that give no key, by the fingerprint of what they would have made.
@@ -130,6 +132,9 @@ fn render_key(picture: &Picture<'_>, key: &WantedKey<'_>, rendered: &mut Rendere
             true
         }
         fate @ (Fate::Needed | Fate::Stays) => {
+            if key.is_kept_by_type(reason) {
+                rendered.kept_by_type.get_or_insert_with(|| name.clone());
+            }
             rendered.keep.insert(name);
             rendered.problem(key.row, reason, fate);
             false

@@ -202,11 +202,15 @@ impl Round {
 
     fn written(&self, input: &Input<'_>) -> Option<Step> {
         let Seen::Written(_) = self.seen else { return None };
-        Some(Step::end(match self.sent.as_ref().and_then(|sent| sent.rendered.as_ref()) {
-            Some(rendered) => verdict::settled(self, input, &self.picture(input), rendered),
-            None => {
-                verdict::waiting(self, input, self.sent.as_ref().is_some_and(|sent| !sent.drift.is_empty()))
+        let picture = self.picture(input);
+        let sent = self.sent.as_ref();
+        Some(Step::end(match sent.and_then(|sent| sent.rendered.as_ref()) {
+            Some(rendered) => verdict::settled(self, input, &picture, rendered),
+            None if picture.is_pending() => {
+                verdict::waiting(self, input, sent.is_some_and(|sent| !sent.drift.is_empty()))
             }
+            // What kept the rest from being written is still to be said.
+            None => return None,
         }))
     }
 

@@ -838,48 +838,127 @@ fn a_blocked_object_reads_nothing_until_an_answer_changes() {
     assert_eq!(scene.demands(), [0]);
 }
 
+/// A tls Secret whose private key comes from a JSON object that may be missing.
+fn tls() -> Scene {
+    let mut scene = Scene::new(vec![key("tls.crt", "one")], vec![object_source("two")]);
+    scene.object.spec.target.type_ = SecretType::Tls;
+    scene.object.spec.data[0].from.secret.property = Some("$.a".to_owned());
+    scene.object.spec.data_from[0].on_missing = OnMissing::Remove;
+    scene.answers = vec![read("v1", r#"{"a": "1", "b": "2"}"#), read("v1", r#"{"tls.key": "key"}"#)];
+    scene.create();
+    scene
+}
+
 #[test]
 fn a_change_that_could_not_be_written_is_written_whole_when_the_cause_goes() {
-    let mut scene = Scene::new(vec![key("tls.crt", "one"), key("tls.key", "two")], Vec::new());
-    scene.object.spec.target.type_ = SecretType::Tls;
-    scene.object.spec.data[1].on_missing = OnMissing::Remove;
-    scene.answers = vec![read("v1", "crt"), read("v1", "key")];
-    scene.create();
-    scene.answers = vec![read("v2", "new crt"), failed(Failure::SecretNotFound)];
+    let mut scene = tls();
+    scene.answers = vec![read("v2", r#"{"a": "3"}"#), failed(Failure::SecretNotFound)];
     scene.settle();
+    assert_eq!(scene.ready().1, "MissingKey");
     let entry = scene.status().entries[0].clone();
     assert_eq!((entry.version.as_deref(), entry.state), (Some("v2"), EntryState::Pending));
     // After a restart too: what is in the Secret is recorded with the Secret.
     scene.kept = Kept::default();
-    scene.answers = vec![Answer::Unchanged, read("v1", "key")];
+    scene.answers = vec![Answer::Unchanged, read("v1", r#"{"tls.key": "key"}"#)];
     assert_eq!(scene.demands(), [0]);
-    scene.answers[0] = read("v2", "new crt");
-    assert!(scene.changes().set.contains_key("tls.crt"));
+    scene.answers[0] = read("v2", r#"{"a": "3"}"#);
+    assert_eq!(text(&scene.changes(), "tls.crt"), "3");
 }
 
 #[test]
 fn an_edit_that_ended_blocked_is_not_taken_for_done() {
-    let mut scene = Scene::new(vec![key("tls.crt", "one"), key("tls.key", "two")], Vec::new());
-    scene.object.spec.target.type_ = SecretType::Tls;
-    scene.object.spec.data[1].on_missing = OnMissing::Remove;
-    scene.object.spec.data[0].from.secret.property = Some("$.a".to_owned());
-    scene.answers = vec![read("v1", r#"{"a": "1", "b": "2"}"#), read("v1", "key")];
-    scene.create();
+    let mut scene = tls();
+    let there = ours(&scene, "1", &["tls.crt", "tls.key"]);
     scene.object.metadata.generation = Some(2);
     scene.object.spec.data[0].from.secret.property = Some("$.b".to_owned());
     scene.object.spec.target.deletion = Deletion::Retain;
     scene.answers = vec![Answer::Unchanged, failed(Failure::SecretNotFound)];
     assert!(scene.looks());
-    scene.sees(Seen::Ours(ours(&synced(), "1", &["tls.crt", "tls.key"])));
+    scene.sees(Seen::Ours(there.clone()));
+    assert_eq!(scene.demands(), [0]);
+    scene.answers[0] = read("v1", r#"{"a": "1", "b": "2"}"#);
+    // What needs no value is done, and the rest is said in the same round.
+    let change = scene.changes();
+    assert!(!change.drop_owners.is_empty() && change.set.is_empty() && change.remove.is_empty());
+    let after = Observed { owners: Vec::new(), resource_version: "2".to_owned(), ..there };
+    scene.sees(changed(after));
     scene.settle();
-    assert_eq!(scene.status().target.as_ref().unwrap().deletion, Deletion::Delete);
+    assert_eq!(scene.ready().1, "MissingKey");
+    assert_eq!(scene.status().target.as_ref().unwrap().deletion, Deletion::Retain);
     scene.kept = Kept::default();
-    scene.answers = vec![Answer::Unchanged, read("v1", "key")];
-    assert!(scene.looks());
-    scene.sees(Seen::Ours(ours(&synced(), "1", &["tls.crt", "tls.key"])));
+    scene.answers = vec![Answer::Unchanged, read("v1", r#"{"tls.key": "key"}"#)];
     assert_eq!(scene.demands(), [0]);
     scene.answers[0] = read("v1", r#"{"a": "1", "b": "2"}"#);
     assert_eq!(text(&scene.changes(), "tls.crt"), "2");
+}
+
+#[test]
+fn metadata_is_repaired_though_the_values_cannot_be_written() {
+    let mut scene = tls();
+    let there = ours(&scene, "1", &["tls.crt", "tls.key"]);
+    scene.answers = vec![Answer::Unchanged, failed(Failure::SecretNotFound)];
+    scene.settle();
+    // Somebody removes a label, and a probe sees it; nothing is read for that.
+    let repaired = there.clone();
+    let mut moved = Observed { resource_version: "2".to_owned(), ..there };
+    moved.labels.clear();
+    moved.moved_at.insert("kubectl-edit".to_owned(), second(2));
+    scene.probe = true;
+    scene.answers = vec![Answer::Unchanged, failed(Failure::SecretNotFound)];
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(moved));
+    let change = scene.changes();
+    assert!(!change.labels.is_empty() && change.set.is_empty());
+    scene.sees(changed(Observed { resource_version: "3".to_owned(), ..repaired.clone() }));
+    let verdict = scene.settle();
+    assert_eq!((verdict.outcome, verdict.waits), (Outcome::Failed, false));
+    assert_eq!(scene.ready().1, "MissingKey");
+    scene.probe = true;
+    scene.answers = vec![Answer::Unchanged, failed(Failure::SecretNotFound)];
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(Observed { resource_version: "3".to_owned(), ..repaired }));
+    scene.says_nothing_new();
+}
+
+#[test]
+fn a_key_that_the_type_needs_stays_though_it_may_go_and_holds_up_no_other() {
+    let missing = failed(Failure::SecretNotFound);
+    let without = || read("v2", r#"{"other": "key"}"#);
+    for (answer, reason) in [(missing, "SecretNotFound"), (without(), "PropertyNotFound")] {
+        let items = vec![key("tls.crt", "one"), key("tls.key", "two"), key("ca.crt", "three")];
+        let mut scene = Scene::new(items, Vec::new());
+        scene.object.spec.target.type_ = SecretType::Tls;
+        scene.object.spec.data[1].on_missing = OnMissing::Remove;
+        scene.object.spec.data[1].from.secret.property = Some("$.key".to_owned());
+        scene.answers = vec![read("v1", "crt"), read("v1", r#"{"key": "key"}"#), read("v1", "ca")];
+        scene.create();
+        scene.answers = vec![read("v2", "new crt"), answer, Answer::Unchanged];
+        let change = scene.changes();
+        assert_eq!((names(&change), change.remove.len()), (vec!["tls.crt"], 0));
+        let there = ours(&scene, "2", &["tls.crt", "tls.key", "ca.crt"]);
+        scene.sees(changed(there));
+        scene.settle();
+        let (status, first, message) = scene.ready();
+        assert_eq!((status.as_str(), first.as_str()), ("False", "MissingKey"));
+        for part in ["kubernetes.io/tls", "keeps its last value", "onMissing: Remove", "secret two"] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+        assert_eq!(scene.states(), ["Synced", reason, "Synced"]);
+        scene.answers = vec![Answer::Unchanged, answer_again(reason), Answer::Unchanged];
+        scene.says_nothing_new();
+        // After a restart too, but that what was found out of a value is found out anew.
+        scene.kept = Kept::default();
+        scene.answers = vec![Answer::Unchanged, answer_again(reason), Answer::Unchanged];
+        if reason == "PropertyNotFound" {
+            assert_eq!(scene.demands(), [1]);
+            scene.answers[1] = without();
+        }
+        scene.says_nothing_new();
+    }
+}
+
+fn answer_again(reason: &str) -> Answer {
+    if reason == "SecretNotFound" { failed(Failure::SecretNotFound) } else { Answer::Unchanged }
 }
 
 #[test]

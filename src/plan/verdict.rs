@@ -133,7 +133,8 @@ pub(super) fn not_written(
     problem: Option<Problem>,
 ) -> Verdict {
     let new = status::answered(round, input, picture, rendered, problem);
-    let kept = judged(round, picture, rendered).open(|open| open.blocked = Some(picture.fingerprint()));
+    let kept = after_write(round, input, judged(round, picture, rendered));
+    let kept = kept.open(|open| open.blocked = Some(picture.fingerprint()));
     conclude(round, input, new, Outcome::Failed, kept)
 }
 
@@ -150,7 +151,9 @@ pub(super) fn settled(
         Seen::Written(written) if written.moved => Outcome::Updated,
         _ => Outcome::Unchanged,
     };
-    let first = round.refused_owners(input).or_else(|| stale(input));
+    let type_ = input.object.spec.target.type_;
+    let kept_by_type = rendered.kept_by_type.as_ref().map(|key| Problem::key_stays(type_, key));
+    let first = round.refused_owners(input).or(kept_by_type).or_else(|| stale(input));
     let new = status::answered(round, input, picture, rendered, first);
     let ready = condition(&new.conditions, READY).is_some_and(|ready| ready.status == "True");
     if ready && new.entries.iter().any(|entry| entry.state == EntryState::Pending) {
@@ -169,8 +172,9 @@ pub(super) fn settled(
 
 /// Nothing could be written, and nothing that was answered since can change that.
 pub(super) fn still_blocked(round: &Round, input: &Input<'_>) -> Verdict {
-    let kept = round.keep(false).open(|open| open.blocked = round.open.blocked);
-    Verdict { reason: said(input), next: next(input, None), kept, ..quiet(round, Outcome::Failed) }
+    let kept = after_write(round, input, round.keep(false)).open(|open| open.blocked = round.open.blocked);
+    let status = status::waiting(round, input);
+    Verdict { reason: said(input), status, next: next(input, None), kept, ..quiet(round, Outcome::Failed) }
 }
 
 /// Why Ready is as it was last said.

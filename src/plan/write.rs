@@ -19,7 +19,8 @@ pub(super) fn write(round: &Round, input: &Input<'_>) -> (Step, Option<Sent>) {
     let picture = round.picture(input);
     let end = |verdict| (Step::end(verdict), None);
     if round.is_still_blocked(input, &picture) {
-        return end(verdict::still_blocked(round, input));
+        return metadata_alone(round, input, &picture)
+            .unwrap_or_else(|| end(verdict::still_blocked(round, input)));
     }
     let creates = picture.record.is_none() && !matches!(round.seen, Seen::Ours(_));
     if let Some(problem) = obstacle(input, &picture, creates) {
@@ -44,10 +45,13 @@ pub(super) fn write(round: &Round, input: &Input<'_>) -> (Step, Option<Sent>) {
         return create(round, input, &picture, rendered);
     }
     match change(round, input, &picture, &rendered) {
-        Err(problem) => end(verdict::not_written(round, input, &picture, &rendered, Some(problem))),
+        Err(problem) => metadata_alone(round, input, &picture)
+            .unwrap_or_else(|| end(verdict::not_written(round, input, &picture, &rendered, Some(problem)))),
         Ok(change) if change.is_empty() && rendered.set.is_empty() => {
             end(verdict::settled(round, input, &picture, &rendered))
         }
+        // Nothing was in the way after all.
+        Ok(_) if matches!(round.seen, Seen::Written(_)) => end(verdict::again(round, input)),
         Ok(change) => {
             let metadata = round.metadata_carried(input).filter(|_| matches!(round.seen, Seen::Ours(_)));
             let (data, sent) = Sent::of(rendered, change.remove.clone(), metadata, &picture);
@@ -59,24 +63,29 @@ pub(super) fn write(round: &Round, input: &Input<'_>) -> (Step, Option<Sent>) {
 /// What keeps the Secret from being written whatever the values are.
 fn obstacle(input: &Input<'_>, picture: &Picture<'_>, creates: bool) -> Option<Problem> {
     let type_ = input.object.spec.target.type_;
-    if let Some(key) = picture.lacking(type_.required_keys(), creates) {
+    if !creates {
+        return None;
+    }
+    if let Some(key) = picture.lacking(type_.required_keys()) {
         return Some(Problem::missing_key(type_, key));
     }
-    let reason = picture.holds_up_creation().filter(|_| creates)?;
+    let reason = picture.holds_up_creation()?;
     Some(Problem::not_created(input.object.target_name(), reason))
 }
 
-/// Metadata needs no value, so it is repaired though the vault is silent; not of a target that is refused, which stays
-/// untouched until the whole write is taken.
+/// Metadata needs no value, so it is repaired though the vault is silent or what it gives cannot be written; not of a
+/// target that is refused, which stays untouched until the whole write is taken.
+fn metadata_alone(round: &Round, input: &Input<'_>, picture: &Picture<'_>) -> Option<(Step, Option<Sent>)> {
+    let Seen::Ours(observed) = &round.seen else { return None };
+    let change = round.metadata_change(input, observed);
+    let sent = Sent::of_metadata(round.metadata_carried(input), picture);
+    (!change.is_empty() && !is_refused(input)).then_some((Step::Change(change), Some(sent)))
+}
+
+/// What can be done before the values are there.
 fn without_values(round: &Round, input: &Input<'_>, picture: &Picture<'_>) -> (Step, Option<Sent>) {
-    if let Seen::Ours(observed) = &round.seen
-        && !is_refused(input)
-    {
-        let change = round.metadata_change(input, observed);
-        if !change.is_empty() {
-            let sent = Sent::of_metadata(round.metadata_carried(input), picture);
-            return (Step::Change(change), Some(sent));
-        }
+    if let Some(change) = metadata_alone(round, input, picture) {
+        return change;
     }
     let drifted = picture.record.as_ref().is_some_and(Record::is_in_doubt);
     let gone = matches!(round.seen, Seen::Absent) && input.remembered().is_some();

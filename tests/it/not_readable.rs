@@ -695,7 +695,7 @@ async fn a_tls_secret_is_made_only_whole() {
 }
 
 #[tokio::test]
-async fn a_tls_secret_never_loses_a_key_it_needs_though_the_spec_would_remove_it() {
+async fn a_tls_secret_never_loses_a_key_it_needs_and_the_others_arrive_meanwhile() {
     let scene = OperatorScene::new().await;
     scene.vault.set("crt", "certificate");
     scene.vault.set("key", "private");
@@ -707,8 +707,8 @@ async fn a_tls_secret_never_loses_a_key_it_needs_though_the_spec_would_remove_it
     scene.vault.set("crt", "another certificate");
     scene.force("shop", "1").await;
     let object = scene.ready("shop", "False", "MissingKey").await;
-    says(&object, &["kubernetes.io/tls", "tls.key"]);
-    scene.secret_is("shop", &[("tls.crt", "certificate"), ("tls.key", "private")]).await;
+    says(&object, &["kubernetes.io/tls", "tls.key", "keeps its last value", "secret key (key tls.key)"]);
+    scene.secret_is("shop", &[("tls.crt", "another certificate"), ("tls.key", "private")]).await;
     scene.vault.recover("key");
     scene.force("shop", "2").await;
     scene.synced("shop").await;
