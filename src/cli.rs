@@ -3,13 +3,17 @@
 use crate::api::parse_duration;
 use crate::controller::{Kind, Settings, Subject};
 use crate::telemetry::{LogFormat, filter};
-use crate::vault::{Credentials, IdentityEndpoint, Limits, OperatorIdentity};
+use crate::vault::{
+    Credentials, IdentityEndpoint, InvalidCertificates, InvalidProxy, Limits, OperatorIdentity, Proxies,
+    Transport,
+};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
-use std::fmt;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use std::{env, fmt};
 use tracing_subscriber::filter::Targets;
 
 /// A right or kind that was missing is looked for again at this pace.
@@ -33,6 +37,31 @@ pub enum Command {
     Check(Box<CheckArgs>),
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
+}
+
+/// The proxies that the environment names to every program (`HTTPS_PROXY`, `NO_PROXY`).
+///
+/// # Errors
+/// [`InvalidProxy`] says what to write instead.
+pub fn proxies() -> Result<Proxies, InvalidProxy> {
+    let value = |names| variable(names).and_then(|value| value.into_string().ok()).unwrap_or_default();
+    Proxies::new(&value(&["HTTPS_PROXY", "https_proxy"]), &value(&["NO_PROXY", "no_proxy"]))
+}
+
+/// How vaults and token services are reached: through `proxies`, with the certificates that the environment names to every
+/// program (`SSL_CERT_FILE`, `SSL_CERT_DIR`).
+///
+/// # Errors
+/// [`InvalidCertificates`] says what to write instead.
+pub fn transport(proxies: Proxies) -> Result<Transport, InvalidCertificates> {
+    let folders = variable(&["SSL_CERT_DIR"]).unwrap_or_default();
+    let folders = env::split_paths(&folders).filter(|folder| !folder.as_os_str().is_empty());
+    Transport::through(proxies, variable(&["SSL_CERT_FILE"]).map(PathBuf::from), folders.collect())
+}
+
+/// The first of these variables that is set and not empty.
+fn variable(names: &[&str]) -> Option<OsString> {
+    names.iter().find_map(|name| env::var_os(name).filter(|value| !value.is_empty()))
 }
 
 /// The flags of `vaultsync check`.

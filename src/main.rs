@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use vaultsync::cli::{CheckArgs, Cli, Command, Output, RunArgs};
 use vaultsync::run::{clock, run};
 use vaultsync::vault::Transport;
-use vaultsync::{api, controller, telemetry};
+use vaultsync::{api, cli, controller, telemetry};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn operate(args: &RunArgs) -> anyhow::Result<()> {
     telemetry::start(args.log_format, args.log_level.clone());
-    let client = client().await?;
+    let (client, transport) = ways_out().await?;
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -49,21 +49,25 @@ async fn operate(args: &RunArgs) -> anyhow::Result<()> {
         "starting"
     );
     let settings = args.settings(clock).map_err(anyhow::Error::msg)?;
-    Ok(run(settings, client, Transport::from_environment(), listener, shutdown).await?)
+    Ok(run(settings, client, transport, listener, shutdown).await?)
 }
 
-async fn client() -> anyhow::Result<kube::Client> {
+/// How the API server is reached, and how all others are.
+async fn ways_out() -> anyhow::Result<(kube::Client, Transport)> {
     // One crypto library for the API server and the vaults; Err: it is installed already.
     rustls::crypto::ring::default_provider().install_default().ok();
-    let config = kube::Config::infer().await.context("no API server: set KUBECONFIG, or run in a pod")?;
-    controller::client(config).context("no client can be made for the API server")
+    let proxies = cli::proxies()?;
+    let config =
+        controller::api_server(&proxies).await.context("no API server: set KUBECONFIG, or run in a pod")?;
+    let client = controller::client(config).context("no client can be made for the API server")?;
+    Ok((client, cli::transport(proxies)?))
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let credentials = args.credentials.credentials(clock).map_err(anyhow::Error::msg)?;
-    let transport = Transport::from_environment();
-    let checked = controller::check(client().await?, &transport, credentials, &args.subject()).await?;
+    let (client, transport) = ways_out().await?;
+    let checked = controller::check(client, &transport, credentials, &args.subject()).await?;
     let report = match args.output {
         Output::Text => checked.to_string(),
         Output::Json => checked.to_json(),

@@ -130,6 +130,8 @@ pub enum Reason {
     TlsFailure,
     /// No connection to the vault.
     NetworkUnreachable,
+    /// The proxy leads nowhere.
+    ProxyFailed,
     /// The vault answers 5xx.
     ServiceUnavailable,
     /// The answer is not one of Key Vault.

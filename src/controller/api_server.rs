@@ -2,11 +2,13 @@
 
 use super::error::Error;
 use crate::api::MANAGER;
+use crate::vault::Proxies;
 use http::header::RETRY_AFTER;
 use http::{Request, StatusCode};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::client::Body;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -33,6 +35,30 @@ impl Debug for ApiServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ApiServer").field("free", &self.permits.available_permits()).finish_non_exhaustive()
     }
+}
+
+/// Where the API server is, as kubectl finds it: by a kubeconfig, through its proxy or that of the environment; in a pod
+/// by its ServiceAccount, and directly.
+///
+/// # Errors
+/// Neither is there, or one of them is broken.
+pub async fn api_server(proxies: &Proxies) -> anyhow::Result<Config> {
+    let Ok(kubeconfig) = Kubeconfig::read() else { return Ok(Config::infer().await?) };
+    let own = own_proxy(&kubeconfig).map(str::to_owned);
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    // kube compares NO_PROXY with the host of the proxy, be that its own or the environment's.
+    let (host, port) = (config.cluster_url.host().unwrap_or_default(), config.cluster_url.port_u16());
+    let proxy = own.or_else(|| proxies.of(host, port.unwrap_or(443)).map(ToString::to_string));
+    config.proxy_url = proxy.map(|proxy| proxy.parse()).transpose()?;
+    Ok(config)
+}
+
+/// The proxy that the cluster of the current context names.
+fn own_proxy(kubeconfig: &Kubeconfig) -> Option<&str> {
+    let current = kubeconfig.current_context.as_ref()?;
+    let context = kubeconfig.contexts.iter().find(|named| named.name == *current)?.context.as_ref()?;
+    let cluster = kubeconfig.clusters.iter().find(|named| named.name == context.cluster)?;
+    cluster.cluster.as_ref()?.proxy_url.as_deref().filter(|proxy| !proxy.is_empty())
 }
 
 /// A client as [`run`](super::run) wants it: without kube's own retry, which would hide the API server's 429 from

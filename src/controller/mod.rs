@@ -25,7 +25,7 @@ mod triggers;
 mod wakes;
 mod watch;
 
-pub use api_server::client;
+pub use api_server::{api_server, client};
 pub use check::{CheckError, Checked, Kind, Subject, check};
 pub use error::Error;
 

@@ -54,7 +54,9 @@ impl StepName {
     const fn of(failure: &Failure) -> Option<Self> {
         match failure {
             Failure::VaultHostNotFound => Some(Self::Name),
-            Failure::TlsFailure(Peer::Vault) | Failure::NetworkUnreachable(Peer::Vault) => Some(Self::Tls),
+            Failure::TlsFailure(Peer::Vault)
+            | Failure::NetworkUnreachable(Peer::Vault)
+            | Failure::ProxyFailed { peer: Peer::Vault, .. } => Some(Self::Tls),
             Failure::UntrustedVaultHost | Failure::MalformedResponse { peer: Peer::Vault, .. } => {
                 Some(Self::Vault)
             }
@@ -121,7 +123,7 @@ async fn walk(
     // Nobody looks at what is counted here.
     let metrics = VaultMetrics::new(&Registry::new()).map_err(|_| Failure::TlsFailure(Peer::Vault))?;
     let credentials = Arc::new(credentials);
-    let reader = Reader::new(connection, transport, assertions, credentials, Jitter::random(), metrics)?;
+    let reader = Reader::new(connection, transport, assertions, credentials, Jitter::random(), metrics);
     let tenant = reader.challenge().await?;
     report.pass(StepName::Tls, "The certificate is trusted and matches this name.".to_owned());
     report.pass(

@@ -6,9 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use rustls::{RootCertStore, pki_types::CertificateDer, pki_types::pem::PemObject as _};
 use thiserror::Error;
 
+use super::authorities::{self, InvalidAuthorities};
 use super::host_name::{InvalidUrl, host_of, is_dns_name};
 
 /// A cloud that vaults live in.
@@ -91,10 +91,8 @@ pub enum InvalidCloud {
     )]
     Audience,
     /// The CA bundle.
-    #[error(
-        "caBundle: write one or more certificates as PEM, each from BEGIN CERTIFICATE to END CERTIFICATE"
-    )]
-    CaBundle,
+    #[error("caBundle: {0}")]
+    CaBundle(InvalidAuthorities),
 }
 
 /// What is wrong with an authority's URL.
@@ -138,8 +136,8 @@ impl CustomCloud {
         if !named || audience.len() > 256 || !resource.bytes().all(is_plain) {
             return Err(InvalidCloud::Audience);
         }
-        if !ca_bundle.is_none_or(is_bundle) {
-            return Err(InvalidCloud::CaBundle);
+        if let Some(bundle) = ca_bundle {
+            authorities::check(bundle.as_bytes()).map_err(InvalidCloud::CaBundle)?;
         }
         Ok(Self { authority_host: host, resource: resource.to_owned(), ca_bundle: ca_bundle.map(Into::into) })
     }
@@ -147,14 +145,6 @@ impl CustomCloud {
 
 const fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'/' | b':' | b'_')
-}
-
-/// Whether it is at least one certificate, each of which can be trusted.
-fn is_bundle(pem: &str) -> bool {
-    let mut roots = RootCertStore::empty();
-    let all_good = CertificateDer::pem_slice_iter(pem.as_bytes())
-        .all(|certificate| certificate.is_ok_and(|certificate| roots.add(certificate).is_ok()));
-    all_good && !roots.is_empty()
 }
 
 /// A bundle of certificates is long and looked up with each question of an object: equality alone looks at it.
@@ -299,7 +289,7 @@ mod tests {
         for wrong in ["", "canary", cut.as_str(), forged] {
             assert_eq!(
                 cloud("https://login.stack.test", AUDIENCE, Some(wrong)),
-                Err(InvalidCloud::CaBundle),
+                Err(InvalidCloud::CaBundle(InvalidAuthorities::NotPem)),
                 "{wrong}"
             );
         }

@@ -90,6 +90,23 @@ pub enum CredentialProblem {
     NotYetValid,
 }
 
+/// Why a proxy leads nowhere.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ProxyProblem {
+    /// Its name does not resolve.
+    HostNotFound,
+    /// No connection to it.
+    Unreachable,
+    /// It did not connect in time.
+    Silent,
+    /// Its own certificate is not trusted.
+    Untrusted,
+    /// 407.
+    CredentialsRequired,
+    /// It does not connect: it may not, or it cannot.
+    Refused,
+}
+
 /// How far a failure reaches.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Scope {
@@ -170,6 +187,13 @@ pub enum Failure {
     TlsFailure(Peer),
     /// No connection.
     NetworkUnreachable(Peer),
+    /// The proxy leads nowhere.
+    ProxyFailed {
+        /// Where it was to lead.
+        peer: Peer,
+        /// What is wrong.
+        problem: ProxyProblem,
+    },
     /// 5xx, reset, or no answer in time.
     ServiceUnavailable {
         /// Who failed.
@@ -253,6 +277,7 @@ impl Failure {
             Self::VaultHostNotFound => Reason::VaultHostNotFound,
             Self::TlsFailure(_) => Reason::TlsFailure,
             Self::NetworkUnreachable(_) => Reason::NetworkUnreachable,
+            Self::ProxyFailed { .. } => Reason::ProxyFailed,
             Self::ServiceUnavailable { .. } => Reason::ServiceUnavailable,
             Self::InvalidName => Reason::InvalidName,
             Self::RequestRejected => Reason::RequestRejected,
@@ -306,6 +331,7 @@ impl Failure {
                 | Self::VaultHostNotFound
                 | Self::TlsFailure(_)
                 | Self::NetworkUnreachable(_)
+                | Self::ProxyFailed { .. }
                 | Self::ServiceUnavailable { .. }
                 | Self::MalformedResponse { .. }
                 | Self::TokenRequestFailed(_)

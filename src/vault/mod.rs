@@ -33,6 +33,7 @@
 //! | how an identity is proved | `token/provider`, from there by kind |
 
 mod answer;
+mod authorities;
 mod check;
 mod cloud;
 mod connection;
@@ -51,11 +52,14 @@ mod url;
 mod value;
 
 pub use answer::{Answer, Attributes, Health, HealthState, Reading, Reply, Wake, Want};
+pub use authorities::InvalidAuthorities;
 pub use check::{CheckStep, StepName, StepResult, check};
 pub use cloud::{AuthorityFault, Cloud, CloudRef, CustomCloud, InvalidCloud};
 pub use connection::{Connection, ServiceVersion, Source, UnknownServiceVersion};
 pub use evidence::{Evidence, Network};
-pub use failure::{CredentialProblem, Failure, IdentityProblem, Peer, Principal, ServiceAccount};
+pub use failure::{
+    CredentialProblem, Failure, IdentityProblem, Peer, Principal, ProxyProblem, ServiceAccount,
+};
 pub use host_name::InvalidUrl;
 pub use identity::{CredentialName, Identity, InvalidCredentialName, ManagedIdentityId};
 pub use limits::Limits;
@@ -66,7 +70,10 @@ pub use plane::{
     Plane,
     detect::{Detect, Detection, Mode, Rate, Terms, Why},
 };
-pub use rest::transport::Transport;
+pub use rest::{
+    proxies::{InvalidProxy, Proxies},
+    transport::{InvalidCertificates, Transport},
+};
 pub use token::{
     assertion::{Assertion, AssertionError, Assertions},
     credentials::{Credentials, IdentityEndpoint, OperatorIdentity},

@@ -4,7 +4,9 @@
 use std::fmt;
 
 use super::evidence::Network;
-use super::failure::{CredentialProblem, Failure, IdentityProblem, Peer, Principal, ServiceAccount};
+use super::failure::{
+    CredentialProblem, Failure, IdentityProblem, Peer, Principal, ProxyProblem, ServiceAccount,
+};
 
 impl fmt::Display for Failure {
     #[expect(clippy::too_many_lines, reason = "one arm a failure, all of it text")]
@@ -101,8 +103,30 @@ impl fmt::Display for Failure {
             ),
             Self::NetworkUnreachable(peer) => write!(
                 f,
-                "No connection to {peer}. Allow port 443 to the vault and to the token service; check network policies, routes, and whether the proxy can resolve the name.",
+                "No connection to {peer}. Allow port 443 to the vault and to the token service; check network policies and routes.",
             ),
+            Self::ProxyFailed { peer, problem } => match problem {
+                ProxyProblem::HostNotFound => f.write_str(
+                    "The proxy's host name does not resolve. Correct HTTPS_PROXY (chart: proxy.https).",
+                ),
+                ProxyProblem::Unreachable => f.write_str(
+                    "No connection to the proxy. Check the address in HTTPS_PROXY (chart: proxy.https), and that network policies allow the way there.",
+                ),
+                ProxyProblem::Silent => write!(
+                    f,
+                    "The proxy did not connect to {peer} in time. Check the address in HTTPS_PROXY (chart: proxy.https), that network policies allow the way there, and that the proxy itself reaches {peer}.",
+                ),
+                ProxyProblem::Untrusted => f.write_str(
+                    "No TLS session with the proxy. Add its CA to the operator's trusted certificates (chart: caBundle), or write http:// in HTTPS_PROXY (chart: proxy.https) if it speaks no TLS.",
+                ),
+                ProxyProblem::CredentialsRequired => f.write_str(
+                    "The proxy asks for a user name and a password, or does not accept those in HTTPS_PROXY (HTTP 407). Write http://user:password@host:port there, with every special character of the password percent-encoded (chart: proxy.secret).",
+                ),
+                ProxyProblem::Refused => write!(
+                    f,
+                    "The proxy does not connect to {peer}. Check the URL for a typo, and have the proxy allow the host at port 443, or name the host in NO_PROXY (chart: proxy.noProxy).",
+                ),
+            },
             Self::ServiceUnavailable { peer, status: Some(status) } => {
                 write!(f, "{} fails (HTTP {status}).", Capital(*peer))
             }

@@ -379,6 +379,8 @@ fn the_operators_own_identity_is_asked_for_where_the_webhook_looks_and_nowhere_e
     let injected = ["extraEnv[0].name=AZURE_CLIENT_ID".to_owned(), format!("extraEnv[0].value={CLIENT}")];
     let twice = refused(&[own_identity(CLIENT).as_slice(), &injected].concat());
     assert!(twice.contains("AZURE_CLIENT_ID is set twice"), "{twice}");
+    let both = ["proxy.https=http://proxy:3128", "proxy.secret=proxy-url"].map(str::to_owned);
+    assert!(refused(&both).contains("proxy.https and proxy.secret both name the proxy"));
     for name in ["HTTPS_PROXY", "http_proxy", "NO_PROXY"] {
         let proxy = [format!("extraEnv[0].name={name}"), "extraEnv[0].value=x".to_owned()];
         assert!(refused(&proxy).contains("set by proxy.https"), "{name}");

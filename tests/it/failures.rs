@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use keyvault_emulator::{Fault, FaultKind, ManagedIdentity, Operation, Permission};
-use reqwest::dns::{Name, Resolve, Resolving};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use serde_json::{Value, json};
 use strum::IntoEnumIterator as _;
 use vaultsync::Reason;
@@ -39,7 +39,7 @@ fn every_reason_is_read_by_a_test_where_a_user_reads_it() {
 }
 
 /// The object `shop` waits for the connection `default`; both say why.
-async fn both_say(scene: &OperatorScene, reason: &str, parts: &[&str]) {
+pub(crate) async fn both_say(scene: &OperatorScene, reason: &str, parts: &[&str]) {
     let vault = scene.vault_says("default", "False", reason).await;
     let said = vault.condition(READY).unwrap().message.clone();
     let object = scene.ready("shop", "False", reason).await;
@@ -62,13 +62,13 @@ async fn shared_says(scene: &OperatorScene, shared: &Shared, reason: &str, parts
     }
 }
 
-async fn both_heal(scene: &OperatorScene) {
+pub(crate) async fn both_heal(scene: &OperatorScene) {
     scene.synced("shop").await;
     scene.vault_says("default", "True", "Connected").await;
 }
 
 /// A scene with one secret and an object that reads it, without an operator.
-async fn waiting() -> OperatorScene {
+pub(crate) async fn waiting() -> OperatorScene {
     let scene = OperatorScene::without_operator().await;
     scene.vault.set("db", "one");
     scene.sync("shop", data(&[("DB", "db")])).await;
@@ -76,12 +76,12 @@ async fn waiting() -> OperatorScene {
 }
 
 /// An address at which nobody listens.
-fn nobody() -> SocketAddr {
+pub(crate) fn nobody() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
 /// A network in which no name resolves.
-struct NoNames;
+pub(crate) struct NoNames;
 
 impl Resolve for NoNames {
     fn resolve(&self, _: Name) -> Resolving {
@@ -89,25 +89,30 @@ impl Resolve for NoNames {
     }
 }
 
-/// Leads through the emulator's proxy, but for hosts that end so: these are sought by name, in vain, or through
-/// another proxy, until the way is `mended`.
-fn broken_for(
-    scene: &OperatorScene,
-    end: &'static str,
-    proxy: Option<String>,
-    mended: &Arc<AtomicBool>,
-) -> Transport {
+/// A network in which every name leads here, where nobody listens.
+struct Loopback;
+
+impl Resolve for Loopback {
+    fn resolve(&self, _: Name) -> Resolving {
+        Box::pin(async { Ok(Box::new([SocketAddr::from((Ipv4Addr::LOCALHOST, 0))].into_iter()) as Addrs) })
+    }
+}
+
+/// Leads through the emulator's proxy, but for the vaults' hosts: these are sought by name in `names` until the way is
+/// `mended`.
+fn broken(scene: &OperatorScene, names: impl Resolve + 'static, mended: &Arc<AtomicBool>) -> Transport {
     let (good, ca, mended) =
         (scene.emulator.proxy_url(), scene.emulator.ca_pem().to_owned(), Arc::clone(mended));
+    let names = Arc::new(names);
     Transport::new(
         Arc::new(move || {
-            let (good, proxy, mended) = (good.clone(), proxy.clone(), Arc::clone(&mended));
+            let (good, mended) = (good.clone(), Arc::clone(&mended));
             let way = reqwest::Proxy::custom(move |url| {
-                let broken = url.host_str().is_some_and(|host| host.ends_with(end));
-                if broken && !mended.load(Ordering::SeqCst) { proxy.clone() } else { Some(good.clone()) }
+                let is_vault = url.host_str().is_some_and(|host| host.ends_with(".vault.azure.net"));
+                (!is_vault || mended.load(Ordering::SeqCst)).then(|| good.clone())
             });
             let root = reqwest::Certificate::from_pem(ca.as_bytes()).unwrap();
-            reqwest::Client::builder().proxy(way).dns_resolver(Arc::new(NoNames)).tls_certs_only([root])
+            reqwest::Client::builder().proxy(way).dns_resolver(Arc::clone(&names)).tls_certs_only([root])
         }),
         true,
     )
@@ -117,7 +122,7 @@ fn broken_for(
 async fn a_vault_whose_name_does_not_resolve_is_told_so_and_heals() {
     let mut scene = waiting().await;
     let mended = Arc::new(AtomicBool::new(false));
-    scene.network = Some(broken_for(&scene, ".vault.azure.net", None, &mended));
+    scene.network = Some(broken(&scene, NoNames, &mended));
     scene.start().await;
     both_say(&scene, "VaultHostNotFound", &["typo", "private DNS zone"]).await;
     mended.store(true, Ordering::SeqCst);
@@ -125,13 +130,12 @@ async fn a_vault_whose_name_does_not_resolve_is_told_so_and_heals() {
 }
 
 #[tokio::test]
-async fn a_token_service_that_cannot_be_reached_is_named_and_heals() {
+async fn a_vault_to_which_no_way_leads_is_told_so_and_heals() {
     let mut scene = waiting().await;
     let mended = Arc::new(AtomicBool::new(false));
-    let proxy = format!("http://{}", nobody());
-    scene.network = Some(broken_for(&scene, "login.microsoftonline.com", Some(proxy), &mended));
+    scene.network = Some(broken(&scene, Loopback, &mended));
     scene.start().await;
-    both_say(&scene, "NetworkUnreachable", &["No connection to the token service", "port 443"]).await;
+    both_say(&scene, "NetworkUnreachable", &["No connection to the vault", "port 443"]).await;
     mended.store(true, Ordering::SeqCst);
     both_heal(&scene).await;
 }

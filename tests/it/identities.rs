@@ -535,7 +535,7 @@ async fn a_network_that_leads_nowhere_is_named_for_what_it_is() {
                 }),
                 true,
             ),
-            "NetworkUnreachable",
+            "ProxyFailed",
         ),
         (
             Transport::new(

@@ -37,6 +37,7 @@ mod preflight;
 mod process;
 mod program;
 mod protocol;
+mod proxy;
 mod random;
 mod restart;
 mod samples;

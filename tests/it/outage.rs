@@ -103,8 +103,7 @@ impl Outage {
 
     /// Whether attempts fail fast enough to wait for some more, and leave a trace at the vault.
     fn counts(&self) -> bool {
-        !matches!(self.reason, "NetworkUnreachable" | "ServiceAccountNotFound")
-            && !self.remedy.contains("in time")
+        !matches!(self.reason, "ProxyFailed" | "ServiceAccountNotFound") && !self.remedy.contains("in time")
     }
 }
 
@@ -256,8 +255,8 @@ async fn a_vault_that_is_not_there_is_said_once_and_heals() {
             scene.vault.grant(CLIENT);
             scene.vault.set("db", "two");
         },
-        reason: "NetworkUnreachable",
-        remedy: "No connection to the vault",
+        reason: "ProxyFailed",
+        remedy: "The proxy does not connect to the vault",
         restart: true,
     }
     .is_said_once_and_heals()

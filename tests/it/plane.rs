@@ -111,7 +111,7 @@ async fn a_reset_connection_and_a_vault_that_is_not_there_are_told_apart() {
     let fault = vault.fault(Fault::reset());
     assert_eq!(stage.reason(&connection("resets"), &want("db")).await, "ServiceUnavailable");
     vault.clear_fault(fault);
-    assert_eq!(stage.reason(&connection("nowhere"), &want("db")).await, "NetworkUnreachable");
+    assert_eq!(stage.reason(&connection("nowhere"), &want("db")).await, "ProxyFailed");
     assert!(stage.emulator.connects().iter().any(|connect| connect.outcome == ConnectOutcome::UnknownVault));
 }
 

@@ -144,15 +144,21 @@ The container's environment, each name once: server-side apply refuses a list wi
 {{- end }}
 - name: VAULTSYNC_MAX_CONNECTIONS_PER_NAMESPACE
   value: {{ $s.maxConnectionsPerNamespace | int | quote }}
+{{- if and .Values.proxy.https .Values.proxy.secret }}
+{{- fail "proxy.https and proxy.secret both name the proxy; set one of them" }}
+{{- end }}
 {{- with .Values.proxy.https }}
 - name: HTTPS_PROXY
   value: {{ . | quote }}
 {{- end }}
-{{- with .Values.proxy.http }}
-- name: HTTP_PROXY
-  value: {{ . | quote }}
+{{- with .Values.proxy.secret }}
+- name: HTTPS_PROXY
+  valueFrom:
+    secretKeyRef:
+      name: {{ . }}
+      key: {{ $.Values.proxy.key }}
 {{- end }}
-{{- if or .Values.proxy.https .Values.proxy.http .Values.proxy.noProxy }}
+{{- if or .Values.proxy.https .Values.proxy.secret .Values.proxy.noProxy }}
 - name: NO_PROXY
   # The kubelet fills in the API server's address.
   value: {{ list "$(KUBERNETES_SERVICE_HOST)" "kubernetes.default.svc" .Values.proxy.noProxy | compact | join "," | quote }}
@@ -173,7 +179,7 @@ The container's environment, each name once: server-side apply refuses a list wi
 {{- end }}
 {{- range .Values.extraEnv }}
 {{- if has (upper .name) (list "HTTPS_PROXY" "HTTP_PROXY" "ALL_PROXY" "NO_PROXY") }}
-{{- fail (printf "extraEnv: %s is set by proxy.https, proxy.http and proxy.noProxy, which except the API server from the proxy" .name) }}
+{{- fail (printf "extraEnv: %s is set by proxy.https or proxy.secret, and by proxy.noProxy, which except the API server from the proxy" .name) }}
 {{- end }}
 {{- if has .name $names }}
 {{- fail (printf "extraEnv: %s is set twice; the chart's own variables have values of their own, see values.yaml" .name) }}

@@ -42,7 +42,6 @@ use crate::object_key::ObjectKey;
 use crate::vault::{
     answer::{Health, Reply, Wake, Want},
     connection::Connection,
-    failure::Failure,
     limits::Limits,
     metrics::VaultMetrics,
     rest::{reader::Reader, transport::Transport},
@@ -207,7 +206,7 @@ impl Shared {
     }
 
     /// What a new handle reads with.
-    fn reader(&self, connection: &Connection) -> Result<Reader, Failure> {
+    fn reader(&self, connection: &Connection) -> Reader {
         Reader::new(
             connection.clone(),
             &self.transport,

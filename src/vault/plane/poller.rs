@@ -100,21 +100,10 @@ async fn sleep_until(until: Option<std::time::Instant>) {
 impl Poller {
     fn begin(&mut self, fetch: Fetch) {
         let Some(shared) = self.shared.upgrade() else { return };
-        let reader = match self.readers.get(&fetch.handle) {
-            Some(reader) => Ok(Arc::clone(reader)),
-            None => shared.reader(&fetch.connection).map(|reader| {
-                let reader = Arc::new(reader);
-                self.readers.insert(fetch.handle, Arc::clone(&reader));
-                reader
-            }),
-        };
+        let reader = self.readers.entry(fetch.handle);
+        let reader = Arc::clone(reader.or_insert_with(|| Arc::new(shared.reader(&fetch.connection))));
         let errand = fetch.errand.clone();
-        let task = self.reads.spawn(async move {
-            match reader {
-                Ok(reader) => reader.send(&errand).await,
-                Err(failure) => Fetched::Failed(failure.into()),
-            }
-        });
+        let task = self.reads.spawn(async move { reader.send(&errand).await });
         self.fetches.insert(task.id(), fetch);
     }
 

@@ -2,7 +2,9 @@
 
 pub(super) mod body;
 pub(super) mod client;
+pub(super) mod http_client;
 pub(super) mod list;
+pub(super) mod proxies;
 pub(super) mod reader;
 pub(super) mod refusal;
 pub(super) mod transport;

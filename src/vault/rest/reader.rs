@@ -5,17 +5,16 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use reqwest::Client;
-
 use super::{
     challenge,
     client::{self, Asking, Stop},
+    http_client::HttpClient,
     transport::Transport,
 };
 use crate::vault::{
     connection::Connection,
     evidence::{Evidence, Network},
-    failure::{Failure, Refused},
+    failure::{Failure, Peer, ProxyProblem, Refused},
     metrics::VaultMetrics,
     plane::{
         errand::{Errand, Fetched, Permission},
@@ -28,12 +27,11 @@ use crate::vault::{
 #[derive(Debug)]
 pub(in crate::vault) struct Reader {
     connection: Connection,
-    http: Client,
+    http: Arc<HttpClient>,
     tokens: Arc<Tokens>,
     /// As set, or as the vault last named it.
     tenant: Mutex<Option<Arc<str>>>,
     tenant_is_set: bool,
-    proxied: bool,
     network: Mutex<Option<Network>>,
     metrics: VaultMetrics,
 }
@@ -47,10 +45,10 @@ impl Reader {
         credentials: Arc<Credentials>,
         jitter: Jitter,
         metrics: VaultMetrics,
-    ) -> Result<Self, Failure> {
-        let http = transport.client(connection.url.cloud().ca_bundle())?;
+    ) -> Self {
+        let http = Arc::new(HttpClient::new(transport.clone(), connection.url.cloud().clone()));
         let provider = Provider {
-            http: http.clone(),
+            http: Arc::clone(&http),
             transport: transport.clone(),
             connection: connection.clone(),
             assertions,
@@ -59,9 +57,8 @@ impl Reader {
         let tenant = provider.tenant();
         let tenant_is_set = tenant.is_some();
         let tokens = Tokens::new(Box::new(provider), jitter, metrics.clone());
-        let proxied = transport.is_proxied(connection.url.host());
         let (tenant, network) = (Mutex::new(tenant), Mutex::default());
-        Ok(Self { connection, http, tokens, tenant, tenant_is_set, proxied, network, metrics })
+        Self { connection, http, tokens, tenant, tenant_is_set, network, metrics }
     }
 
     /// What the requests so far have shown.
@@ -72,7 +69,33 @@ impl Reader {
 
     /// Does one errand, or learns what it takes to do it.
     pub(in crate::vault) async fn send(&self, errand: &Errand) -> Fetched {
-        self.try_to_send(errand).await.unwrap_or_else(Fetched::Failed)
+        self.try_to_send(errand).await.unwrap_or_else(|refused| {
+            Fetched::Failed(Refused { failure: self.told(refused.failure), ..refused })
+        })
+    }
+
+    /// What a failure means, with what is known of the way.
+    fn told(&self, failure: Failure) -> Failure {
+        match failure {
+            Failure::TlsFailure(_) => self.http.doubt(),
+            // Of everything else that it met the proxy itself told.
+            Failure::NetworkUnreachable(peer) if self.is_proxied(peer) => {
+                return Failure::ProxyFailed { peer, problem: ProxyProblem::Silent };
+            }
+            Failure::PublicAccessDisabled(_) => {
+                return Failure::PublicAccessDisabled(self.evidence().network);
+            }
+            _ => {}
+        }
+        failure
+    }
+
+    fn is_proxied(&self, peer: Peer) -> bool {
+        match peer {
+            Peer::Vault => self.http.is_proxied(self.connection.url.host()),
+            Peer::Authority => self.http.is_proxied(self.connection.url.cloud().authority_host()),
+            Peer::ManagedIdentity => false,
+        }
     }
 
     async fn try_to_send(&self, errand: &Errand) -> Result<Fetched, Refused> {
@@ -90,22 +113,18 @@ impl Reader {
                 let learnt = if self.tenant_is_set { Ok(()) } else { self.learn(challenge.as_deref()) };
                 Ok(Fetched::TokenRejected(learnt.err().unwrap_or(failure)))
             }
-            Err(Stop::Failed(refused)) => Err(match refused.failure {
-                Failure::PublicAccessDisabled(_) => {
-                    Refused { failure: Failure::PublicAccessDisabled(self.evidence().network), ..refused }
-                }
-                _ => refused,
-            }),
+            Err(Stop::Failed(refused)) => Err(refused),
         }
     }
 
     async fn ask(&self, errand: &Errand, token: Option<&str>) -> Result<Fetched, Stop> {
         let reached = |address| {
-            let network = if self.proxied { Network::Proxy } else { Network::of(address) };
+            let network = if self.is_proxied(Peer::Vault) { Network::Proxy } else { Network::of(address) };
             *self.network.lock().unwrap_or_else(PoisonError::into_inner) = Some(network);
         };
+        let http = self.http.get().await.map_err(|failure| Stop::Failed(failure.into()))?;
         let asking = Asking {
-            http: &self.http,
+            http: &http,
             connection: &self.connection,
             token,
             metrics: &self.metrics,
@@ -143,7 +162,7 @@ impl Reader {
                 named.map(Some)
             }
             Ok(_) => Err(Failure::UntrustedVaultHost),
-            Err(Stop::Failed(refused)) => Err(refused.failure),
+            Err(Stop::Failed(refused)) => Err(self.told(refused.failure)),
         }
     }
 
@@ -154,7 +173,7 @@ impl Reader {
     pub(in crate::vault) async fn token(&self) -> Result<(), Failure> {
         let tenant = self.tenant.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let tenant = tenant.ok_or(Failure::UntrustedVaultHost)?;
-        self.tokens.get(&tenant).await.map(|_| ()).map_err(|refused| refused.failure)
+        self.tokens.get(&tenant).await.map(|_| ()).map_err(|refused| self.told(refused.failure))
     }
 
     /// The vault's challenge names the tenant.

@@ -8,7 +8,7 @@ use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
 use reqwest::{StatusCode, header::HeaderMap};
 use serde::Deserialize;
 
-use crate::vault::failure::{Failure, Peer, Principal};
+use crate::vault::failure::{Failure, Peer, Principal, ProxyProblem};
 
 #[derive(Deserialize)]
 struct ErrorBody<'a> {
@@ -174,6 +174,9 @@ pub(super) fn date(headers: &HeaderMap) -> Option<Timestamp> {
 
 /// What it means that a request brought no answer.
 pub(in crate::vault) fn of_transport(error: &reqwest::Error, peer: Peer) -> Failure {
+    if let Some(problem) = of_proxy(error) {
+        return Failure::ProxyFailed { peer, problem };
+    }
     if is_tls(error) {
         return Failure::TlsFailure(peer);
     }
@@ -186,20 +189,39 @@ pub(in crate::vault) fn of_transport(error: &reqwest::Error, peer: Peer) -> Fail
     Failure::ServiceUnavailable { peer, status: None }
 }
 
-/// A TLS error stands somewhere below; an I/O error hides what it wraps from `source`.
-fn is_tls(error: &reqwest::Error) -> bool {
-    let mut next: Option<&(dyn Error + 'static)> = error.source();
-    while let Some(error) = next {
-        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if error.is::<rustls::Error>() || matches!(wrapped, Some(wrapped) if wrapped.is::<rustls::Error>()) {
-            return true;
+/// What went wrong before the proxy had led anywhere. The error of hyper-util that says so has no public type, but words
+/// of its own.
+fn of_proxy(error: &reqwest::Error) -> Option<ProxyProblem> {
+    let text = causes(error).map(ToString::to_string).find(|text| text.starts_with("tunnel error: "))?;
+    Some(match text.as_str() {
+        "tunnel error: failed to create underlying connection" => {
+            if is_tls(error) {
+                ProxyProblem::Untrusted
+            } else if error.is_dns() {
+                ProxyProblem::HostNotFound
+            } else {
+                ProxyProblem::Unreachable
+            }
         }
-        next = match wrapped {
+        "tunnel error: proxy authorization required" => ProxyProblem::CredentialsRequired,
+        _ => ProxyProblem::Refused,
+    })
+}
+
+/// A TLS error stands somewhere below.
+fn is_tls(error: &reqwest::Error) -> bool {
+    causes(error).any(<dyn Error>::is::<rustls::Error>)
+}
+
+/// What caused an error, one below the other. An I/O error hides what it wraps from `source`.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(error.source(), |&error| {
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        match wrapped {
             Some(wrapped) => Some(wrapped),
             None => error.source(),
-        };
-    }
-    false
+        }
+    })
 }
 
 #[cfg(test)]

@@ -1,11 +1,20 @@
 //! How HTTP clients are made: one per handle, so that identities share no connection.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use hyper_util::client::proxy::matcher::Matcher;
-use reqwest::{Certificate, Client, ClientBuilder, redirect::Policy};
+use reqwest::{Certificate, Client, ClientBuilder, Proxy, redirect::Policy};
+use thiserror::Error;
 
-use crate::vault::failure::{Failure, Peer};
+use super::proxies::Proxies;
+use crate::vault::{
+    authorities::{self, InvalidAuthorities},
+    failure::{Failure, Peer},
+};
 
 /// Long enough for a vault in another region under load; a reconcile never waits for it.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -14,6 +23,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_CONNECTIONS: usize = 2;
 /// Longer than the default refresh interval's gaps between slots, shorter than usual idle limits of load balancers.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// A mounted folder that hangs must not hold a request.
+const FILE_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Make = dyn Fn() -> ClientBuilder + Send + Sync;
 
@@ -21,16 +32,44 @@ type Make = dyn Fn() -> ClientBuilder + Send + Sync;
 #[derive(Clone)]
 pub struct Transport {
     make: Arc<Make>,
-    proxies: Proxies,
+    way: Way,
+    /// Where certificates to trust are read from.
+    certificates: Arc<[PathBuf]>,
 }
 
 /// Which hosts are reached through a proxy.
 #[derive(Clone)]
-enum Proxies {
-    /// As the environment says.
-    Environment(Arc<Matcher>),
-    All,
-    None,
+enum Way {
+    Proxies(Arc<Proxies>),
+    Proxy,
+    Direct,
+}
+
+/// Which certificates were trusted, to tell them from others that take their place: of each file the time and size.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Stamp(Vec<Option<(SystemTime, u64)>>);
+
+/// Why the file of certificates to trust cannot be used.
+#[derive(Debug, Error)]
+pub enum InvalidCertificates {
+    /// It cannot be read.
+    #[error(
+        "SSL_CERT_FILE names {path}, which cannot be read ({error}). Correct the path, or mount the certificates there."
+    )]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// It holds none to trust.
+    #[error("SSL_CERT_FILE names {path}: {error}.")]
+    NotTrusted {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: InvalidAuthorities,
+    },
 }
 
 impl Transport {
@@ -38,27 +77,65 @@ impl Transport {
     /// `proxied` says whether what it returns uses a proxy.
     #[must_use]
     pub fn new(make: Arc<dyn Fn() -> ClientBuilder + Send + Sync>, proxied: bool) -> Self {
-        Self { make, proxies: if proxied { Proxies::All } else { Proxies::None } }
+        Self { make, way: if proxied { Way::Proxy } else { Way::Direct }, certificates: Arc::default() }
     }
 
-    /// Proxies and certificates as the process's environment says (`HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`).
+    /// Clients are made anew when one of these files, from which `make` reads certificates, is replaced.
     #[must_use]
-    pub fn from_environment() -> Self {
-        // What reqwest itself asks, which it does not tell.
-        let proxies = Proxies::Environment(Arc::new(Matcher::from_env()));
-        Self { make: Arc::new(Client::builder), proxies }
+    pub fn with_certificates(self, files: Vec<PathBuf>) -> Self {
+        Self { certificates: files.into(), ..self }
+    }
+
+    /// Through `proxies`, with the certificates of a file (`SSL_CERT_FILE`) and of folders (`SSL_CERT_DIR`), or else those
+    /// of the system.
+    ///
+    /// # Errors
+    /// [`InvalidCertificates`] if the file holds none to trust.
+    pub fn through(
+        proxies: Proxies,
+        file: Option<PathBuf>,
+        folders: Vec<PathBuf>,
+    ) -> Result<Self, InvalidCertificates> {
+        if let Some(path) = &file {
+            let path = || path.clone();
+            let pem = std::fs::read(path())
+                .map_err(|error| InvalidCertificates::Unreadable { path: path(), error })?;
+            authorities::check(&pem)
+                .map_err(|error| InvalidCertificates::NotTrusted { path: path(), error })?;
+        }
+        let proxies = Arc::new(proxies);
+        let through = Arc::clone(&proxies);
+        let make = move || {
+            let proxies = Arc::clone(&through);
+            let proxy =
+                Proxy::custom(move |url| proxies.of(url.host_str()?, url.port_or_known_default()?).cloned());
+            // What the environment says is said already.
+            Client::builder().no_proxy().proxy(proxy)
+        };
+        let transport =
+            Self { make: Arc::new(make), way: Way::Proxies(proxies), certificates: Arc::default() };
+        Ok(transport.with_certificates(file.into_iter().chain(folders).collect()))
     }
 
     /// Whether calls to this https host leave through a proxy, which then is who resolves its name.
     pub(in crate::vault) fn is_proxied(&self, host: &str) -> bool {
-        match &self.proxies {
-            Proxies::Environment(matcher) => {
-                let uri = http::Uri::try_from(format!("https://{host}/"));
-                uri.is_ok_and(|uri| matcher.intercept(&uri).is_some())
-            }
-            Proxies::All => true,
-            Proxies::None => false,
+        match &self.way {
+            Way::Proxies(proxies) => proxies.of(host, 443).is_some(),
+            Way::Proxy => true,
+            Way::Direct => false,
         }
+    }
+
+    /// The certificates as they are on disk now. A file that says nothing in time is as one that is not there.
+    pub(super) async fn stamp(&self) -> Stamp {
+        let mut stamps = Vec::with_capacity(self.certificates.len());
+        for file in self.certificates.iter() {
+            let file = file.clone();
+            let looked = tokio::task::spawn_blocking(move || stamp(&file));
+            let looked = tokio::time::timeout(FILE_TIMEOUT, looked).await;
+            stamps.push(looked.ok().and_then(|looked| looked.ok().flatten()));
+        }
+        Stamp(stamps)
     }
 
     /// A client of its own, which trusts the certificates of `ca_bundle` too.
@@ -105,6 +182,11 @@ impl Transport {
             .pool_idle_timeout(IDLE_TIMEOUT);
         finish(builder).build().map_err(|_| Failure::TlsFailure(peer))
     }
+}
+
+fn stamp(file: &Path) -> Option<(SystemTime, u64)> {
+    let metadata = std::fs::metadata(file).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
 }
 
 impl fmt::Debug for Transport {

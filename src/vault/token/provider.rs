@@ -21,7 +21,7 @@ use crate::vault::{
     connection::Connection,
     failure::{CredentialProblem, Failure, IdentityProblem, Refused, ServiceAccount},
     identity::{CredentialName, Identity},
-    rest::transport::Transport,
+    rest::{http_client::HttpClient, transport::Transport},
 };
 
 /// The API server answers a TokenRequest in milliseconds; a hanging one must not hold the handle.
@@ -32,7 +32,7 @@ const FILE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Gets the tokens of a connection's identity.
 pub(in crate::vault) struct Provider {
-    pub(in crate::vault) http: reqwest::Client,
+    pub(in crate::vault) http: Arc<HttpClient>,
     pub(in crate::vault) transport: Transport,
     pub(in crate::vault) connection: Connection,
     pub(in crate::vault) assertions: Arc<dyn Assertions>,
@@ -81,7 +81,8 @@ impl Provider {
     ) -> Result<Token, Refused> {
         let scope = self.cloud().scope();
         let application = Application { authority_host, scope: &scope, tenant, client_id };
-        Box::pin(exchange::exchange(&self.http, &application, proof)).await
+        let http = self.http.get().await?;
+        Box::pin(exchange::exchange(&http, &application, proof)).await
     }
 
     async fn operator(&self, tenant: &str) -> Result<Token, Refused> {
