@@ -1,9 +1,9 @@
 //! The only writer of Secrets: create by POST, change by strategic-merge PATCH, look by an empty PATCH.
 //!
-//! Every call asks for metadata alone (`PartialObjectMetadata`), so that no value ever comes back. Which refusal is
-//! which is read from the answer's code and causes, and names from where the API server's own words frame them.
+//! Every call asks for metadata alone (`PartialObjectMetadata`), so that no value ever comes back.
 
 use super::api_server::ApiServer;
+use super::api_status;
 use super::error::Error;
 use crate::plan::{Change, KeyBytes, NewSecret, Observed, Refusal, Seen, Written};
 use base64::engine::general_purpose::STANDARD;
@@ -158,7 +158,7 @@ impl ApiServer {
             Err(status) => refused("patch secret", target, &status, |status| match status.code {
                 404 => Some(Seen::Absent),
                 409 => Some(Seen::Changed),
-                422 if names_field(status, "metadata.uid") => Some(Seen::Changed),
+                422 if api_status::names_field(status, "metadata.uid") => Some(Seen::Changed),
                 _ => None,
             }),
         }
@@ -196,7 +196,7 @@ impl ApiServer {
                 404 => Some(Seen::Absent),
                 409 if known.is_some() => Some(Seen::Changed),
                 // The fence: a Secret without our mark is not even shown.
-                403 if policy(status).is_some_and(|name| self.is_fence(name)) => {
+                403 if api_status::policy(status).is_some_and(|name| self.is_fence(name)) => {
                     Some(Seen::Refused(Refusal::NotOwned))
                 }
                 _ => None,
@@ -249,78 +249,24 @@ fn refused(
     status: &Status,
     usual: impl FnOnce(&Status) -> Option<Seen>,
 ) -> Result<Seen, Error> {
-    if let Some(name) = quoted(&status.message, "admission webhook \"", "\" denied the request") {
+    if let Some(name) = api_status::webhook(status) {
         return Ok(Seen::Refused(Refusal::DeniedByWebhook(name.to_owned())));
     }
     if let Some(seen) = usual(status) {
         return Ok(seen);
     }
-    let refusal = match (status.code, policy(status)) {
+    let refusal = match (status.code, api_status::policy(status)) {
         (_, Some(name)) => Refusal::DeniedByPolicy(name.to_owned()),
-        (403, None) if has_cause(status, "NamespaceTerminating") => Refusal::Terminating,
+        (403, None) if api_status::has_cause(status, "NamespaceTerminating") => Refusal::Terminating,
         // The namespace itself is gone.
         (404, None) => Refusal::Terminating,
         (403, None) => {
-            let quota = format!("secrets \"{}\" is forbidden: exceeded quota: ", target.name);
-            let name = quoted(&status.message, &quota, ",");
+            let name = api_status::quota(status, target.name);
             name.map_or(Refusal::Forbidden, |name| Refusal::QuotaExceeded(name.to_owned()))
         }
         (413, None) => Refusal::TooLarge,
-        (422, None) => invalid(status),
+        (422, None) => api_status::invalid(status),
         _ => return Err(Error::of(verb, &kube::Error::Api(Box::new(status.clone())))),
     };
     Ok(Seen::Refused(refusal))
-}
-
-/// The `ValidatingAdmissionPolicy` that refused, whatever code it refuses with: its refusal is a cause of its own, which
-/// one by RBAC or a quota has none of. `tests/it/fence.rs` pins that.
-fn policy(status: &Status) -> Option<&str> {
-    causes(status).find_map(|cause| quoted(&cause.message, "ValidatingAdmissionPolicy '", "' "))
-}
-
-/// The name between two texts of which the first begins the message; `None` where that is no name of an API object, so
-/// that nothing else of a message is ever repeated.
-pub(super) fn quoted<'a>(message: &'a str, before: &str, after: &str) -> Option<&'a str> {
-    let (name, _) = message.strip_prefix(before)?.split_once(after)?;
-    let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
-    (!name.is_empty() && name.len() <= 253 && name.bytes().all(is_name)).then_some(name)
-}
-
-fn invalid(status: &Status) -> Refusal {
-    if has_cause(status, "FieldValueTooLong") && names_field(status, "data") {
-        Refusal::TooLarge
-    } else if names_field(status, "type") {
-        Refusal::Type
-    } else if names_field(status, "immutable")
-        || has_exact_field(status, "data") && has_cause(status, "FieldValueForbidden")
-    {
-        Refusal::Immutable
-    } else {
-        Refusal::Invalid(field(status))
-    }
-}
-
-pub(super) fn causes(status: &Status) -> impl Iterator<Item = &kube::core::response::StatusCause> {
-    status.details.iter().flat_map(|details| &details.causes)
-}
-
-fn has_cause(status: &Status, reason: &str) -> bool {
-    causes(status).any(|cause| cause.reason == reason)
-}
-
-fn names_field(status: &Status, field: &str) -> bool {
-    causes(status).any(|cause| cause.field == field || cause.field.starts_with(&format!("{field}[")))
-}
-
-fn has_exact_field(status: &Status, field: &str) -> bool {
-    causes(status).any(|cause| cause.field == field)
-}
-
-/// The field that the API server names, without what a key may hold beyond it.
-fn field(status: &Status) -> String {
-    causes(status)
-        .map(|cause| cause.field.as_str())
-        .find(|field| !field.is_empty())
-        .unwrap_or("data")
-        .to_owned()
 }

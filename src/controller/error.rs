@@ -1,6 +1,6 @@
 //! What can go wrong with the API server, without a word of its text: a message may quote what was sent.
 
-use super::apply::{causes, quoted};
+use super::api_status::unreachable_webhook;
 use crate::plan::Refusal;
 use kube::core::response::StatusSummary;
 use std::time::Duration;
@@ -53,9 +53,7 @@ impl Error {
                     verb,
                     code: status.code,
                     reason: bounded(&status.reason),
-                    webhook: causes(status)
-                        .find_map(|cause| quoted(&cause.message, "failed calling webhook \"", "\""))
-                        .map(str::to_owned),
+                    webhook: unreachable_webhook(status).map(str::to_owned),
                     retry_after: status
                         .details
                         .as_ref()

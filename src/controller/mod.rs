@@ -7,6 +7,7 @@
 //! ```
 
 mod api_server;
+mod api_status;
 mod apply;
 mod backoff;
 mod check;

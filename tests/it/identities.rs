@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -183,9 +184,14 @@ async fn a_file_that_is_no_credential_says_so_and_heals_when_it_is_one() {
         stage.plane.forget(&user("shop"));
     }
     fs::create_dir(folder.path().join("folder")).unwrap();
-    let connection = principal(&stage, "folder");
-    let text = sentence(&mut stage, &connection, "CredentialInvalid").await;
-    assert!(text.contains("cannot be read"), "{text}");
+    // To read a pipe is to wait for whoever writes into it.
+    assert!(Command::new("mkfifo").arg(folder.path().join("pipe")).status().unwrap().success());
+    for name in ["folder", "pipe"] {
+        let connection = principal(&stage, name);
+        let text = sentence(&mut stage, &connection, "CredentialInvalid").await;
+        assert!(text.contains("cannot be read"), "{text}");
+        stage.plane.forget(&user("shop"));
+    }
 }
 
 #[tokio::test]

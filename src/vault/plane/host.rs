@@ -65,7 +65,6 @@ pub(super) struct Host {
     pub(super) handles: HashMap<HandleId, Handle>,
     ids: HashMap<Connection, HandleId>,
     last_id: HandleId,
-    pub(super) last_ticket: u64,
     due: Schedule<Key>,
     /// When values are dropped that a user has not come for.
     pub(super) values: Schedule<(HandleId, ObjectKey)>,
@@ -86,7 +85,6 @@ impl Host {
             handles: HashMap::new(),
             ids: HashMap::new(),
             last_id: 0,
-            last_ticket: 0,
             due: Schedule::new(),
             values: Schedule::new(),
             sweeps: Schedule::new(),
@@ -340,14 +338,13 @@ impl Host {
 
     /// Gives the source a place in `lane`, unless it has one at least as good.
     pub(super) fn enqueue(&mut self, id: HandleId, source: &Source, lane: Lane, recheck: bool) {
-        let number = self.last_ticket + 1;
+        let number = self.lanes.number();
         let Some(entry) = self.entry(id, source) else { return };
         if entry.in_flight || entry.ticket.is_some_and(|ticket| ticket.lane >= lane) {
             return;
         }
         let Some(namespace) = entry.namespace().cloned() else { return };
         entry.ticket = Some(Ticket { lane, number, recheck });
-        self.last_ticket = number;
         self.lanes.push(lane, &namespace, id, (Place::Source(source.clone()), number));
         self.due.remove(&(id, source.clone()));
     }

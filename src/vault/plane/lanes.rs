@@ -40,6 +40,7 @@ pub(super) struct Lanes<T> {
     confirmation: Ring<T>,
     periodic: Ring<T>,
     turn: u32,
+    last_number: u64,
 }
 
 /// The namespaces of one lane, next one first, and what each has waiting by handle.
@@ -57,7 +58,19 @@ struct Queues<T> {
 
 impl<T> Lanes<T> {
     pub(super) fn new() -> Self {
-        Self { interactive: Ring::new(), confirmation: Ring::new(), periodic: Ring::new(), turn: 0 }
+        Self {
+            interactive: Ring::new(),
+            confirmation: Ring::new(),
+            periodic: Ring::new(),
+            turn: 0,
+            last_number: 0,
+        }
+    }
+
+    /// A number for a place that no other has: an item that was given up is known by it.
+    pub(super) const fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
     }
 
     pub(super) fn push(&mut self, lane: Lane, namespace: &Namespace, handle: HandleId, item: T) {

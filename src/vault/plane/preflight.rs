@@ -84,7 +84,7 @@ impl Host {
 
     /// Gives the next trial a place, behind those who wait for values: they prove the same.
     fn enqueue_trial(&mut self, id: HandleId) {
-        let number = self.last_ticket + 1;
+        let number = self.lanes.number();
         let Some(handle) = self.handles.get_mut(&id) else { return };
         if handle.preflight.is_under_way() {
             return;
@@ -96,7 +96,6 @@ impl Host {
         let Some((namespace, _)) = &handle.preflight.wanted else { return };
         let namespace = Arc::clone(namespace);
         handle.preflight.ticket = Some(number);
-        self.last_ticket = number;
         self.lanes.push(Lane::Periodic, &namespace, id, (Place::Trial, number));
     }
 

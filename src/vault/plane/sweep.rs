@@ -220,7 +220,7 @@ impl Host {
 
     /// Gives the page that is to be read next a place in the periodic lane.
     pub(super) fn enqueue_page(&mut self, id: HandleId) {
-        let number = self.last_ticket + 1;
+        let number = self.lanes.number();
         let Some(handle) = self.handles.get_mut(&id) else { return };
         let Some(namespace) = handle.users.keys().next().map(|user| Arc::clone(&user.namespace)) else {
             // Whoever asks next begins anew.
@@ -229,7 +229,6 @@ impl Host {
         };
         let Some(run) = handle.sweeps.run.as_mut().filter(|run| run.ticket.is_none()) else { return };
         run.ticket = Some(number);
-        self.last_ticket = number;
         self.lanes.push(Lane::Periodic, &namespace, id, (Place::Page, number));
     }
 

@@ -88,8 +88,7 @@ impl Host {
             let Some(namespace) = handle.entries.get(source).and_then(|entry| entry.namespace()) else {
                 continue;
             };
-            let number = self.last_ticket + 1;
-            self.last_ticket = number;
+            let number = self.lanes.number();
             self.lanes.push_first(Lane::Periodic, namespace, *id, (Place::Probe, number));
             handle.probe_ticket = Some(number);
         }
