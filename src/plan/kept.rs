@@ -42,7 +42,7 @@ pub(super) struct Open {
     pub(super) drifted: Option<Timestamp>,
     /// An earlier process said that what is known is confirmed no longer.
     pub(super) stale: bool,
-    /// How many writes in a row were refused.
+    /// How many writes in a row were refused, or not even tried because they would be.
     pub(super) denials: u32,
     /// When the last was.
     pub(super) denied_at: Option<Timestamp>,

@@ -113,8 +113,9 @@ impl Round {
             verified.resource_version.clone_from(&observed.resource_version);
         }
         let failed = self.sent.take_if(|_| !matches!(seen, Seen::Written(_)));
+        let whole = self.sent.as_ref().is_some_and(|sent| sent.rendered.is_some());
         match seen {
-            Seen::Written(_) => self.open.denials = 0,
+            Seen::Written(_) if whole => self.open.denials = 0,
             // What fails may pass by itself, and is tried again at a pace of its own.
             Seen::Refused(ref refusal) if failed.is_some() && !refusal.is_failure() => {
                 self.open.denials = self.open.denials.saturating_add(1);
@@ -164,17 +165,17 @@ impl Round {
 
     /// In this order; the first that has something to say is the step.
     fn decide(&self, input: &Input<'_>) -> (Step, Option<Sent>) {
-        if let Some(decided) = self.refused_by_spec(input) {
-            return decided;
-        }
-        let step = self
-            .refused_by_target(input)
-            .or_else(|| self.held_back(input))
-            .or_else(|| matches!(input.vault, Vault::Usable { reply: None, .. }).then_some(Step::Ask))
-            .or_else(|| self.requested(input))
-            .or_else(|| self.look_due(input))
-            .or_else(|| self.written(input));
-        step.map_or_else(|| write(self, input), |step| (step, None))
+        let ask = || matches!(input.vault, Vault::Usable { reply: None, .. }).then_some(Step::Ask);
+        let alone = |step: Option<Step>| step.map(|step| (step, None));
+        self.refused_by_spec(input)
+            .or_else(|| alone(self.refused_by_target(input)))
+            .or_else(|| alone(self.held_back(input)))
+            .or_else(|| self.too_large(input))
+            .or_else(|| alone(ask()))
+            .or_else(|| alone(self.requested(input)))
+            .or_else(|| alone(self.look_due(input)))
+            .or_else(|| alone(self.written(input)))
+            .unwrap_or_else(|| write(self, input))
     }
 
     /// A new `sync-requested-at`: every source once, and a look at the target.

@@ -806,6 +806,7 @@ fn more_than_one_mebibyte_is_refused_before_any_write() {
     assert_eq!(scene.ready().1, "TooLarge");
     scene.says_nothing_new();
     // One of them shrinks: both are asked for.
+    scene.now += Duration::from_secs(5);
     scene.answers = vec![read("v2", "small"), Answer::Unchanged];
     assert_eq!(scene.demands(), [1]);
 }
@@ -819,8 +820,43 @@ fn a_secret_that_the_api_server_finds_too_large_keeps_what_it_has_and_is_not_rea
     scene.settle();
     assert_eq!((scene.ready().1.as_str(), scene.states()), ("TooLarge", vec!["Pending", "Synced"]));
     scene.says_nothing_new();
+    scene.now += Duration::from_secs(5);
     scene.answers = vec![Answer::Unchanged, read("v2", "small")];
     assert_eq!(scene.demands(), [0]);
+}
+
+#[test]
+fn an_object_that_is_too_large_reads_all_its_values_later_each_time_whatever_changes() {
+    let mut scene = Scene::new(vec![key("A", "one"), key("B", "two")], Vec::new());
+    let half = "x".repeat(MAX_SECRET_BYTES / 2);
+    let mut waits = Vec::new();
+    for version in 1..=9 {
+        // The vault has a new version each second, and one second before the wait is over nothing is read for it.
+        if let Some(wait) = waits.last() {
+            for seconds in [1, *wait - 2] {
+                scene.answers = vec![read(&format!("v{version}-{seconds}"), &half), Answer::Unchanged];
+                let held = scene.verdict();
+                assert_eq!((held.status, held.waits), (None, false));
+                scene.kept = held.kept;
+                scene.now += Duration::from_secs(seconds);
+            }
+            scene.now += Duration::from_secs(1);
+            scene.answers = vec![read(&format!("v{version}"), &half), Answer::Unchanged];
+            assert_eq!(scene.demands(), [1]);
+        }
+        scene.answers = vec![read(&format!("v{version}"), &half), read("v1", &half)];
+        assert!(scene.looks());
+        scene.sees(Seen::Absent);
+        scene.settle();
+        assert_eq!(scene.ready().1, "TooLarge");
+        let wait = scene.kept.open.as_ref().unwrap().held_back_for(scene.now).unwrap();
+        waits.push(wait.as_secs());
+    }
+    assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
+    // An edit is tried at once, and so is a sync that somebody asks for.
+    scene.object.metadata.generation = Some(2);
+    scene.answers = vec![read("v10", &half), Answer::Unchanged];
+    assert_eq!(scene.demands(), [1]);
 }
 
 #[test]

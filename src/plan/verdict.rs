@@ -132,9 +132,15 @@ pub(super) fn not_written(
     rendered: &Rendered,
     problem: Option<Problem>,
 ) -> Verdict {
+    let too_large = problem.as_ref().is_some_and(|problem| problem.reason == Reason::TooLarge);
     let new = status::answered(round, input, picture, rendered, problem);
-    let kept = after_write(round, input, judged(round, picture, rendered));
-    let kept = kept.open(|open| open.blocked = Some(picture.fingerprint()));
+    let kept = after_write(round, input, judged(round, picture, rendered)).open(|open| {
+        open.blocked = Some(picture.fingerprint());
+        if too_large {
+            open.denials = open.denials.saturating_add(u32::from(!round.is_denied()));
+            open.denied_at = Some(input.now);
+        }
+    });
     conclude(round, input, new, Outcome::Failed, kept)
 }
 

@@ -75,7 +75,11 @@ fn obstacle(input: &Input<'_>, picture: &Picture<'_>, creates: bool) -> Option<P
 
 /// Metadata needs no value, so it is repaired though the vault is silent or what it gives cannot be written; not of a
 /// target that is refused, which stays untouched until the whole write is taken.
-fn metadata_alone(round: &Round, input: &Input<'_>, picture: &Picture<'_>) -> Option<(Step, Option<Sent>)> {
+pub(super) fn metadata_alone(
+    round: &Round,
+    input: &Input<'_>,
+    picture: &Picture<'_>,
+) -> Option<(Step, Option<Sent>)> {
     let Seen::Ours(observed) = &round.seen else { return None };
     let change = round.metadata_change(input, observed);
     let sent = Sent::of_metadata(round.metadata_carried(input), picture);

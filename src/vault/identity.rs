@@ -36,6 +36,13 @@ pub enum Identity {
     },
 }
 
+impl Identity {
+    /// Whether objects of many namespaces read as this identity.
+    pub(super) const fn is_shared(&self) -> bool {
+        !matches!(self, Self::WorkloadIdentity { .. })
+    }
+}
+
 /// By what a managed identity is known.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum ManagedIdentityId {

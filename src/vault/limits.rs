@@ -24,6 +24,8 @@ pub struct Limits {
     pub calm: Duration,
     /// The longest wait that a vault's `Retry-After` can ask for.
     pub retry_after: Duration,
+    /// The least time between two reads of one source that users ask for by hand.
+    pub refresh_apart: Duration,
     /// How long a value is kept for users that do not come for it.
     pub value_life: Duration,
     /// A list with more pages than this is not followed to its end.
@@ -57,6 +59,7 @@ impl Default for Limits {
             doubt: (Duration::from_secs(5), Duration::from_secs(60)),
             calm: Duration::from_secs(5),
             retry_after: Duration::from_secs(300),
+            refresh_apart: Duration::from_secs(10),
             value_life: Duration::from_secs(60),
             list_pages: 4000,
             list_time: Duration::from_secs(600),

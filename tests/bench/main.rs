@@ -31,6 +31,7 @@ mod scale;
 mod steady;
 mod tenants;
 mod tenants_trouble;
+mod unruly;
 mod wide;
 
 use rows::Rows;
@@ -45,6 +46,7 @@ async fn main() -> Result<()> {
     one_vault::measure(&scale, &mut rows).await?;
     tenants::measure(&scale, &mut rows).await?;
     wide::measure(&mut rows).await?;
+    unruly::measure(&scale, &mut rows).await?;
     rows.write(&scale)
 }
 

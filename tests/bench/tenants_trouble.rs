@@ -90,7 +90,7 @@ fn stall_row(calm: &Ages, troubled: &Ages, window: Duration, rows: &mut Rows) {
     });
 }
 
-fn p99(ages: &Ages) -> f64 {
+pub(crate) fn p99(ages: &Ages) -> f64 {
     let mut sorted = ages.clone();
     sorted.sort_by(f64::total_cmp);
     sorted[(sorted.len() * 99).div_ceil(100) - 1]

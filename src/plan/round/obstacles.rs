@@ -5,7 +5,9 @@ use crate::api::Deletion;
 use crate::plan::outcome::Outcome;
 use crate::plan::sent::Sent;
 use crate::plan::target::{Change, Refusal, Seen};
-use crate::plan::{Input, Problem, Step, Vault, verdict};
+use crate::plan::verdict::{self, Verdict};
+use crate::plan::write::metadata_alone;
+use crate::plan::{Input, Problem, Step, Vault};
 use crate::reason::Reason;
 
 impl Round {
@@ -82,6 +84,21 @@ impl Round {
             Seen::Refused(refusal) => Some(Step::end(verdict::refused_target(self, input, refusal))),
             _ => None,
         }
+    }
+
+    /// The values of a Secret that was too large are asked for later each time, whatever changed: to find out takes all of
+    /// them. Its metadata is kept in order meanwhile.
+    pub(super) fn too_large(&self, input: &Input<'_>) -> Option<(Step, Option<Sent>)> {
+        let same = says_of_spec(input.object, |reason| reason == Reason::TooLarge);
+        if !same || input.pending_request().is_some() {
+            return None;
+        }
+        let wait = self.open.held_back_for(input.now)?;
+        let kept = || self.look_due(input).map(|look| (look, None));
+        kept().or_else(|| metadata_alone(self, input, &self.picture(input))).or_else(|| {
+            let verdict = Verdict { next: Some(wait), ..verdict::still_blocked(self, input) };
+            Some((Step::end(verdict), None))
+        })
     }
 
     /// A write that was refused is tried again later each time, for it takes values: a look alone does not tell that the

@@ -58,7 +58,7 @@ const RETRY_IN: (&str, &str) = (
 );
 const WAITING: (&str, &str) = (
     "vaultsync_vault_waiting_requests",
-    "Requests to a vault host that wait for the budget or a gate, by lane (interactive: someone waits; confirmation: someone waits to know that nothing else changed; periodic: due).",
+    "Requests to a vault host that wait for the budget or a gate, by lane (interactive: someone waits; confirmation: someone waits to know that nothing else changed; sweep: a page of a list for many namespaces; periodic: due).",
 );
 const SWEEP_AGE: (&str, &str) = (
     "vaultsync_vault_sweep_age_seconds",
@@ -107,10 +107,13 @@ impl Gauges {
             if let Some(seconds) = measured.retry_in {
                 retry_in.with_label_values(&[host]).set(seconds);
             }
-            let Waiting { interactive, confirmation, periodic } = measured.waiting;
-            for (lane, requests) in
-                [("interactive", interactive), ("confirmation", confirmation), ("periodic", periodic)]
-            {
+            let Waiting { interactive, confirmation, sweep, periodic } = measured.waiting;
+            for (lane, requests) in [
+                ("interactive", interactive),
+                ("confirmation", confirmation),
+                ("sweep", sweep),
+                ("periodic", periodic),
+            ] {
                 waiting.with_label_values(&[host, lane]).set(count(requests));
             }
             if let Some(seconds) = measured.sweep_age {

@@ -1,4 +1,4 @@
-//! Who goes next: three lanes by weight, round-robin by namespace within each, then by handle.
+//! Who goes next: four lanes by weight, round-robin by namespace within each, then by handle.
 //!
 //! Invariant: while anything that may go waits, something is taken; and no namespace with something that may go
 //! is passed over twice in a row within its lane.
@@ -12,15 +12,16 @@ use crate::vault::connection::Namespace;
 pub(super) enum Lane {
     /// Nobody waits: the source is due again.
     Periodic,
+    /// A page of a list that objects of many namespaces are told changes by.
+    Sweep,
     /// A user has what is new of one source and waits to hear that another still holds.
     Confirmation,
     /// A user waits.
     Interactive,
 }
 
-/// Of five requests three go to those who lack an answer, one to those who lack a confirmation, and one to what is due,
-/// if all lanes are full.
-const TURNS: u32 = 5;
+/// Of six requests three go to those who lack an answer, and one to each of the other lanes, if all are full.
+const TURNS: u32 = 6;
 
 /// A number that names a handle within its host.
 pub(super) type HandleId = u64;
@@ -30,6 +31,7 @@ pub(super) type HandleId = u64;
 pub(super) struct Waiting {
     pub(super) interactive: usize,
     pub(super) confirmation: usize,
+    pub(super) sweep: usize,
     pub(super) periodic: usize,
 }
 
@@ -38,6 +40,7 @@ pub(super) struct Waiting {
 pub(super) struct Lanes<T> {
     interactive: Ring<T>,
     confirmation: Ring<T>,
+    sweep: Ring<T>,
     periodic: Ring<T>,
     turn: u32,
     last_number: u64,
@@ -61,6 +64,7 @@ impl<T> Lanes<T> {
         Self {
             interactive: Ring::new(),
             confirmation: Ring::new(),
+            sweep: Ring::new(),
             periodic: Ring::new(),
             turn: 0,
             last_number: 0,
@@ -84,11 +88,17 @@ impl<T> Lanes<T> {
 
     /// Takes the next item that `may_go`; of each handle only the first in a lane is looked at.
     pub(super) fn pop(&mut self, may_go: impl Fn(HandleId, &T) -> bool) -> Option<(HandleId, T)> {
-        let lanes = match self.turn {
-            3 => [&mut self.confirmation, &mut self.interactive, &mut self.periodic],
-            4 => [&mut self.periodic, &mut self.interactive, &mut self.confirmation],
-            _ => [&mut self.interactive, &mut self.confirmation, &mut self.periodic],
+        let mut lanes = [&mut self.interactive, &mut self.confirmation, &mut self.sweep, &mut self.periodic];
+        // Whose turn it is goes first, the others by urgency.
+        let first = match self.turn {
+            3 => 1,
+            4 => 2,
+            5 => 3,
+            _ => 0,
         };
+        if let Some(before) = lanes.get_mut(..=first) {
+            before.rotate_right(1);
+        }
         let taken = lanes.into_iter().find_map(|lane| lane.pop(&may_go))?;
         self.turn = (self.turn + 1) % TURNS;
         Some(taken)
@@ -98,19 +108,23 @@ impl<T> Lanes<T> {
         Waiting {
             interactive: self.interactive.len(),
             confirmation: self.confirmation.len(),
+            sweep: self.sweep.len(),
             periodic: self.periodic.len(),
         }
     }
 
     /// Whether anything waits that `may_go`.
     pub(super) fn has(&self, may_go: impl Fn(HandleId, &T) -> bool) -> bool {
-        self.interactive.has(&may_go) || self.confirmation.has(&may_go) || self.periodic.has(&may_go)
+        [&self.interactive, &self.confirmation, &self.sweep, &self.periodic]
+            .into_iter()
+            .any(|lane| lane.has(&may_go))
     }
 
     const fn ring(&mut self, lane: Lane) -> &mut Ring<T> {
         match lane {
             Lane::Interactive => &mut self.interactive,
             Lane::Confirmation => &mut self.confirmation,
+            Lane::Sweep => &mut self.sweep,
             Lane::Periodic => &mut self.periodic,
         }
     }
@@ -199,15 +213,18 @@ mod tests {
             for lane in lanes_of.iter().cycle().take(20 * lanes_of.len()) {
                 lanes.push(*lane, &namespace(0), 1, *lane);
             }
-            let taken: Vec<_> = (0..10).map(|_| lanes.pop(|_, _| true).unwrap().1).collect();
+            let taken: Vec<_> = (0..12).map(|_| lanes.pop(|_, _| true).unwrap().1).collect();
             assert_eq!(Some(&taken[0]), lanes_of.iter().max());
-            [Lane::Interactive, Lane::Confirmation, Lane::Periodic]
+            [Lane::Interactive, Lane::Confirmation, Lane::Sweep, Lane::Periodic]
                 .map(|lane| taken.iter().filter(|other| **other == lane).count())
         };
-        assert_eq!(taken(&[Lane::Periodic, Lane::Interactive]), [8, 0, 2]);
-        assert_eq!(taken(&[Lane::Periodic, Lane::Confirmation]), [0, 8, 2]);
-        assert_eq!(taken(&[Lane::Confirmation, Lane::Interactive]), [8, 2, 0]);
-        assert_eq!(taken(&[Lane::Periodic, Lane::Confirmation, Lane::Interactive]), [6, 2, 2]);
+        assert_eq!(taken(&[Lane::Periodic, Lane::Interactive]), [10, 0, 0, 2]);
+        assert_eq!(taken(&[Lane::Periodic, Lane::Confirmation]), [0, 10, 0, 2]);
+        assert_eq!(taken(&[Lane::Periodic, Lane::Sweep]), [0, 0, 10, 2]);
+        assert_eq!(taken(&[Lane::Confirmation, Lane::Interactive]), [10, 2, 0, 0]);
+        assert_eq!(taken(&[Lane::Sweep, Lane::Interactive]), [10, 0, 2, 0]);
+        let all = [Lane::Periodic, Lane::Sweep, Lane::Confirmation, Lane::Interactive];
+        assert_eq!(taken(&all), [6, 2, 2, 2]);
     }
 
     #[test]
@@ -250,11 +267,11 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_lost_and_no_namespace_starves(
-            pushes in prop::collection::vec((0_usize..3, 0_u8..6, 0_u64..4), 1..300),
+            pushes in prop::collection::vec((0_usize..4, 0_u8..6, 0_u64..4), 1..300),
             closed in 0_u64..5,
         ) {
             let mut lanes = Lanes::new();
-            let all = [Lane::Periodic, Lane::Confirmation, Lane::Interactive];
+            let all = [Lane::Periodic, Lane::Sweep, Lane::Confirmation, Lane::Interactive];
             for (index, (lane, team, handle)) in pushes.iter().enumerate() {
                 lanes.push(all[*lane], &namespace(*team), *handle, (index, *lane, *team));
             }

@@ -218,7 +218,8 @@ impl Host {
         Some(wake)
     }
 
-    /// Gives the page that is to be read next a place in the periodic lane.
+    /// Gives the page that is to be read next a place in the lanes. One that serves many namespaces stands behind the reads
+    /// of none of them.
     pub(super) fn enqueue_page(&mut self, id: HandleId) {
         let number = self.lanes.number();
         let Some(handle) = self.handles.get_mut(&id) else { return };
@@ -229,7 +230,8 @@ impl Host {
         };
         let Some(run) = handle.sweeps.run.as_mut().filter(|run| run.ticket.is_none()) else { return };
         run.ticket = Some(number);
-        self.lanes.push(Lane::Periodic, &namespace, id, (Place::Page, number));
+        let lane = if handle.connection.identity.is_shared() { Lane::Sweep } else { Lane::Periodic };
+        self.lanes.push(lane, &namespace, id, (Place::Page, number));
     }
 
     /// The request for the page begins, unless its place was given up or the identity is refused meanwhile.

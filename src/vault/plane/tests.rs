@@ -169,6 +169,11 @@ impl World {
         Self::limited(Limits::default())
     }
 
+    /// A world in which whoever asks for a sync has it at once, whatever was read just before.
+    fn unpaced() -> Self {
+        Self::limited(Limits { refresh_apart: Duration::ZERO, ..Limits::default() })
+    }
+
     fn limited(limits: Limits) -> Self {
         let now = Instant::now();
         Self {
@@ -630,7 +635,7 @@ fn one_forbidden_secret_is_its_own_failure_and_all_forbidden_is_the_identitys() 
 
 #[test]
 fn a_refresh_is_answered_only_by_a_get_that_began_after_it() {
-    let mut world = World::new();
+    let mut world = World::unpaced();
     world.say("db", Said::Version(1));
     let _ = world.ask("a", &[want("db", Some(1))]);
     world.pass(MINUTE);
@@ -738,7 +743,7 @@ fn a_value_that_nobody_lacks_is_not_kept() {
 
 #[test]
 fn who_was_woken_and_has_not_come_yet_is_not_woken_again_for_the_same_value() {
-    let mut world = World::new();
+    let mut world = World::unpaced();
     world.say("db", Said::Version(1));
     let _ = world.ask("slow", &[want("db", None)]);
     world.settle();

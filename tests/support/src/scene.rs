@@ -101,6 +101,7 @@ impl OperatorScene {
                 doubt: (Duration::from_millis(500), Duration::from_secs(2)),
                 calm: Duration::from_millis(500),
                 retry_after: Duration::from_secs(2),
+                refresh_apart: Duration::ZERO,
                 ..Limits::default()
             },
             clock,

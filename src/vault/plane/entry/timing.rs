@@ -48,8 +48,8 @@ impl Entry {
 
     fn wanted(&self, timing: Timing<'_>, now: Instant) -> Option<Due> {
         let due = |at, lane| Some(Due { at, lane, recheck: false });
-        if self.subscriptions.values().any(Subscription::lacks_answer) {
-            return due(now, Lane::Interactive);
+        if let Some(at) = self.answer_at(timing.limits, now) {
+            return due(at, Lane::Interactive);
         }
         // Not before what a sweep saw has settled, or it would have to be read once more; nor by its timer meanwhile.
         let seen = self.watch.ripe_at();
@@ -68,6 +68,16 @@ impl Entry {
     /// Whether a GET that begins at `begun` is the one of its day.
     pub(in crate::vault::plane) fn is_daily(&self, timing: Timing<'_>, begun: Instant) -> bool {
         begun >= self.recheck_at(timing)
+    }
+
+    /// When the first of those who wait for an answer can have it: at once, but for a request that follows another.
+    fn answer_at(&self, limits: &Limits, now: Instant) -> Option<Instant> {
+        let wait = |subscription: &Subscription| match subscription.wait? {
+            Wait::Answer => Some(now),
+            Wait::Refresh(_) => Some(self.tried_at.map_or(now, |at| now.max(at + limits.refresh_apart))),
+            Wait::Confirmation(_) => None,
+        };
+        self.subscriptions.values().filter_map(wait).min()
     }
 
     /// When the first of those who wait for a confirmation can have it.

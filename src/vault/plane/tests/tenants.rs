@@ -1,7 +1,7 @@
 //! What one namespace does to others that read the same vault: nothing.
 
 use super::*;
-use crate::vault::Rate;
+use crate::vault::{Identity, Rate};
 
 fn of(namespace: &str, name: &str) -> ObjectKey {
     ObjectKey::new(namespace, name)
@@ -97,4 +97,56 @@ fn many_failing_identities_of_one_namespace_do_not_hold_up_another() {
     // At least four of five requests: nobody else waits for a value.
     assert!(seconds <= 14, "{seconds}");
     assert!(world.gets_like("e") > 200, "they are tried still");
+}
+
+#[test]
+fn a_flood_of_requests_for_a_sync_costs_one_get_of_each_source_in_ten_seconds_and_is_answered() {
+    let mut world = World::new();
+    let wants = [want("db", Some(1))];
+    world.say("db", Said::Version(1));
+    let _ = world.ask("a", &wants);
+    world.pass(MINUTE);
+    world.gets.clear();
+    for _ in 0..1000 {
+        world.host.refresh(&user("a"), &connection(0), world.now);
+        world.now += Duration::from_millis(60);
+        world.settle();
+    }
+    assert!((5..=8).contains(&world.gets_of("db")), "{}", world.gets_of("db"));
+    // Whoever has nothing yet waits for no one.
+    let _ = world.ask("b", &[want("db", None)]);
+    let before = world.gets_of("db");
+    world.settle();
+    assert_eq!(world.gets_of("db"), before + 1);
+    world.say("db", Said::Version(2));
+    world.host.refresh(&user("a"), &connection(0), world.now);
+    world.pass(11 * SECOND);
+    assert!(is_read(&world.ask("a", &wants).answers[0], 2));
+}
+
+#[test]
+fn a_list_that_serves_many_namespaces_does_not_stand_behind_the_reads_of_one_of_them() {
+    let shared = Connection { identity: Identity::ManagedIdentity { id: None }, ..connection(0) };
+    let mut world = World::limited(Limits { requests_per_second: 10, burst: 10, ..Limits::default() });
+    let listing = Terms { detect: Detect::List, ..Terms::default() };
+    let mut all = vec![(of("good", "app"), names("g", 100))];
+    all.extend((0..20).map(|index| (of("evil", &format!("app-{index}")), names(&format!("e{index}-"), 50))));
+    for (user, names) in &all {
+        let known: Vec<Want> = names.iter().map(|name| want(name, Some(1))).collect();
+        for name in names {
+            world.say(name, Said::Version(1));
+        }
+        let _ = world.host.ask(user, &shared, listing, &known, false, world.now);
+    }
+    world.pass(2 * MINUTE);
+    world.lists.clear();
+    for version in 2..12 {
+        // More than the budget has until the next.
+        for name in all[1..].iter().flat_map(|(_, names)| names) {
+            world.say(name, Said::Version(version));
+        }
+        world.pass(MINUTE / 2);
+    }
+    let pages = 1100 / 25;
+    assert!(world.lists.len() >= 4 * pages, "{} of {}", world.lists.len(), 5 * pages);
 }

@@ -769,7 +769,7 @@ fn once_a_day_each_value_is_offered_again_and_only_once() {
 
 #[test]
 fn what_arrives_while_a_round_writes_is_not_taken_for_written() {
-    let mut world = World::new();
+    let mut world = World::unpaced();
     world.say("db", Said::Version(1));
     let _ = world.ask("a", &[want("db", None)]);
     world.settle();
