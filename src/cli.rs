@@ -44,7 +44,8 @@ pub enum Command {
 /// # Errors
 /// [`InvalidProxy`] says what to write instead.
 pub fn proxies() -> Result<Proxies, InvalidProxy> {
-    let value = |names| variable(names).and_then(|value| value.into_string().ok()).unwrap_or_default();
+    // What is no text is no URL either, and told as that.
+    let value = |names| variable(names).unwrap_or_default().to_string_lossy().into_owned();
     Proxies::new(&value(&["HTTPS_PROXY", "https_proxy"]), &value(&["NO_PROXY", "no_proxy"]))
 }
 

@@ -57,8 +57,7 @@ async fn ways_out() -> anyhow::Result<(kube::Client, Transport)> {
     // One crypto library for the API server and the vaults; Err: it is installed already.
     rustls::crypto::ring::default_provider().install_default().ok();
     let proxies = cli::proxies()?;
-    let config =
-        controller::api_server(&proxies).await.context("no API server: set KUBECONFIG, or run in a pod")?;
+    let config = controller::api_server(&proxies).await?;
     let client = controller::client(config).context("no client can be made for the API server")?;
     Ok((client, cli::transport(proxies)?))
 }

@@ -44,7 +44,7 @@ pub const VERSION: &str = "v1alpha1";
 /// The mark of ownership: an annotation on a Secret that names the `VaultSecretSync` it belongs to.
 pub const OWNER_ANNOTATION: &str = "vaultsync.dev/owner";
 /// Set by a user on a `VaultSecretSync` to have every source read again at once, though each
-/// at most every ten seconds; any new value counts.
+/// at most every three seconds; any new value counts.
 pub const SYNC_REQUESTED_ANNOTATION: &str = "vaultsync.dev/sync-requested-at";
 /// The label on every Secret we create; it grants nothing.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";

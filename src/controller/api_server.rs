@@ -3,12 +3,13 @@
 use super::error::Error;
 use crate::api::MANAGER;
 use crate::vault::Proxies;
+use anyhow::Context as _;
 use http::header::RETRY_AFTER;
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, Uri};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::client::Body;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -41,14 +42,34 @@ impl Debug for ApiServer {
 /// by its ServiceAccount, and directly.
 ///
 /// # Errors
-/// Neither is there, or one of them is broken.
+/// A sentence: neither is there, or one of them is broken. With a kubeconfig kube takes no odd items in `NO_PROXY`.
 pub async fn api_server(proxies: &Proxies) -> anyhow::Result<Config> {
-    let Ok(kubeconfig) = Kubeconfig::read() else { return Ok(Config::infer().await?) };
+    let kubeconfig = match Kubeconfig::read() {
+        Ok(kubeconfig) => kubeconfig,
+        // The error would quote the line, which may hold a token.
+        Err(KubeconfigError::Parse(_)) => anyhow::bail!("the kubeconfig is no valid YAML of its kind."),
+        Err(_) => return Config::infer().await.context("no API server: set KUBECONFIG, or run in a pod"),
+    };
     let own = own_proxy(&kubeconfig).map(str::to_owned);
-    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    if let Some(own) = &own {
+        let good = own.parse::<Uri>().is_ok_and(|uri| {
+            uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https" | "socks5"))
+        });
+        // It may hold a password, so nothing of it is said.
+        anyhow::ensure!(good, "proxy-url in the kubeconfig is no URL of a proxy. Write http://host:port.");
+    }
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    let mut config = config.map_err(|error| match error {
+        KubeconfigError::ParseNoProxy(error) => anyhow::anyhow!(
+            "NO_PROXY: {error}. Beside a kubeconfig each item must be a host, an address or a network."
+        ),
+        error => error.into(),
+    })?;
     // kube compares NO_PROXY with the host of the proxy, be that its own or the environment's.
-    let (host, port) = (config.cluster_url.host().unwrap_or_default(), config.cluster_url.port_u16());
-    let proxy = own.or_else(|| proxies.of(host, port.unwrap_or(443)).map(ToString::to_string));
+    let host = config.cluster_url.host().filter(|_| config.cluster_url.scheme_str() == Some("https"));
+    let port = config.cluster_url.port_u16().unwrap_or(443);
+    let of_environment = || host.and_then(|host| proxies.of(host, port)).map(ToString::to_string);
+    let proxy = own.or_else(of_environment);
     config.proxy_url = proxy.map(|proxy| proxy.parse()).transpose()?;
     Ok(config)
 }

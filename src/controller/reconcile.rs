@@ -129,7 +129,9 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
             }
             Step::End(verdict) => {
                 let refused = failed.is_none() && verdict.reason.is_some_and(Reason::blocks_target);
-                if snapshot.is_none() || refused {
+                // What is too large is asked for later, and what is new of it until then is not to be missed.
+                let unasked = snapshot.is_none() && verdict.reason != Some(Reason::TooLarge);
+                if unasked || refused {
                     // What is not read any more, or cannot be written, is not polled any more.
                     context.plane.forget(&key);
                 }

@@ -140,7 +140,7 @@ impl Problem {
         Self::new(
             Reason::MissingKey,
             format!(
-                "A Secret of type {} needs the key {key}, so {key} keeps its last value although its source is missing and the entry says onMissing: Remove. Restore the source, or delete this VaultSecretSync.",
+                "A Secret of type {} needs the key {key}, so {key} keeps its last value although it has none in the vault now and the entry says onMissing: Remove. Give it a value, or delete this VaultSecretSync.",
                 type_.as_str()
             ),
         )

@@ -281,7 +281,7 @@ mod tests {
         for good in ["DATABASE_URL", "tls.crt", ".dockerconfigjson", "a-b"] {
             assert!(valid_key(good), "{good}");
         }
-        for bad in ["", ".", "..", "..data", "a b", "ä", "a/b"] {
+        for bad in ["", ".", "..", "..data", "$patch", "$setElementOrder/data", "a b", "ä", "a/b"] {
             assert!(!valid_key(bad), "{bad}");
         }
     }

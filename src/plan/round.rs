@@ -75,7 +75,12 @@ impl Round {
 
     /// Whether a write of this round was refused.
     pub(super) fn is_denied(&self) -> bool {
-        self.open.denials > self.kept.open.as_ref().map_or(0, |open| open.denials)
+        self.open.denials > self.kept_denials()
+    }
+
+    /// How many writes in a row were refused before this round.
+    pub(super) fn kept_denials(&self) -> u32 {
+        self.kept.open.as_ref().map_or(0, |open| open.denials)
     }
 
     /// Whether an earlier process said that what is known is confirmed no longer.
@@ -267,6 +272,12 @@ impl Round {
         (self.open.anew.as_deref() != Some(version)
             && overtaken(observed, verified, recorded, &manager_of(input.object)))
         .then_some(version)
+    }
+
+    /// Whether this process saw the target that is recorded, or made it.
+    pub(super) fn has_seen_target(&self, input: &Input<'_>) -> bool {
+        let verified = self.kept.verified.as_ref();
+        verified.zip(input.remembered()).is_some_and(|(verified, target)| verified.is_of(&target.uid))
     }
 
     /// Whether all of this was judged already and could not be written.

@@ -137,12 +137,15 @@ const fn of_value(reason: Reason) -> bool {
     )
 }
 
+/// The longest interval that the schema takes.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
 /// The interval at which an object's sources are read: what it asks for, not below the connection's and the
 /// operator's floor. Unreadable durations (stored before a rule came) count as the default.
 #[must_use]
 pub fn interval(object: &VaultSecretSync, connection_floor: &str, operator_floor: Duration) -> Duration {
     asked_interval(object)
-        .max(parse_duration(connection_floor).unwrap_or(Duration::from_secs(30)))
+        .max(parse_duration(connection_floor).unwrap_or(Duration::from_secs(30)).min(LONGEST))
         .max(operator_floor)
 }
 
@@ -155,7 +158,7 @@ pub fn stale_after(set: Option<Duration>, interval: Duration) -> Duration {
 }
 
 pub(super) fn asked_interval(object: &VaultSecretSync) -> Duration {
-    parse_duration(&object.spec.refresh_interval).unwrap_or(Duration::from_secs(300))
+    parse_duration(&object.spec.refresh_interval).unwrap_or(Duration::from_secs(300)).min(LONGEST)
 }
 
 #[cfg(test)]
@@ -181,6 +184,13 @@ mod tests {
         for (source, expected) in [(source(Some(&one)), 0), (source(None), 1), (source(Some(&other)), 2)] {
             assert_eq!(entry(&entries, &source), entries.get(expected), "{source:?}");
         }
+    }
+
+    #[test]
+    fn an_interval_from_before_the_rules_is_held_within_them() {
+        let mut object = crate::plan::fixtures::Scene::new(Vec::new(), Vec::new()).object;
+        object.spec.refresh_interval = "2000000000000000h".to_owned();
+        assert_eq!(interval(&object, "2000000000000000h", Duration::ZERO), LONGEST);
     }
 
     #[test]

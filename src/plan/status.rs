@@ -325,7 +325,9 @@ fn objects_after(
     rendered: &Rendered,
     recorded: &[Fingerprint],
 ) -> Vec<Fingerprint> {
-    let written = round.sent.is_some() || rendered.set.is_empty();
+    // A request of metadata alone carries none.
+    let carried = round.sent.as_ref().is_some_and(|sent| sent.rendered.is_some());
+    let written = carried || rendered.set.is_empty();
     let wanted = picture.objects.iter().filter_map(|object| object.of);
     let kept = wanted.filter(|of| recorded.contains(of));
     let new = rendered.objects.iter().copied().filter(|_| written);

@@ -857,6 +857,69 @@ fn an_object_that_is_too_large_reads_all_its_values_later_each_time_whatever_cha
     scene.object.metadata.generation = Some(2);
     scene.answers = vec![read("v10", &half), Answer::Unchanged];
     assert_eq!(scene.demands(), [1]);
+    let mut scene = Scene::new(vec![key("A", "one"), key("B", "two")], Vec::new());
+    scene.answers = vec![read("v1", &half), read("v1", &half)];
+    assert!(scene.looks());
+    scene.sees(Seen::Absent);
+    scene.settle();
+    let annotations = scene.object.metadata.annotations.get_or_insert_default();
+    annotations.insert(SYNC_REQUESTED_ANNOTATION.to_owned(), "now".to_owned());
+    scene.answers = vec![read("v2", &half), Answer::Unchanged];
+    assert!(matches!(scene.step(), Step::ReadAnew(Anew::Requested(_))));
+}
+
+#[test]
+fn keys_that_a_change_of_metadata_did_not_carry_are_written_once_they_fit() {
+    let mut scene = Scene::new(vec![key("BIG", "one")], Vec::new());
+    scene.answers = vec![read("v1", "small")];
+    scene.create();
+    let there = ours(&scene, "1", &["BIG"]);
+    // One edit adds a label and a JSON object, and the values have become too large.
+    scene.object.metadata.generation = Some(2);
+    scene.object.spec.target.labels.insert("team".to_owned(), "shop".to_owned());
+    scene.object.spec.data_from.push(object_source("conf"));
+    let conf = r#"{"HOST": "db"}"#;
+    scene.answers = vec![read("v2", &"x".repeat(MAX_SECRET_BYTES)), read("v1", conf)];
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(there.clone()));
+    let change = scene.changes();
+    assert!(!change.labels.is_empty() && change.set.is_empty());
+    let mut after = Observed { resource_version: "2".to_owned(), ..there };
+    after.labels.insert("team".to_owned(), "shop".to_owned());
+    scene.sees(changed(after));
+    scene.settle();
+    assert_eq!((scene.ready().1.as_str(), scene.states()), ("TooLarge", vec!["Pending", "Pending"]));
+    assert!(scene.status().target.as_ref().unwrap().data_from.is_empty());
+    // The value shrinks: the other's keys come with it.
+    scene.now += Duration::from_secs(5);
+    scene.answers = vec![read("v3", "small again"), Answer::Unchanged];
+    assert_eq!(scene.demands(), [1]);
+    scene.answers[1] = read("v1", conf);
+    assert_eq!(names(&scene.changes()), ["BIG", "HOST"]);
+}
+
+#[test]
+fn refusals_that_are_over_make_no_later_one_wait_longer() {
+    let mut scene = Scene::new(vec![key("A", "one"), key("B", "two")], Vec::new());
+    for _ in 0..4 {
+        scene.answers = vec![read("v1", "a"), read("v1", "b")];
+        if matches!(scene.step(), Step::Look) {
+            scene.sees(Seen::Absent);
+            assert!(matches!(scene.step(), Step::Create(_)));
+        }
+        scene.sees(Seen::Refused(Refusal::DeniedByWebhook("guard".to_owned())));
+        let wait = scene.settle().next.unwrap();
+        scene.now += wait;
+    }
+    let half = "x".repeat(MAX_SECRET_BYTES / 2);
+    scene.answers = vec![read("v2", &half), read("v2", &half)];
+    while matches!(scene.step(), Step::Look) {
+        scene.sees(Seen::Absent);
+    }
+    scene.settle();
+    assert_eq!(scene.ready().1, "TooLarge");
+    let wait = |scene: &Scene| scene.kept.open.as_ref().and_then(|open| open.held_back_for(scene.now));
+    assert_eq!(wait(&scene), Some(Duration::from_secs(5)));
 }
 
 #[test]
@@ -898,6 +961,9 @@ fn a_change_that_could_not_be_written_is_written_whole_when_the_cause_goes() {
     scene.answers = vec![Answer::Unchanged, read("v1", r#"{"tls.key": "key"}"#)];
     assert_eq!(scene.demands(), [0]);
     scene.answers[0] = read("v2", r#"{"a": "3"}"#);
+    // What a process has not seen it looks at before it writes.
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(ours(&tls(), "1", &["tls.crt", "tls.key"])));
     assert_eq!(text(&scene.changes(), "tls.crt"), "3");
 }
 
@@ -917,7 +983,7 @@ fn an_edit_that_ended_blocked_is_not_taken_for_done() {
     let change = scene.changes();
     assert!(!change.drop_owners.is_empty() && change.set.is_empty() && change.remove.is_empty());
     let after = Observed { owners: Vec::new(), resource_version: "2".to_owned(), ..there };
-    scene.sees(changed(after));
+    scene.sees(changed(after.clone()));
     scene.settle();
     assert_eq!(scene.ready().1, "MissingKey");
     assert_eq!(scene.status().target.as_ref().unwrap().deletion, Deletion::Retain);
@@ -925,6 +991,8 @@ fn an_edit_that_ended_blocked_is_not_taken_for_done() {
     scene.answers = vec![Answer::Unchanged, read("v1", r#"{"tls.key": "key"}"#)];
     assert_eq!(scene.demands(), [0]);
     scene.answers[0] = read("v1", r#"{"a": "1", "b": "2"}"#);
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(after));
     assert_eq!(text(&scene.changes(), "tls.crt"), "2");
 }
 
@@ -1360,4 +1428,21 @@ fn an_entry_of_status_that_speaks_of_nothing_known_is_read() {
     let mut scene = synced();
     scene.object.status.as_mut().unwrap().entries[0] = entry;
     assert_eq!(scene.wants()[0].known, None);
+}
+
+#[test]
+fn no_status_makes_a_process_write_a_secret_that_it_has_not_seen_to_be_ours() {
+    // Somebody may put any record into status before the first round.
+    for (uid, version) in [("uid-1", "1"), ("", "")] {
+        let mut scene = synced();
+        let target = scene.object.status.as_mut().unwrap().target.as_mut().unwrap();
+        uid.clone_into(&mut target.uid);
+        version.clone_into(&mut target.resource_version);
+        scene.kept = Kept::default();
+        scene.answers = vec![read("v2", "new"), Answer::Unchanged];
+        assert!(scene.looks(), "{uid}");
+        scene.sees(Seen::Refused(Refusal::NotOwned));
+        scene.settle();
+        assert_eq!(scene.ready().1, "TargetNotOwned");
+    }
 }

@@ -137,7 +137,9 @@ pub(super) fn not_written(
     let kept = after_write(round, input, judged(round, picture, rendered)).open(|open| {
         open.blocked = Some(picture.fingerprint());
         if too_large {
-            open.denials = open.denials.saturating_add(u32::from(!round.is_denied()));
+            // Refusals of another kind before it do not count.
+            let again = said(input) == Some(Reason::TooLarge);
+            open.denials = if again { round.kept_denials().saturating_add(1) } else { 1 };
             open.denied_at = Some(input.now);
         }
     });
@@ -172,7 +174,7 @@ pub(super) fn settled(
     {
         kept.verified = Some(Verified::of(observed, &manager_of(input.object)));
     }
-    let kept = after_write(round, input, kept);
+    let kept = after_write(round, input, kept).open(|open| (open.denials, open.denied_at) = (0, None));
     conclude(round, input, new, outcome, kept)
 }
 

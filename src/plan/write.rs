@@ -50,6 +50,10 @@ pub(super) fn write(round: &Round, input: &Input<'_>) -> (Step, Option<Sent>) {
         Ok(change) if change.is_empty() && rendered.set.is_empty() => {
             end(verdict::settled(round, input, &picture, &rendered))
         }
+        // Whatever status says, this process has not seen that the Secret carries our mark.
+        Ok(_) if matches!(round.seen, Seen::Remembered) && !round.has_seen_target(input) => {
+            (Step::Look, None)
+        }
         // Nothing was in the way after all.
         Ok(_) if matches!(round.seen, Seen::Written(_)) => end(verdict::again(round, input)),
         Ok(change) => {

@@ -24,12 +24,26 @@ pub enum InvalidAuthorities {
 pub(super) fn check(pem: &[u8]) -> Result<(), InvalidAuthorities> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let certificates = certificates.map_err(|_| InvalidAuthorities::NotPem)?;
-    let mut roots = RootCertStore::empty();
-    let all_good = certificates.iter().all(|certificate| roots.add(certificate.clone()).is_ok());
-    if !all_good || roots.is_empty() {
-        return Err(InvalidAuthorities::NotPem);
+    if certificates.iter().all(is_readable) { check_any(pem) } else { Err(InvalidAuthorities::NotPem) }
+}
+
+/// Whether something of `pem` can be trusted as an authority: in a large collection some certificate is always odd, and
+/// passed over.
+///
+/// # Errors
+/// [`InvalidAuthorities`] says what to write instead.
+pub(super) fn check_any(pem: &[u8]) -> Result<(), InvalidAuthorities> {
+    let certificates = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).filter(is_readable);
+    let certificates: Vec<_> = certificates.collect();
+    match certificates.as_slice() {
+        [] => Err(InvalidAuthorities::NotPem),
+        some if some.iter().any(may_issue) => Ok(()),
+        _ => Err(InvalidAuthorities::NoAuthority),
     }
-    if certificates.iter().any(may_issue) { Ok(()) } else { Err(InvalidAuthorities::NoAuthority) }
+}
+
+fn is_readable(certificate: &CertificateDer<'_>) -> bool {
+    RootCertStore::empty().add(certificate.clone()).is_ok()
 }
 
 /// An authority's, or one that stands for itself: a host's own, or a root of the days before extensions.
@@ -54,6 +68,11 @@ mod tests {
         assert_eq!(check(HOST.as_bytes()), Err(InvalidAuthorities::NoAuthority));
         for bad in ["", "nothing", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
             assert_eq!(check(bad.as_bytes()), Err(InvalidAuthorities::NotPem), "{bad}");
+            assert_eq!(check_any(bad.as_bytes()), Err(InvalidAuthorities::NotPem), "{bad}");
         }
+        let odd = format!("{AUTHORITY}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+        assert_eq!(check(odd.as_bytes()), Err(InvalidAuthorities::NotPem));
+        assert_eq!(check_any(odd.as_bytes()), Ok(()));
+        assert_eq!(check_any(HOST.as_bytes()), Err(InvalidAuthorities::NoAuthority));
     }
 }

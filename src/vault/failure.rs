@@ -97,8 +97,8 @@ pub enum ProxyProblem {
     HostNotFound,
     /// No connection to it.
     Unreachable,
-    /// It did not connect in time.
-    Silent,
+    /// No connection through it: it did not connect in time, or what it connected to was cut.
+    NotConnected,
     /// Its own certificate is not trusted.
     Untrusted,
     /// 407.

@@ -59,7 +59,8 @@ impl Default for Limits {
             doubt: (Duration::from_secs(5), Duration::from_secs(60)),
             calm: Duration::from_secs(5),
             retry_after: Duration::from_secs(300),
-            refresh_apart: Duration::from_secs(10),
+            // Shorter than what a Secret that differs waits for its values before that is said.
+            refresh_apart: Duration::from_secs(3),
             value_life: Duration::from_secs(60),
             list_pages: 4000,
             list_time: Duration::from_secs(600),

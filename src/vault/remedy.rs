@@ -112,9 +112,9 @@ impl fmt::Display for Failure {
                 ProxyProblem::Unreachable => f.write_str(
                     "No connection to the proxy. Check the address in HTTPS_PROXY (chart: proxy.https), and that network policies allow the way there.",
                 ),
-                ProxyProblem::Silent => write!(
+                ProxyProblem::NotConnected => write!(
                     f,
-                    "The proxy did not connect to {peer} in time. Check the address in HTTPS_PROXY (chart: proxy.https), that network policies allow the way there, and that the proxy itself reaches {peer}.",
+                    "No connection to {peer} through the proxy: it did not connect in time, or the connection was cut. Check the address in HTTPS_PROXY (chart: proxy.https), that network policies allow the way there, and that neither the proxy nor a filter behind it keeps {peer} away.",
                 ),
                 ProxyProblem::Untrusted => f.write_str(
                     "No TLS session with the proxy. Add its CA to the operator's trusted certificates (chart: caBundle), or write http:// in HTTPS_PROXY (chart: proxy.https) if it speaks no TLS.",

@@ -383,7 +383,7 @@ fn the_operators_own_identity_is_asked_for_where_the_webhook_looks_and_nowhere_e
     assert!(refused(&both).contains("proxy.https and proxy.secret both name the proxy"));
     for name in ["HTTPS_PROXY", "http_proxy", "NO_PROXY"] {
         let proxy = [format!("extraEnv[0].name={name}"), "extraEnv[0].value=x".to_owned()];
-        assert!(refused(&proxy).contains("set by proxy.https"), "{name}");
+        assert!(refused(&proxy).contains("is for proxy.https"), "{name}");
     }
     let unfenced = ["rbac.ownerReferences=true", "policies.enabled=false"].map(str::to_owned);
     assert!(refused(&unfenced).contains("rbac.ownerReferences needs policies.enabled"));
@@ -454,6 +454,9 @@ fn a_bad_value_is_refused_by_its_name() {
         ("policies.enabled=maybe", "/policies/enabled"),
         ("rbac.ownerReferences=maybe", "/rbac/ownerReferences"),
         ("replicas=2", "replicas"),
+        // They stand in expressions of the policies.
+        ("tokenRequests.extraAudiences={a'b}", "/tokenRequests/extraAudiences/0"),
+        ("serviceAccount.name=a'b", "/serviceAccount/name"),
     ];
     for (setting, key) in bad {
         let output = helm(&["template", "vaultsync", "charts/vaultsync", "--set", setting]);

@@ -154,7 +154,7 @@ async fn what_is_wrong_with_the_proxy_is_told_as_that_and_heals() {
         (VAULT, format!("http://u:canary@{asks}"), "does not accept those in HTTPS_PROXY", "proxy.secret"),
         (VAULT, format!("http://{forbids}"), "does not connect to the vault", "port 443"),
         (VAULT, format!("http://{overloaded}"), "does not connect to the vault", "proxy.noProxy"),
-        (VAULT, format!("http://{never}"), "did not connect to the vault in time", "HTTPS_PROXY"),
+        (VAULT, format!("http://{never}"), "No connection to the vault through the proxy", "HTTPS_PROXY"),
         (LOGIN, format!("http://{}", nobody()), "No connection to the proxy", "HTTPS_PROXY"),
         (LOGIN, format!("http://{forbids}"), "does not connect to the token service", "port 443"),
     ];

@@ -155,8 +155,8 @@ The container's environment, each name once: server-side apply refuses a list wi
 - name: HTTPS_PROXY
   valueFrom:
     secretKeyRef:
-      name: {{ . }}
-      key: {{ $.Values.proxy.key }}
+      name: {{ . | quote }}
+      key: {{ $.Values.proxy.key | quote }}
 {{- end }}
 {{- if or .Values.proxy.https .Values.proxy.secret .Values.proxy.noProxy }}
 - name: NO_PROXY
@@ -179,7 +179,7 @@ The container's environment, each name once: server-side apply refuses a list wi
 {{- end }}
 {{- range .Values.extraEnv }}
 {{- if has (upper .name) (list "HTTPS_PROXY" "HTTP_PROXY" "ALL_PROXY" "NO_PROXY") }}
-{{- fail (printf "extraEnv: %s is set by proxy.https or proxy.secret, and by proxy.noProxy, which except the API server from the proxy" .name) }}
+{{- fail (printf "extraEnv: %s is for proxy.https or proxy.secret, and proxy.noProxy, which except the API server; HTTP_PROXY and ALL_PROXY are not read" .name) }}
 {{- end }}
 {{- if has .name $names }}
 {{- fail (printf "extraEnv: %s is set twice; the chart's own variables have values of their own, see values.yaml" .name) }}

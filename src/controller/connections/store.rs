@@ -106,10 +106,16 @@ impl Connections {
         both.filter_map(|connection| known.by_connection.get(connection)).flatten().cloned().collect()
     }
 
-    /// Keeps what an object says.
+    /// Keeps what an object says, unless the watch is behind what we wrote.
     pub(super) fn keep<K: ConnectionKind>(&self, key: &VaultKey, vault: &K) {
         let mut known = self.write();
-        let described = Described::new(vault, known.by_key.get(key).map(AsRef::as_ref));
+        let before = known.by_key.get(key);
+        if before.is_some_and(|before| {
+            before.replaced.is_some() && before.replaced == vault.meta().resource_version
+        }) {
+            return;
+        }
+        let described = Described::new(vault, before.map(AsRef::as_ref));
         known.remove(key);
         if let Ok(connection) = &described.spec.connection {
             known.by_connection.entry(connection.clone()).or_default().insert(key.clone());
@@ -118,11 +124,12 @@ impl Connections {
     }
 
     /// Keeps what we wrote over `before`, until the watch catches up; unless it has shown something else since.
-    pub(super) fn keep_written<K: ConnectionKind>(&self, key: &VaultKey, before: &Arc<Described>, vault: &K) {
+    pub(super) fn keep_written<K: ConnectionKind>(&self, key: &VaultKey, before: &Described, vault: &K) {
         if let Some(shown) = self.write().by_key.get_mut(key)
-            && Arc::ptr_eq(shown, before)
+            && shown.resource_version == before.resource_version
         {
-            *shown = Arc::new(Described::new(vault, Some(before)));
+            let replaced = before.resource_version.clone();
+            *shown = Arc::new(Described { replaced, ..Described::new(vault, Some(before)) });
         }
     }
 
@@ -205,13 +212,19 @@ mod tests {
         assert_eq!(network().as_deref(), Some("Private"));
         assert_eq!(found().unwrap().resource_version.as_deref(), Some("2"));
 
+        // Once more before the watch shows the first.
+        connections.keep_written(&key, &found().unwrap(), &vault("3", "Public"));
+        connections.keep(&key, &vault("2", "Private"));
+        assert_eq!(network().as_deref(), Some("Public"), "the watch is behind");
+        connections.keep(&key, &vault("3", "Public"));
+
         let before = found().unwrap();
-        connections.keep(&key, &vault("4", "Proxy"));
-        connections.keep_written(&key, &before, &vault("3", "Public"));
+        connections.keep(&key, &vault("5", "Proxy"));
+        connections.keep_written(&key, &before, &vault("4", "Public"));
         assert_eq!(network().as_deref(), Some("Proxy"), "the watch was faster");
         let before = found().unwrap();
         connections.remove(&key);
-        connections.keep_written(&key, &before, &vault("5", "Public"));
+        connections.keep_written(&key, &before, &vault("6", "Public"));
         assert!(found().is_none(), "it went while we wrote");
     }
 }

@@ -90,7 +90,8 @@ impl Round {
     /// them. Its metadata is kept in order meanwhile.
     pub(super) fn too_large(&self, input: &Input<'_>) -> Option<(Step, Option<Sent>)> {
         let same = says_of_spec(input.object, |reason| reason == Reason::TooLarge);
-        if !same || input.pending_request().is_some() {
+        // Of one source whose answer is too large the others know nothing.
+        if !same || self.open.blocked.is_none() || input.pending_request().is_some() {
             return None;
         }
         let wait = self.open.held_back_for(input.now)?;

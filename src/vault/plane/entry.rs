@@ -73,6 +73,8 @@ pub(super) struct Entry {
     read_at: Option<Instant>,
     /// When the last GET began, answered or not.
     tried_at: Option<Instant>,
+    /// When the last GET began that somebody had asked for by hand.
+    refreshed_at: Option<Instant>,
     /// From when on its turns are counted: from the first GET that was no confirmation.
     turns_from: Option<Instant>,
     pub(super) in_flight: bool,
@@ -102,6 +104,7 @@ impl Entry {
             confirmed: None,
             read_at: None,
             tried_at: None,
+            refreshed_at: None,
             turns_from: None,
             in_flight: false,
             ticket: None,
@@ -316,7 +319,7 @@ impl Entry {
             if subscription.waits_beyond(begun) {
                 continue;
             }
-            let answered = subscription.wait.take().is_some();
+            let answered = subscription.answered(begun, &mut self.refreshed_at);
             let stale = std::mem::take(&mut subscription.told_stale);
             if answered || stale || before.is_some() || (needs && !offered) {
                 told.push(Told { user: user.clone(), answered });
@@ -351,7 +354,7 @@ impl Entry {
             if subscription.waits_beyond(begun) {
                 continue;
             }
-            let answered = subscription.wait.take().is_some();
+            let answered = subscription.answered(begun, &mut self.refreshed_at);
             if answered | std::mem::take(&mut subscription.told_stale) | news {
                 told.push(Told { user: user.clone(), answered });
             }

@@ -1,6 +1,6 @@
 //! Sweeps of a handle: which mode is in force, when the vault is listed, page by page, and what a sweep tells.
 //!
-//! Invariants: at most one page of a handle is under way, each is one request in the periodic lane; a sweep is done
+//! Invariants: at most one page of a handle is under way, each is one request in the lanes; a sweep is done
 //! once an interval at most, the smallest that anyone asks for; whatever ends a sweep before its end leaves nobody
 //! without a GET within its interval.
 

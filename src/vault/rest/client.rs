@@ -260,6 +260,7 @@ mod tests {
     fn no_piece_of_a_broken_body_is_in_the_failure() {
         for body in [
             r#"{"value":{"canary":1},"id":"x"}"#,
+            r#"{"value":null,"id":"canary"}"#,
             r#"{"value":"canary"#,
             r#"{"id":"canary","value":"canary"}"#,
             r#""canary""#,

@@ -50,14 +50,16 @@ impl HttpClient {
             current.look_at = now + LOOK;
         }
         let stamp = self.transport.stamp().await;
-        let mut current = self.current();
-        match &*current {
-            Some(known) if stamp == known.stamp => return Ok(known.client.clone()),
-            _ => {}
+        if let Some(known) = &*self.current()
+            && stamp.as_ref().is_none_or(|stamp| *stamp == known.stamp)
+        {
+            return Ok(known.client.clone());
         }
-        match (self.transport.client(self.cloud.ca_bundle()), &*current) {
+        let made = self.transport.read_client(self.cloud.ca_bundle().map(str::to_owned)).await;
+        let mut current = self.current();
+        match (made, &*current) {
             (Ok(client), _) => {
-                let look_at = Instant::now() + LOOK;
+                let (stamp, look_at) = (stamp.unwrap_or_default(), Instant::now() + LOOK);
                 *current = Some(Current { client: client.clone(), stamp, look_at });
                 Ok(client)
             }

@@ -126,9 +126,9 @@ impl Exception {
 fn with_port(item: &str) -> (&str, Option<&str>) {
     let bracketed = item.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     let (host, port) = match (bracketed, item.split_once(':')) {
-        (Some((host, port)), _) => (host, port.strip_prefix(':')),
-        (None, Some((host, port))) if !port.contains(':') => (host, Some(port)),
-        (None, _) => (item, None),
+        (Some((host, port)), _) if port.starts_with(':') => (host, port.strip_prefix(':')),
+        (_, Some((host, port))) if !port.contains(':') => (host, Some(port)),
+        _ => (item, None),
     };
     (host, port.filter(|port| !port.is_empty()))
 }

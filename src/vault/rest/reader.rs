@@ -78,9 +78,8 @@ impl Reader {
     fn told(&self, failure: Failure) -> Failure {
         match failure {
             Failure::TlsFailure(_) => self.http.doubt(),
-            // Of everything else that it met the proxy itself told.
             Failure::NetworkUnreachable(peer) if self.is_proxied(peer) => {
-                return Failure::ProxyFailed { peer, problem: ProxyProblem::Silent };
+                return Failure::ProxyFailed { peer, problem: ProxyProblem::NotConnected };
             }
             Failure::PublicAccessDisabled(_) => {
                 return Failure::PublicAccessDisabled(self.evidence().network);

@@ -100,7 +100,7 @@ impl Transport {
             let path = || path.clone();
             let pem = std::fs::read(path())
                 .map_err(|error| InvalidCertificates::Unreadable { path: path(), error })?;
-            authorities::check(&pem)
+            authorities::check_any(&pem)
                 .map_err(|error| InvalidCertificates::NotTrusted { path: path(), error })?;
         }
         let proxies = Arc::new(proxies);
@@ -126,23 +126,27 @@ impl Transport {
         }
     }
 
-    /// The certificates as they are on disk now. A file that says nothing in time is as one that is not there.
-    pub(super) async fn stamp(&self) -> Stamp {
-        let mut stamps = Vec::with_capacity(self.certificates.len());
-        for file in self.certificates.iter() {
-            let file = file.clone();
-            let looked = tokio::task::spawn_blocking(move || stamp(&file));
-            let looked = tokio::time::timeout(FILE_TIMEOUT, looked).await;
-            stamps.push(looked.ok().and_then(|looked| looked.ok().flatten()));
+    /// The certificates as they are on disk now; `None` if a file says nothing in time.
+    pub(super) async fn stamp(&self) -> Option<Stamp> {
+        if self.certificates.is_empty() {
+            return Some(Stamp::default());
         }
-        Stamp(stamps)
+        let files = Arc::clone(&self.certificates);
+        off_runtime(move || Stamp(files.iter().map(|file| stamp(file)).collect())).await
+    }
+
+    /// As [`Self::client`], off the runtime: it reads certificates from files.
+    pub(super) async fn read_client(&self, ca_bundle: Option<String>) -> Result<Client, Failure> {
+        let transport = self.clone();
+        let client = off_runtime(move || transport.client(ca_bundle.as_deref())).await;
+        client.unwrap_or(Err(Failure::TlsFailure(Peer::Vault)))
     }
 
     /// A client of its own, which trusts the certificates of `ca_bundle` too.
     ///
     /// # Errors
     /// [`Failure::TlsFailure`] if TLS cannot be set up, for example without any trusted certificate.
-    pub(super) fn client(&self, ca_bundle: Option<&str>) -> Result<Client, Failure> {
+    fn client(&self, ca_bundle: Option<&str>) -> Result<Client, Failure> {
         self.build(Peer::Vault, ca_bundle, |builder| builder.https_only(true))
     }
 
@@ -182,6 +186,11 @@ impl Transport {
             .pool_idle_timeout(IDLE_TIMEOUT);
         finish(builder).build().map_err(|_| Failure::TlsFailure(peer))
     }
+}
+
+/// What reads files, where a mounted folder that hangs holds no other request; `None` if it does not end in time.
+async fn off_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::time::timeout(FILE_TIMEOUT, tokio::task::spawn_blocking(work)).await.ok()?.ok()
 }
 
 fn stamp(file: &Path) -> Option<(SystemTime, u64)> {

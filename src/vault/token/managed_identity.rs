@@ -106,7 +106,8 @@ fn parse(body: &[u8], credentials: &Credentials) -> Option<Token> {
         let end = answer.expires_on.as_ref().and_then(Seconds::get)?;
         end.checked_sub((credentials.clock)().as_second())
     })?;
-    let lifetime = Duration::from_secs(u64::try_from(left).unwrap_or(0));
+    // A time that no clock can hold is as good as the longest that the token service can say.
+    let lifetime = Duration::from_secs(u64::try_from(left).unwrap_or(0).min(u32::MAX.into()));
     let secret = answer.access_token;
     (!secret.is_empty()).then_some(Token { secret, lifetime, assertion: Claims::default() })
 }
@@ -176,6 +177,7 @@ mod tests {
             (r#"{"access_token":"t","expires_on":"1600"}"#, 600),
             (r#"{"access_token":"t","expires_on":1600}"#, 600),
             (r#"{"access_token":"t","expires_on":"1"}"#, 0),
+            (r#"{"access_token":"t","expires_in":9223372036854775807}"#, u32::MAX.into()),
         ] {
             let token = parse(body.as_bytes(), &credentials()).unwrap();
             assert_eq!(

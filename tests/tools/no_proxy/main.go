@@ -13,7 +13,7 @@ var values = []string{
 	"", "*", "example.com", ".example.com", "*.example.com", "EXAMPLE.com", " example.com , other.test ",
 	"example.com:443", "example.com:8443", "example.com:", ":443", "com", "ample.com", "vault.azure.net",
 	".vault.azure.net", "prod.vault.azure.net", "azure.net,*", "10.0.0.0/8", "10.1.2.3", "10.1.2.3:443",
-	"10.1.2.3:6443", "10.1.2.3/33", "fd00::/8", "fd00::1", "[fd00::1]:443", "[fd00::1]:6443", ",,", "*com", "kubernetes",
+	"10.1.2.3:6443", "10.1.2.3/33", "fd00::/8", "fd00::1", "[fd00::1]:443", "[fd00::1]:6443", "[fd00::1]", ",,", "*com", "kubernetes",
 	"kubernetes.default.svc",
 }
 

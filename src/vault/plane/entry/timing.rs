@@ -47,10 +47,18 @@ impl Entry {
     }
 
     fn wanted(&self, timing: Timing<'_>, now: Instant) -> Option<Due> {
-        let due = |at, lane| Some(Due { at, lane, recheck: false });
-        if let Some(at) = self.answer_at(timing.limits, now) {
-            return due(at, Lane::Interactive);
+        let due = |at| Due { at, lane: Lane::Interactive, recheck: false };
+        let answer = self.answer_at(timing.limits, now).map(due);
+        if answer.is_some_and(|due| due.at <= now) {
+            return answer;
         }
+        // Whoever waits for its time to be answered holds up nobody else.
+        [answer, self.due_beside_answers(timing)].into_iter().flatten().min_by_key(|due| due.at)
+    }
+
+    /// When the source is to be read if nobody lacks an answer.
+    fn due_beside_answers(&self, timing: Timing<'_>) -> Option<Due> {
+        let due = |at, lane| Some(Due { at, lane, recheck: false });
         // Not before what a sweep saw has settled, or it would have to be read once more; nor by its timer meanwhile.
         let seen = self.watch.ripe_at();
         if let Some(at) = self.confirmation_at() {
@@ -70,11 +78,13 @@ impl Entry {
         begun >= self.recheck_at(timing)
     }
 
-    /// When the first of those who wait for an answer can have it: at once, but for a request that follows another.
+    /// When the first of those who wait for an answer can have it: at once, but for who knows a value and asks by hand soon
+    /// after another did.
     fn answer_at(&self, limits: &Limits, now: Instant) -> Option<Instant> {
+        let paced = || self.refreshed_at.map_or(now, |at| now.max(at + limits.refresh_apart));
         let wait = |subscription: &Subscription| match subscription.wait? {
-            Wait::Answer => Some(now),
-            Wait::Refresh(_) => Some(self.tried_at.map_or(now, |at| now.max(at + limits.refresh_apart))),
+            Wait::Refresh(_) if subscription.known.is_some() => Some(paced()),
+            Wait::Answer | Wait::Refresh(_) => Some(now),
             Wait::Confirmation(_) => None,
         };
         self.subscriptions.values().filter_map(wait).min()

@@ -367,7 +367,7 @@ fn a_refused_source_that_is_tried_before_its_time_does_not_wait_longer_for_that(
     let _ = world.ask("owner", &[want("locked", None)]);
     world.settle();
     for _ in 0..10 {
-        world.pass(10 * SECOND);
+        world.pass(3 * SECOND);
         world.host.refresh(&user("owner"), &connection(0), world.now);
         world.pass(SECOND);
     }
