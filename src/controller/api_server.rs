@@ -4,7 +4,7 @@ use super::error::Error;
 use crate::api::MANAGER;
 use crate::vault::Proxies;
 use anyhow::Context as _;
-use http::header::RETRY_AFTER;
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Request, StatusCode, Uri};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
@@ -162,8 +162,8 @@ impl ApiServer {
         }
     }
 
-    /// Writes the status of an object by a merge patch of what differs, guarded by its resourceVersion; returns the
-    /// object after it.
+    /// Writes the status of an object, guarded by its resourceVersion: what differs from `old`, or all of it where there is
+    /// none that is understood, so that nothing of what stands there is left. Returns the object after it.
     pub(super) async fn write_status<K, S>(
         &self,
         metadata: &ObjectMeta,
@@ -175,15 +175,26 @@ impl ApiServer {
         S: Serialize,
     {
         let request = kube::core::Request::new(K::url_path(&(), metadata.namespace.as_deref()));
-        let (old, new) = (json!(old), json!(new));
-        let patch = json!({
-            "metadata": { "resourceVersion": metadata.resource_version },
-            "status": difference(&old, &new),
-        });
+        let version = &metadata.resource_version;
+        let (patch, kind) = if let Some(old) = old {
+            let status = difference(&json!(old), &json!(new));
+            let patch = json!({ "metadata": { "resourceVersion": version }, "status": status });
+            (patch, "application/merge-patch+json")
+        } else {
+            let patch = json!([
+                { "op": "replace", "path": "/metadata/resourceVersion", "value": version },
+                { "op": "add", "path": "/status", "value": new },
+            ]);
+            (patch, "application/json-patch+json")
+        };
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let name = metadata.name.as_deref().unwrap_or_default();
         let request = request.patch_subresource("status", name, &params, &Patch::Merge(&patch));
-        let call = async { self.client.request(request.map_err(kube::Error::BuildRequest)?).await };
+        let call = async {
+            let mut request = request.map_err(kube::Error::BuildRequest)?;
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            self.client.request(request).await
+        };
         self.send("write status", call).await
     }
 

@@ -73,6 +73,53 @@ async fn an_object_that_cannot_be_decoded_stops_nobody_else_not_after_a_restart_
     assert_eq!(scene.metric(series).await, Some(0.0));
 }
 
+#[tokio::test]
+async fn a_status_that_is_not_understood_is_written_anew_and_moves_no_secret() {
+    let mut scene = OperatorScene::new().await;
+    scene.vault.set("db", "one");
+    scene.sync("shop", data(&[("DB", "db")])).await;
+    scene.synced("shop").await;
+    let before = scene.secret_is("shop", &[("DB", "one")]).await;
+    for restart in [false, true] {
+        if restart {
+            scene.stop().await;
+        }
+        // The API server takes it: dates are a pattern there.
+        let odd =
+            json!({"status": {"lastChange": "9999-12-31T23:59:59Z", "refreshInterval": "odd"}}).to_string();
+        let path = format!(
+            "/apis/vaultsync.dev/v1alpha1/namespaces/{}/vaultsecretsyncs/shop/status",
+            scene.namespace.name
+        );
+        let request = http::Request::patch(path)
+            .header("content-type", "application/merge-patch+json")
+            .body(odd.into_bytes())
+            .unwrap();
+        let answer = scene.admin().request_text(request).await.unwrap();
+        assert!(answer.contains("9999-12-31"), "{answer}");
+        if restart {
+            scene.start().await;
+        }
+        eventually("the status is understood again", || async {
+            let path = format!(
+                "/apis/vaultsync.dev/v1alpha1/namespaces/{}/vaultsecretsyncs/shop",
+                scene.namespace.name
+            );
+            let request = http::Request::get(path).body(Vec::new()).unwrap();
+            let text = scene.admin().request_text(request).await.unwrap();
+            if text.contains("9999-12-31") || text.contains("odd") || !text.contains("Synced") {
+                Err(text)
+            } else {
+                Ok(())
+            }
+        })
+        .await;
+        scene.synced("shop").await;
+    }
+    let after = scene.secret_is("shop", &[("DB", "one")]).await;
+    assert_eq!(before.metadata.resource_version, after.metadata.resource_version);
+}
+
 fn watches(kind: &'static str) -> impl Fn(&Call) -> bool + Send + 'static {
     move |call| call.is("watch", kind)
 }

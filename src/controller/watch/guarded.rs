@@ -1,7 +1,8 @@
 //! Objects that may not be understood: one that cannot be decoded must not hide the others of its list.
 //!
 //! The API server takes more than this binary understands: a status that was edited by hand, a word of a newer
-//! release. kube's own guard fails where the metadata is what is not understood, and costs twice as much.
+//! release. A status that is not understood is none: it is a cache, and written anew. kube's own guard fails where the
+//! metadata is what is not understood, and costs twice as much.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
@@ -20,9 +21,15 @@ pub(in crate::controller) struct Guarded<K>(Result<K, Box<ObjectMeta>>);
 
 impl<'de, K: DeserializeOwned> Deserialize<'de> for Guarded<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = serde_json::Value::deserialize(deserializer)?;
+        let mut value = serde_json::Value::deserialize(deserializer)?;
+        let whole = K::deserialize(&value);
         // The error is dropped: it may quote the object.
-        Ok(Self(K::deserialize(&value).map_err(|_| {
+        let understood =
+            whole.or_else(|error| match value.as_object_mut().and_then(|all| all.remove("status")) {
+                Some(_) => K::deserialize(&value),
+                None => Err(error),
+            });
+        Ok(Self(understood.map_err(|_| {
             let text = |field: &str| value.get("metadata")?.get(field)?.as_str().map(str::to_owned);
             Box::new(ObjectMeta {
                 name: text("name"),
@@ -162,25 +169,113 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Sieve<K> {
 mod tests {
     use super::*;
     use crate::api::VaultSecretSync;
+    use crate::api::{ClusterKeyVault, KeyVault};
+    use kube::CustomResourceExt;
     use kube::core::{ObjectList, WatchEvent};
     use kube::runtime::reflector;
     use prometheus::{IntGaugeVec, Opts};
     use serde_json::{Value, json};
 
-    fn object(name: &str, status: &Value) -> Value {
+    fn object(name: &str, spec: &Value) -> Value {
         json!({
             "apiVersion": "vaultsync.dev/v1alpha1", "kind": "VaultSecretSync",
             "metadata": {"name": name, "namespace": "shop", "uid": name, "resourceVersion": "7"},
-            "spec": {"data": []}, "status": status,
+            "spec": spec,
         })
     }
 
     fn poisoned(name: &str) -> Value {
-        object(name, &json!({"lastChange": "9999-12-31T23:59:59Z"}))
+        object(name, &json!({"target": {"type": "newer"}}))
     }
 
     fn guarded(object: &Value) -> Guarded<VaultSecretSync> {
         serde_json::from_value(object.clone()).unwrap()
+    }
+
+    /// Every field of the kind that takes one of a few words, and one word of each that no release has.
+    fn with_new_words<K: CustomResourceExt>() -> Vec<Value> {
+        let crd = serde_json::to_value(K::crd()).unwrap();
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+        let mut found = Vec::new();
+        for part in ["spec", "status"] {
+            let mut paths = Vec::new();
+            enums(&schema[part], &mut Vec::new(), &mut paths);
+            found.extend(paths.iter().map(|path| {
+                let innermost = json!("Newer");
+                let value = path.iter().rev().fold(innermost, |value, step| match step.as_str() {
+                    "[]" => json!([value]),
+                    name => json!({ name: value }),
+                });
+                json!({ part: value })
+            }));
+        }
+        found
+    }
+
+    fn enums(schema: &Value, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
+        if schema["enum"].is_array() {
+            found.push(path.clone());
+        }
+        for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
+            path.push(name.clone());
+            enums(schema, path, found);
+            path.pop();
+        }
+        if schema["items"].is_object() {
+            path.push("[]".to_owned());
+            enums(&schema["items"], path, found);
+            path.pop();
+        }
+    }
+
+    fn a_rollback_hides_nothing_of<K: DeserializeOwned + CustomResourceExt>(good: &Value) -> usize {
+        let words = with_new_words::<K>();
+        for newer in &words {
+            let mut object = good.clone();
+            merge(&mut object, newer);
+            let read: Guarded<K> = serde_json::from_value(object).expect("a list goes on");
+            // What a user asks for and is not understood is left alone, or told in a condition; a status is none.
+            assert!(read.0.is_ok() || newer["spec"].is_object(), "{newer}");
+        }
+        words.len()
+    }
+
+    fn merge(into: &mut Value, from: &Value) {
+        match (into, from) {
+            (Value::Object(into), Value::Object(from)) => {
+                from.iter().for_each(|(name, value)| merge(into.entry(name).or_insert(Value::Null), value));
+            }
+            (Value::Array(into), Value::Array(from)) if !into.is_empty() => merge(&mut into[0], &from[0]),
+            (into, from) => *into = from.clone(),
+        }
+    }
+
+    #[test]
+    fn a_word_of_a_newer_release_hides_no_object_of_any_kind() {
+        let object = |kind: &str, spec: &Value| {
+            json!({
+                "apiVersion": "vaultsync.dev/v1alpha1", "kind": kind,
+                "metadata": {"name": "a", "namespace": "shop", "uid": "a"}, "spec": spec,
+            })
+        };
+        let item = json!({"key": "A", "from": {"secret": {"name": "a"}}});
+        let spec = json!({"data": [item], "dataFrom": [{"secret": {"name": "a"}}]});
+        assert!(a_rollback_hides_nothing_of::<VaultSecretSync>(&object("VaultSecretSync", &spec)) >= 8);
+        let spec = json!({"url": "https://prod.vault.azure.net", "identity": {}, "allow": []});
+        assert!(a_rollback_hides_nothing_of::<KeyVault>(&object("KeyVault", &spec)) >= 1);
+        assert!(a_rollback_hides_nothing_of::<ClusterKeyVault>(&object("ClusterKeyVault", &spec)) >= 2);
+        // Times that no clock of ours can show, and whatever else somebody may have put there.
+        for status in [
+            json!({"lastChange": "9999-12-31T23:59:59Z"}),
+            json!({"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00+99:99"}]}),
+            json!({"entries": "none"}),
+            json!("nothing"),
+        ] {
+            let mut object = object("VaultSecretSync", &json!({"data": []}));
+            object["status"] = status;
+            let read: Guarded<VaultSecretSync> = serde_json::from_value(object).unwrap();
+            assert_eq!(read.0.unwrap().status, None);
+        }
     }
 
     #[test]
