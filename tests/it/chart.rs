@@ -337,6 +337,28 @@ fn rendered(settings: &[String]) -> Vec<DynamicObject> {
 }
 
 #[test]
+fn a_network_policy_lets_in_whom_it_names_and_without_names_nobody() {
+    let count = |objects: &[DynamicObject]| {
+        objects.iter().filter(|object| manifests::kind(object) == "NetworkPolicy").count()
+    };
+    assert_eq!(count(&rendered(&[])), 0);
+    let on = "networkPolicy.enabled=true".to_owned();
+    let nobody = rendered(std::slice::from_ref(&on));
+    let policy = of_kind(&nobody, "NetworkPolicy");
+    assert_eq!(policy.data["spec"]["ingress"], json!([]));
+    assert_eq!(policy.data["spec"]["policyTypes"], json!(["Ingress"]));
+    let pods = &of_kind(&nobody, "Deployment").data["spec"]["template"]["metadata"]["labels"];
+    for (label, value) in policy.data["spec"]["podSelector"]["matchLabels"].as_object().unwrap() {
+        assert_eq!(&pods[label], value, "it selects the operator");
+    }
+    let peer = "networkPolicy.from[0].namespaceSelector.matchLabels.team=monitoring".to_owned();
+    let some = rendered(&[on, peer]);
+    let ingress = &of_kind(&some, "NetworkPolicy").data["spec"]["ingress"];
+    assert_eq!(ingress[0]["from"][0]["namespaceSelector"]["matchLabels"]["team"], "monitoring");
+    assert_eq!(ingress[0]["ports"], json!([{"port": "http", "protocol": "TCP"}]));
+}
+
+#[test]
 fn the_operators_own_identity_is_asked_for_where_the_webhook_looks_and_nowhere_else() {
     let use_ = "azure.workload.identity/use";
     let template = |objects: &[DynamicObject]| {
@@ -454,6 +476,7 @@ fn a_bad_value_is_refused_by_its_name() {
         ("policies.enabled=maybe", "/policies/enabled"),
         ("rbac.ownerReferences=maybe", "/rbac/ownerReferences"),
         ("replicas=2", "replicas"),
+        ("networkPolicy.from[0].namespace=monitoring", "/networkPolicy/from/0"),
         // They stand in expressions of the policies.
         ("tokenRequests.extraAudiences={a'b}", "/tokenRequests/extraAudiences/0"),
         ("serviceAccount.name=a'b", "/serviceAccount/name"),
