@@ -13,8 +13,9 @@ pub(super) struct Memory {
     uid: u64,
     /// What the last round left for the next.
     pub(super) kept: Kept,
-    /// Our last write of status, until the watch has caught up: the resourceVersion it replaced, and its result.
-    pub(super) written: Option<Box<(String, Arc<VaultSecretSync>)>>,
+    /// Our last write of status, until the watch has caught up: the resourceVersions that it and those before it replaced,
+    /// and its result.
+    pub(super) written: Option<Box<(Vec<String>, Arc<VaultSecretSync>)>>,
     /// Failures in a row.
     pub(super) failures: u32,
 }
@@ -99,13 +100,22 @@ impl Memories {
 impl Memory {
     /// What the watch shows is what we wrote, or newer.
     fn caught_up(&mut self, version: &str) {
-        self.written.take_if(|written| written.0 != version);
+        self.written.take_if(|written| !written.0.iter().any(|replaced| replaced == version));
+    }
+
+    /// We wrote the object over this resourceVersion of it.
+    pub(super) fn wrote(&mut self, replaced: String, object: VaultSecretSync) {
+        let mut all = self.written.take().map(|before| before.0).unwrap_or_default();
+        all.push(replaced);
+        self.written = Some(Box::new((all, Arc::new(pruned(object)))));
     }
 
     /// The newer of what the watch shows and what we last wrote.
     pub(super) fn newest(&mut self, shown: &Arc<VaultSecretSync>) -> Arc<VaultSecretSync> {
         match self.written.as_deref() {
-            Some((replaced, ours)) if shown.metadata.resource_version.as_ref() == Some(replaced) => {
+            Some((replaced, ours))
+                if shown.metadata.resource_version.as_ref().is_some_and(|shown| replaced.contains(shown)) =>
+            {
                 Arc::clone(ours)
             }
             _ => {
@@ -146,7 +156,11 @@ mod tests {
     fn written(replaced: &str) -> Memory {
         let spec: VaultSecretSyncSpec = serde_json::from_value(json!({"data": []})).unwrap();
         let ours = Arc::new(VaultSecretSync::new("shop", spec));
-        Memory { uid: fnv1a(b""), written: Some(Box::new((replaced.to_owned(), ours))), ..Memory::default() }
+        Memory {
+            uid: fnv1a(b""),
+            written: Some(Box::new((vec![replaced.to_owned()], ours))),
+            ..Memory::default()
+        }
     }
 
     #[test]
@@ -177,5 +191,23 @@ mod tests {
         memories.shown(&key, "3");
         memories.keep(key.clone(), written("2"));
         assert!(!kept(), "shown while the round was under way");
+    }
+
+    #[test]
+    fn a_watch_that_is_two_writes_behind_does_not_show_more_than_we_know() {
+        let object = |version: &str| {
+            let mut object = written("").written.unwrap().1.as_ref().clone();
+            object.metadata.resource_version = Some(version.to_owned());
+            object
+        };
+        let mut memory = Memory::default();
+        memory.wrote("1".to_owned(), object("2"));
+        memory.wrote("2".to_owned(), object("3"));
+        for shown in ["1", "2"] {
+            let newest = memory.newest(&Arc::new(object(shown)));
+            assert_eq!(newest.metadata.resource_version.as_deref(), Some("3"), "{shown}");
+        }
+        let newest = memory.newest(&Arc::new(object("3")));
+        assert!(memory.written.is_none() && newest.metadata.resource_version.as_deref() == Some("3"));
     }
 }

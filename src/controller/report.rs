@@ -3,7 +3,7 @@
 use super::Context;
 use super::error::Error;
 use super::index::key_of;
-use super::memory::{Memory, pruned};
+use super::memory::Memory;
 use crate::api::VaultSecretSync;
 use crate::object_key::ObjectKey;
 use crate::plan::{self, Verdict};
@@ -24,7 +24,7 @@ pub(super) async fn report(
         let written =
             written.inspect_err(|_| memory.kept.not_said(verdict.status.as_ref(), verdict.outcome))?;
         let replaced = object.metadata.resource_version.clone().unwrap_or_default();
-        memory.written = Some(Box::new((replaced, Arc::new(pruned(written)))));
+        memory.wrote(replaced, written);
     }
     context.metrics.settled(&key, verdict);
     let (namespace, name, outcome) = (&*key.namespace, &*key.name, verdict.outcome.as_str());
