@@ -23,7 +23,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_CONNECTIONS: usize = 2;
 /// Longer than the default refresh interval's gaps between slots, shorter than usual idle limits of load balancers.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
-/// A mounted folder that hangs must not hold a request.
+/// A file of a mounted folder is read in milliseconds; a mount that hangs must not hold a request.
 const FILE_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Make = dyn Fn() -> ClientBuilder + Send + Sync;
@@ -189,7 +189,9 @@ impl Transport {
 }
 
 /// What reads files, where a mounted folder that hangs holds no other request; `None` if it does not end in time.
-async fn off_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+pub(in crate::vault) async fn off_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
     tokio::time::timeout(FILE_TIMEOUT, tokio::task::spawn_blocking(work)).await.ok()?.ok()
 }
 

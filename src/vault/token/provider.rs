@@ -21,14 +21,14 @@ use crate::vault::{
     connection::Connection,
     failure::{CredentialProblem, Failure, IdentityProblem, Refused, ServiceAccount},
     identity::{CredentialName, Identity},
-    rest::{http_client::HttpClient, transport::Transport},
+    rest::{
+        http_client::HttpClient,
+        transport::{Transport, off_runtime},
+    },
 };
 
 /// The API server answers a TokenRequest in milliseconds; a hanging one must not hold the handle.
 const ASSERTION_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A file of a mounted folder is read in milliseconds; a mount that hangs must not hold the handle.
-const FILE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Gets the tokens of a connection's identity.
 pub(in crate::vault) struct Provider {
@@ -167,7 +167,7 @@ enum Unread {
     TooLarge,
 }
 
-/// A small file, in a buffer that is wiped; off the runtime, for a mounted folder may hang.
+/// A small file, in a buffer that is wiped.
 async fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Unread> {
     let path = path.to_owned();
     let read = move || {
@@ -181,8 +181,7 @@ async fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Unread> {
         file.take(credential_file::LARGEST as u64 + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    let read = tokio::time::timeout(FILE_TIMEOUT, tokio::task::spawn_blocking(read)).await;
-    let read: Result<_, std::io::Error> = read.map_err(|_| Unread::Failed)?.map_err(|_| Unread::Failed)?;
+    let read: Result<_, std::io::Error> = off_runtime(read).await.ok_or(Unread::Failed)?;
     match read {
         Ok(bytes) if bytes.len() > credential_file::LARGEST => Err(Unread::TooLarge),
         Ok(bytes) => Ok(bytes),
