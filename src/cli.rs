@@ -9,6 +9,7 @@ use crate::vault::{
 };
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -115,7 +116,7 @@ pub struct RunArgs {
     #[arg(long, env = "VAULTSYNC_LOG_LEVEL", default_value = "info", value_parser = filter)]
     pub log_level: Targets,
     /// The namespaces to work in, separated by commas; empty for all.
-    #[arg(long, env = "VAULTSYNC_WATCH_NAMESPACES", value_delimiter = ',')]
+    #[arg(long, env = "VAULTSYNC_WATCH_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
     pub watch_namespaces: Vec<String>,
     /// How often each Secret is checked for edits by others; 0s for never. Longer if there are so many that the checks
     /// would exceed --drift-probes-per-second.
@@ -243,6 +244,12 @@ impl Injected {
 }
 
 impl RunArgs {
+    /// The namespaces to work in, each once; none: all.
+    #[must_use]
+    pub fn namespaces(&self) -> BTreeSet<String> {
+        self.watch_namespaces.iter().filter(|name| !name.is_empty()).cloned().collect()
+    }
+
     /// The controllers' settings.
     ///
     /// # Errors
@@ -250,7 +257,7 @@ impl RunArgs {
     pub fn settings(&self, clock: fn() -> Timestamp) -> Result<Settings, &'static str> {
         let per_second = self.max_requests_per_second;
         Ok(Settings {
-            namespaces: self.watch_namespaces.iter().filter(|name| !name.is_empty()).cloned().collect(),
+            namespaces: self.namespaces(),
             own_namespace: self.pod_namespace.clone(),
             secrets_policy: self.secrets_policy.clone().filter(|name| !name.is_empty()),
             drift_interval: self.drift_interval,
@@ -277,11 +284,21 @@ fn subject(text: &str) -> Result<(Kind, String), String> {
         "vss" | "vaultsecretsync" | "vaultsecretsyncs" => Kind::VaultSecretSync,
         _ => return Err(wrong()),
     };
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
-    if name.is_empty() || !name.bytes().all(plain) {
+    if name.is_empty() || !is_name(name, b"-.") {
         return Err(wrong());
     }
     Ok((kind, name.to_owned()))
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    let wrong = || "write names of namespaces separated by commas, as in shop,web".to_owned();
+    is_name(name, b"-").then(|| name.to_owned()).ok_or_else(wrong)
+}
+
+/// Whether the text has the characters that Kubernetes takes in a name, with these of all signs.
+fn is_name(text: &str, signs: &[u8]) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || signs.contains(&byte))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -289,89 +306,4 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory as _;
-
-    fn run(arguments: &[&str]) -> Result<RunArgs, String> {
-        let all = ["vaultsync", "run"].iter().chain(arguments);
-        match Cli::try_parse_from(all).map_err(|error| error.to_string())?.command {
-            Command::Run(args) => Ok(*args),
-            Command::Check(_) | Command::Crds => unreachable!(),
-        }
-    }
-
-    #[test]
-    fn every_flag_has_the_environment_variable_of_its_name() {
-        Cli::command().debug_assert();
-        let command = Cli::command();
-        let run = command.find_subcommand("run").unwrap();
-        for flag in run
-            .get_arguments()
-            .filter(|flag| flag.get_id() != "help" && flag.get_id() != "pod_namespace" && !flag.is_hide_set())
-        {
-            let name = flag.get_id().as_str().to_uppercase();
-            assert_eq!(flag.get_env().unwrap().to_str().unwrap(), format!("VAULTSYNC_{name}"));
-        }
-    }
-
-    #[test]
-    fn bad_values_get_a_sentence() {
-        assert!(run(&["--drift-interval", "soon"]).unwrap_err().contains("30s, 5m or 1h30m"));
-        assert!(run(&["--max-requests-per-second", "0"]).unwrap_err().contains("1..=10000"));
-        assert!(run(&["--log-level", "loud"]).unwrap_err().contains("target=level"));
-        assert!(run(&["--max-connections-per-namespace", "0"]).unwrap_err().contains("1..=10000"));
-        assert!(run(&["--namespace-selectors=maybe"]).unwrap_err().contains("true, false"));
-        assert!(run(&["--namespace-selectors"]).unwrap().namespace_selectors);
-        assert_eq!(run(&["--drift-interval", "0s"]).unwrap().drift_interval, Duration::ZERO);
-    }
-
-    #[test]
-    fn what_is_checked_is_named_as_kubectl_names_it() {
-        for (text, kind) in [
-            ("kv/prod", Kind::KeyVault),
-            ("KeyVault/prod", Kind::KeyVault),
-            ("ckv/prod", Kind::ClusterKeyVault),
-            ("clusterkeyvaults/prod", Kind::ClusterKeyVault),
-            ("vss/prod", Kind::VaultSecretSync),
-        ] {
-            assert_eq!(subject(text), Ok((kind, "prod".to_owned())), "{text}");
-        }
-        for text in ["prod", "secret/prod", "kv/", "kv/a/b", "kv/a,metadata.namespace=b"] {
-            assert!(subject(text).unwrap_err().contains("kv/NAME"), "{text}");
-        }
-    }
-
-    #[test]
-    fn an_identity_counts_as_injected_only_when_all_of_it_is_there() {
-        let all = [
-            "--azure-client-id=c",
-            "--azure-tenant-id=t",
-            "--azure-federated-token-file=/token",
-            "--azure-authority-host=https://login.microsoftonline.com/",
-        ];
-        let credentials =
-            |arguments: &[&str]| run(arguments).unwrap().settings(Timestamp::default).unwrap().credentials;
-        assert_eq!(credentials(&all).operator.unwrap().token_file, PathBuf::from("/token"));
-        assert_eq!(credentials(&["--azure-client-id="]).operator, None);
-        for missing in 0..3 {
-            let mut some = all.to_vec();
-            some.remove(missing);
-            assert_eq!(credentials(&some).operator, None, "{some:?}");
-        }
-    }
-
-    #[test]
-    fn what_proves_the_pod_is_never_printed() {
-        let injected = ["--identity-endpoint=http://127.0.0.1:1/token", "--identity-header=canary"];
-        let args = run(&injected).unwrap();
-        let settings = args.settings(Timestamp::default).unwrap();
-        assert!(settings.credentials.identity_endpoint.is_some());
-        assert!(!format!("{args:?} {settings:?}").contains("canary"));
-        let broken = run(&["--identity-endpoint=ftp://x", "--identity-header=canary"]).unwrap();
-        assert_eq!(
-            broken.settings(Timestamp::default).unwrap_err(),
-            "IDENTITY_ENDPOINT must be an http or https URL"
-        );
-    }
-}
+mod tests;

@@ -42,10 +42,11 @@ async fn operate(args: &RunArgs) -> anyhow::Result<()> {
         }
         tracing::info!("shutting down");
     };
+    let namespaces = args.namespaces().into_iter().collect::<Vec<_>>().join(",");
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         listen = %args.listen,
-        namespaces = %if args.watch_namespaces.is_empty() { "all".to_owned() } else { args.watch_namespaces.join(",") },
+        namespaces = %if namespaces.is_empty() { "all" } else { &namespaces },
         "starting"
     );
     let settings = args.settings(clock).map_err(anyhow::Error::msg)?;

@@ -59,8 +59,8 @@ use triggers::Triggers;
 /// What the controllers are told to do.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The namespaces to work in; empty: all.
-    pub namespaces: Vec<String>,
+    /// The namespaces to work in; empty: all. Each once, for rounds of one object must not overlap.
+    pub namespaces: BTreeSet<String>,
     /// Our own namespace, in which we write no Secrets.
     pub own_namespace: Option<String>,
     /// The policy that fences what we may do to Secrets: what it refuses is not ours.
@@ -180,8 +180,7 @@ pub async fn run(
     let scopes: Vec<Option<String>> = if settings.namespaces.is_empty() {
         vec![None]
     } else {
-        // Rounds of one object must not overlap: a namespace that is named twice is watched once.
-        settings.namespaces.iter().collect::<BTreeSet<_>>().into_iter().cloned().map(Some).collect()
+        settings.namespaces.iter().cloned().map(Some).collect()
     };
     let (triggers, triggered, shared) = Triggers::new(&scopes);
     let labels = settings.namespace_selectors.then(|| reflector::store().1);

@@ -7,6 +7,7 @@ use super::*;
 use crate::api::{Deletion, EntryState, EntryStatus, OnMissing, SYNC_REQUESTED_ANNOTATION, SecretType};
 use crate::reason::Reason;
 use crate::vault::Answer;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 fn synced() -> Scene {
@@ -261,6 +262,20 @@ fn a_secret_used_by_a_key_that_stays_and_one_that_goes_is_not_called_synced() {
     assert_eq!((scene.ready().1.as_str(), scene.states()[0]), ("SecretNotFound", "SecretNotFound"));
     scene.answers = vec![read("v1", "a"), Answer::Unchanged];
     assert_eq!(names(&scene.changes()), ["A", "B"]);
+    // The same where its members are what may go.
+    let mut scene = Scene::new(vec![key("A", "one")], vec![object_source("one"), object_source("two")]);
+    scene.object.spec.data_from[0].on_missing = OnMissing::Remove;
+    scene.answers = vec![read("v1", r#"{"B": "1"}"#), read("v1", r#"{"C": "2"}"#)];
+    scene.create();
+    scene.answers = vec![failed(Failure::SecretNotFound), Answer::Unchanged];
+    assert_eq!(scene.demands(), [1]);
+    scene.answers[1] = read("v1", r#"{"C": "2"}"#);
+    assert_eq!(scene.changes().remove.iter().collect::<Vec<_>>(), ["B"]);
+    scene.sees(changed(ours(&scene, "2", &["A", "C"])));
+    scene.settle();
+    let (status, reason, _) = scene.ready();
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "SecretNotFound"));
+    assert_eq!((scene.states(), scene.keys()), (vec!["SecretNotFound", "Synced"], vec!["A", "C"]));
 }
 
 #[test]
@@ -416,6 +431,82 @@ fn an_edit_of_labels_looks_first() {
     scene.sees(changed(after));
     assert_eq!(scene.settle().outcome, Outcome::Updated);
     scene.says_nothing_new();
+}
+
+#[test]
+fn our_own_change_of_metadata_is_not_taken_for_another_operators_while_values_are_awaited() {
+    let mut scene = synced();
+    scene.object.metadata.generation = Some(2);
+    scene.object.spec.target.labels = [("team".to_owned(), "shop".to_owned())].into();
+    scene.answers = vec![Answer::Pending, Answer::Unchanged];
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(ours(&scene, "1", &["A", "B"])));
+    assert_eq!(scene.changes().labels.keys().collect::<Vec<_>>(), ["team"]);
+    let mut after = ours(&scene, "2", &["A", "B"]);
+    after.labels.insert("team".to_owned(), "shop".to_owned());
+    after.moved_at.insert("vaultsync:shop".to_owned(), second(2));
+    scene.sees(changed(after.clone()));
+    assert_eq!(scene.settle().outcome, Outcome::Waiting);
+    scene.probe = true;
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(after));
+    assert_eq!(scene.settle().outcome, Outcome::Unchanged);
+}
+
+#[test]
+fn a_secret_of_which_nobody_is_said_to_have_written_anything_is_read_for_and_loses_what_left_the_spec() {
+    let mut scene = synced();
+    let untracked = |scene: &Scene, version: &str| Observed {
+        keys: BTreeMap::new(),
+        moved_at: BTreeMap::new(),
+        ..ours(scene, version, &[])
+    };
+    scene.probe = true;
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(untracked(&scene, "9")));
+    assert!(matches!(scene.step(), Step::ReadAnew(_)));
+    scene.answers = vec![read("v1", "a"), read("v1", "b")];
+    assert_eq!(names(&scene.changes()), ["A", "B"]);
+    scene.sees(Seen::Written(Written { after: untracked(&scene, "9"), created: false, moved: false }));
+    assert_eq!(scene.settle().outcome, Outcome::Unchanged);
+    assert_eq!(scene.keys(), ["A", "B"]);
+    scene.object.metadata.generation = Some(2);
+    scene.object.spec.data.pop();
+    scene.answers.pop();
+    // Somebody touched it meanwhile: the keys are not listed, and are there all the same.
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(untracked(&scene, "10")));
+    assert!(matches!(scene.step(), Step::ReadAnew(_)));
+    scene.answers = vec![read("v1", "a")];
+    assert_eq!(scene.changes().remove.iter().collect::<Vec<_>>(), ["B"]);
+    scene.sees(changed(untracked(&scene, "11")));
+    scene.settle();
+    assert_eq!((scene.ready().0.as_str(), scene.keys()), ("True", vec!["A"]));
+}
+
+#[test]
+fn a_key_that_others_wrote_is_read_for_whenever_any_of_them_moved_again() {
+    let mut scene = synced();
+    let theirs = |version: &str, at: i64| {
+        let mut observed = secret(version, &["B"]);
+        observed.keys.insert("A".to_owned(), ["kubectl-edit".to_owned()].into());
+        observed.moved_at.insert("kubectl-edit".to_owned(), second(at));
+        observed
+    };
+    scene.probe = true;
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(theirs("9", 2)));
+    assert_eq!(scene.demands(), [0]);
+    scene.answers[0] = read("v1", "a");
+    scene.changes();
+    // Their bytes were the vault's, so the key stays theirs.
+    scene.sees(Seen::Written(Written { after: theirs("9", 2), created: false, moved: false }));
+    scene.settle();
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(theirs("10", 3)));
+    assert_eq!(scene.demands(), [0]);
+    scene.answers[0] = read("v1", "a");
+    assert_eq!(names(&scene.changes()), ["A"]);
 }
 
 #[test]

@@ -167,13 +167,16 @@ fn bare_change(round: &Round, input: &Input<'_>) -> Change {
     Change { uid: target.uid, resource_version, ..Change::default() }
 }
 
-/// The keys of the Secret that are ours to remove.
+/// The keys of the Secret that are ours to remove. Where nobody is said to have written anything its keys are not known,
+/// and those that were recorded count.
 fn our_keys(input: &Input<'_>, picture: &Picture<'_>, observed: Option<&Observed>) -> BTreeSet<String> {
     let recorded = picture.record.iter().flat_map(|record| &record.target.keys).map(|key| key.name.clone());
     let written = observed.map(|observed| observed.keys_of(&manager_of(input.object)));
     recorded
         .chain(written.into_iter().flatten())
-        .filter(|key| observed.is_none_or(|observed| observed.keys.contains_key(key)))
+        .filter(|key| {
+            observed.is_none_or(|observed| observed.is_untracked() || observed.keys.contains_key(key))
+        })
         .collect()
 }
 

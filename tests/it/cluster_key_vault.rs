@@ -132,7 +132,7 @@ async fn what_only_the_platform_may_set_is_unknown_to_a_key_vault() {
 async fn each_namespace_reads_as_its_own_service_account_and_shares_nothing() {
     let mut scene = OperatorScene::without_operator().await;
     let other = Namespace::new().await;
-    scene.settings.namespaces.push(other.name.clone());
+    scene.settings.namespaces.insert(other.name.clone());
     scene.identity_in(&other, "shop", CLIENT).await;
     scene.vault.set("db", "one");
     let shared = scene.share(json!([grant(&[&scene.namespace.name, &other.name], &["db"])])).await;
@@ -155,7 +155,7 @@ async fn each_namespace_reads_as_its_own_service_account_and_shares_nothing() {
 async fn the_service_account_of_another_namespace_is_never_used() {
     let mut scene = OperatorScene::of_shared_vaults().await;
     let other = Namespace::new().await;
-    scene.settings.namespaces.push(other.name.clone());
+    scene.settings.namespaces.insert(other.name.clone());
     scene.vault.set("db", "one");
     let shared = scene.share(json!([grant(&[&other.name], &["db"])])).await;
     scene.start().await;
@@ -207,7 +207,7 @@ async fn a_cluster_without_the_kind_disturbs_nothing_else() {
 async fn an_edit_wakes_the_objects_of_all_namespaces() {
     let mut scene = OperatorScene::without_operator().await;
     let other = Namespace::new().await;
-    scene.settings.namespaces.push(other.name.clone());
+    scene.settings.namespaces.insert(other.name.clone());
     scene.identity_in(&other, "shop", CLIENT).await;
     scene.vault.set("db", "one");
     let shared = scene.share(json!([])).await;

@@ -130,6 +130,18 @@ async fn what_others_add_stays_and_is_no_drift() {
 }
 
 #[tokio::test]
+async fn a_secret_whose_managed_fields_somebody_cleared_is_still_kept_equal_and_loses_what_left_the_spec() {
+    let scene = synced().await;
+    scene.edit_secret("shop", json!({"metadata": {"managedFields": [{}]}})).await;
+    scene.edit_secret("shop", json!({"data": {"A": EDITED}})).await;
+    scene.secret_is("shop", &[("A", "one"), ("B", "two")]).await;
+    scene.edit("shop", json!({"spec": {"data": [{"key": "A", "from": {"secret": {"name": "a"}}}]}})).await;
+    let secret = scene.secret_is("shop", &[("A", "one")]).await;
+    assert_eq!(secret.metadata.managed_fields, None);
+    scene.synced("shop").await;
+}
+
+#[tokio::test]
 async fn an_edit_while_the_vault_is_silent_is_said_at_once_and_undone_afterwards() {
     let scene = synced().await;
     scene.vault.fault(Fault::status(503));

@@ -10,7 +10,7 @@ async fn the_limits_of_a_namespaces_key_vault_bound_nobody_else() {
     const MANY: usize = 30;
     let mut scene = OperatorScene::without_operator().await;
     let evil = Namespace::new().await;
-    scene.settings.namespaces.push(evil.name.clone());
+    scene.settings.namespaces.insert(evil.name.clone());
     scene.vault.set("db", "one");
     scene.start().await;
     scene.sync("before", data(&[("DB", "db")])).await;
@@ -43,7 +43,7 @@ async fn a_thousand_bogus_connections_in_one_namespace_do_no_harm_elsewhere() {
     const MANY: usize = 1000;
     let mut scene = OperatorScene::without_operator().await;
     let bad = Namespace::new().await;
-    scene.settings.namespaces.push(bad.name.clone());
+    scene.settings.namespaces.insert(bad.name.clone());
     scene.vault.set("db", "one");
     let name = |number: usize| format!("bogus-{number:04}");
     futures::stream::iter(0..MANY)

@@ -408,7 +408,7 @@ async fn an_outage_of_a_vault_makes_no_pod_unready() {
 async fn namespaces_of_the_system_are_left_alone() {
     for namespace in ["kube-system", manifests::SYSTEM] {
         let mut scene = OperatorScene::without_operator().await;
-        scene.settings.namespaces = vec![namespace.to_owned()];
+        scene.settings.namespaces = [namespace.to_owned()].into();
         scene.settings.own_namespace = Some(manifests::SYSTEM.to_owned());
         scene.start().await;
         let objects: Api<VaultSecretSync> = Api::namespaced(scene.admin(), namespace);

@@ -31,7 +31,7 @@ async fn poison(scene: &OperatorScene, name: &str) {
 async fn an_object_that_cannot_be_decoded_stops_nobody_else_not_after_a_restart_either() {
     let mut scene = OperatorScene::without_operator().await;
     let other = Namespace::new().await;
-    scene.settings.namespaces.push(other.name.clone());
+    scene.settings.namespaces.insert(other.name.clone());
     scene.identity_in(&other, "shop", CLIENT).await;
     scene.vault.set("db", "one");
     scene.start().await;

@@ -82,7 +82,7 @@ impl OperatorScene {
         // Vault names are global in Azure and no longer than 24 letters.
         let vault = emulator.vault(&namespace.name);
         let settings = Settings {
-            namespaces: vec![namespace.name.clone()],
+            namespaces: [namespace.name.clone()].into(),
             own_namespace: Some("vaultsync-system".to_owned()),
             secrets_policy: Some("vaultsync-secrets".to_owned()),
             drift_interval: Duration::from_secs(1),
