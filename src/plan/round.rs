@@ -12,7 +12,9 @@ use super::kept::{Kept, Open};
 use super::outcome::Outcome;
 use super::picture::{Picture, Record};
 use super::sent::Sent;
-use super::target::{Change, Observed, Refusal, Seen, drifted, hash_of_record, manager_of, overtaken};
+use super::target::{
+    Change, Observed, Refusal, Seen, Verified, drifted, hash_of_record, manager_of, overtaken,
+};
 use super::verdict::Verdict;
 use super::write::write;
 use super::{Input, Problem, Step, Vault, verdict};
@@ -30,6 +32,10 @@ pub enum Anew {
 }
 
 /// See the module.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, true or not whatever the others are"
+)]
 #[derive(Debug)]
 pub struct Round {
     pub(super) kept: Kept,
@@ -44,8 +50,12 @@ pub struct Round {
     sealed: bool,
     /// What the last such request carried, until it is known to have failed.
     pub(super) sent: Option<Sent>,
-    /// How the API server refused a change that touches owner references: the rest is written without.
-    owners: Option<Refusal>,
+    /// The API server refused a change that touches owner references: the rest is written without.
+    owners_refused: bool,
+    /// The field manager of the object's Secret.
+    pub(super) manager: String,
+    /// The resourceVersion that status records of the target.
+    recorded: Option<String>,
 }
 
 impl Round {
@@ -63,8 +73,18 @@ impl Round {
         let target = object.status.as_ref().and_then(|status| status.target.as_ref());
         let replaced = target.is_some() && kept.recorded.is_some_and(|said| said != hash_of_record(target));
         let probe = probe || open.looked || replaced;
-        let seen = Seen::Remembered;
-        Self { kept, open, seen, probe, replaced, sealed: false, sent: None, owners: None }
+        Self {
+            kept,
+            open,
+            seen: Seen::Remembered,
+            probe,
+            replaced,
+            sealed: false,
+            sent: None,
+            owners_refused: false,
+            manager: manager_of(object),
+            recorded: target.map(|target| target.resource_version.clone()),
+        }
     }
 
     /// The sources whose value is needed whatever is known of them, by index.
@@ -106,16 +126,23 @@ impl Round {
     /// The resourceVersion at which this round expects the target.
     #[must_use]
     pub fn expected(&self) -> Option<&str> {
-        let verified = self.kept.verified.as_ref().filter(|_| matches!(self.seen, Seen::Remembered));
-        verified.map(|verified| verified.resource_version.as_str())
+        if !matches!(self.seen, Seen::Remembered) {
+            return None;
+        }
+        let verified = self.kept.verified.as_ref().map(|verified| &verified.resource_version);
+        self.open.anew.as_ref().or(verified).or(self.recorded.as_ref()).map(String::as_str)
     }
 
     /// What the API server answered to the last look or write.
     pub fn answered(&mut self, seen: Seen) {
-        if let (Seen::Ours(observed), Some(verified)) = (&seen, &mut self.kept.verified)
+        if let Seen::Ours(observed) = &seen
             && observed.unmoved
         {
-            verified.resource_version.clone_from(&observed.resource_version);
+            // It is as it was known to be; what moved did so with the look.
+            match &mut self.open.anew {
+                Some(anew) => anew.clone_from(&observed.resource_version),
+                None => self.kept.verified = Some(Verified::of(observed, &self.manager)),
+            }
         }
         let failed = self.sent.take_if(|_| !matches!(seen, Seen::Written(_)));
         let whole = self.sent.as_ref().is_some_and(|sent| sent.rendered.is_some());
@@ -130,8 +157,8 @@ impl Round {
         self.seen = match seen {
             // Where OwnerReferencesPermissionEnforcement is on, whoever may not delete a Secret may not change whose it is.
             // Whether that was it shows when the rest is tried by itself.
-            Seen::Refused(refusal @ Refusal::Forbidden) if failed.is_some_and(|sent| sent.owners) => {
-                self.owners = Some(refusal);
+            Seen::Refused(Refusal::Forbidden) if failed.is_some_and(|sent| sent.owners) => {
+                self.owners_refused = true;
                 Seen::Changed
             }
             seen => seen,
@@ -223,7 +250,7 @@ impl Round {
     /// The change that brings the metadata of the target where the spec wants it, as far as the API server allows.
     pub(super) fn metadata_change(&self, input: &Input<'_>, observed: &Observed) -> Change {
         let change = Desired::of(input.object).change(observed);
-        if self.owners.is_some() {
+        if self.owners_refused {
             Change { add_owner: None, drop_owners: Vec::new(), ..change }
         } else {
             change
@@ -232,12 +259,12 @@ impl Round {
 
     /// What a request that carries [`Self::metadata_change`] may be recorded to have applied.
     pub(super) fn metadata_carried(&self, input: &Input<'_>) -> Option<Fingerprint> {
-        self.owners.is_none().then(|| of_metadata(&Desired::of(input.object)))
+        (!self.owners_refused).then(|| of_metadata(&Desired::of(input.object)))
     }
 
     /// That the target's owner references could not be changed.
     pub(super) fn refused_owners(&self, input: &Input<'_>) -> Option<Problem> {
-        self.owners.as_ref().map(|_| Problem::owners_refused(input.object))
+        self.owners_refused.then(|| Problem::owners_refused(input.object))
     }
 
     /// What the spec wants beside what is recorded.
@@ -253,9 +280,7 @@ impl Round {
             Seen::Written(written) if written.created || written.after.uid != target.uid => return None,
             Seen::Ours(observed) if observed.uid != target.uid => return None,
             Seen::Ours(_) if self.replaced => target.key_names().map(str::to_owned).collect(),
-            Seen::Ours(observed) => {
-                drifted(observed, self.kept.verified.as_ref(), target, &manager_of(input.object))
-            }
+            Seen::Ours(observed) => drifted(observed, self.kept.verified.as_ref(), target, &self.manager),
             Seen::Written(_) => self.sent.as_ref().map(|sent| sent.drift.clone()).unwrap_or_default(),
             Seen::Remembered | Seen::Changed | Seen::Refused(_) => BTreeSet::new(),
         };
@@ -269,9 +294,8 @@ impl Round {
         let version = observed.resource_version.as_str();
         let recorded = input.remembered().filter(|recorded| recorded.uid == observed.uid)?;
         let verified = self.kept.verified.as_ref();
-        (self.open.anew.as_deref() != Some(version)
-            && overtaken(observed, verified, recorded, &manager_of(input.object)))
-        .then_some(version)
+        (self.open.anew.as_deref() != Some(version) && overtaken(observed, verified, recorded, &self.manager))
+            .then_some(version)
     }
 
     /// Whether this process saw the target that is recorded, or made it.
@@ -341,7 +365,7 @@ impl Round {
         let known = |name: &String, of: Fingerprint| {
             target.keys.iter().any(|key| key.name == *name && key.of.is_none_or(|recorded| recorded == of))
         };
-        self.owners.is_none()
+        !self.owners_refused
             && sent.removed.is_empty()
             && sent.metadata.is_none_or(|metadata| target.metadata == Some(metadata))
             && sent.keys.iter().all(|(name, of)| known(name, *of))

@@ -7,7 +7,7 @@ use super::picture::{Picture, Row};
 use super::render::Rendered;
 use super::round::Round;
 use super::sources::UsedSource;
-use super::target::{Observed, Seen, manager_of, our_owners};
+use super::target::{Observed, Seen, our_owners};
 use super::{Input, Problem};
 use crate::api::{
     Deletion, EntryKind, EntryState, EntryStatus, Fingerprint, KeyStatus, READY, STALLED, TargetStatus,
@@ -279,7 +279,7 @@ fn target_after(round: &Round, input: &Input<'_>) -> Option<TargetStatus> {
     }
     if matches!(round.seen, Seen::Written(_)) {
         // Keys that an earlier round wrote and could not record.
-        for key in observed.keys_of(&manager_of(input.object)) {
+        for key in observed.keys_of(&round.manager) {
             keys.entry(key).or_default();
         }
     }
@@ -287,8 +287,6 @@ fn target_after(round: &Round, input: &Input<'_>) -> Option<TargetStatus> {
     keys.retain(|key, of| of.is_some() || observed.is_untracked() || observed.keys.contains_key(key));
     let mut metadata = record.as_ref().and_then(|record| record.target.metadata);
     let mut data_from = record.as_ref().map(|record| record.target.data_from.clone()).unwrap_or_default();
-    // A key of theirs may have been changed by somebody else.
-    data_from.retain(|of| record.as_ref().is_some_and(|record| record.has_object(*of)));
     if let Some(sent) = sent {
         keys.extend(sent.keys.iter().map(|(key, of)| (key.clone(), Some(*of))));
         keys.retain(|key, _| !sent.removed.contains(key));
@@ -299,6 +297,9 @@ fn target_after(round: &Round, input: &Input<'_>) -> Option<TargetStatus> {
             metadata = Some(of_metadata(&desired));
         }
     }
+    // A key of theirs may have been changed by somebody else, or written over by this round.
+    let has = |key: &KeyStatus, of| key.of != Some(of) || keys.get(&key.name) == Some(&Some(of));
+    data_from.retain(|of| record.iter().all(|record| record.target.keys.iter().all(|key| has(key, *of))));
     // A look that found nothing to write is no news; the resourceVersion it saw is kept in memory.
     let unmoved = record.as_ref().filter(|_| !matches!(round.seen, Seen::Written(_)));
     Some(TargetStatus {
@@ -308,7 +309,7 @@ fn target_after(round: &Round, input: &Input<'_>) -> Option<TargetStatus> {
             .map_or_else(|| observed.resource_version.clone(), |old| old.target.resource_version.clone()),
         written: match unmoved {
             Some(old) => old.target.written.clone(),
-            None => observed.moved_at.get(&manager_of(input.object)).copied().map(Time),
+            None => observed.moved_at.get(&round.manager).copied().map(Time),
         },
         deletion: if our_owners(observed).next().is_some() { Deletion::Delete } else { Deletion::Retain },
         metadata,

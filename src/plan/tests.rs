@@ -746,6 +746,44 @@ fn what_moves_with_the_look_itself_is_nobodys_doing() {
 }
 
 #[test]
+fn where_every_look_is_a_write_of_its_own_a_restarted_process_comes_to_its_end() {
+    // The Secret is as it was recorded, or was stamped since: then every source is read, once.
+    for stamped_since in [false, true] {
+        let mut scene = synced();
+        scene.kept = Kept::default();
+        scene.answers = vec![read("v2", "a2"), Answer::Unchanged];
+        assert!(scene.looks());
+        assert_eq!(scene.round.as_ref().unwrap().expected(), Some("1"));
+        let stamp = |scene: &Scene, version: &str, unmoved| {
+            let mut observed = Observed { unmoved, ..ours(scene, version, &["A", "B"]) };
+            observed.moved_at.insert("vaultsync:shop".to_owned(), second(version.parse().unwrap()));
+            observed
+        };
+        scene.sees(Seen::Ours(stamp(&scene, "10", !stamped_since)));
+        if stamped_since {
+            assert!(matches!(scene.step(), Step::ReadAnew(Anew::Overtaken(_))));
+            scene.answers = vec![Answer::Pending, Answer::Pending];
+            assert_eq!(scene.settle().outcome, Outcome::Waiting);
+            for version in ["11", "12"] {
+                assert!(scene.looks());
+                let before = (version.parse::<u32>().unwrap() - 1).to_string();
+                assert_eq!(scene.round.as_ref().unwrap().expected(), Some(before.as_str()));
+                scene.sees(Seen::Ours(stamp(&scene, version, true)));
+                scene.answers = vec![read("v2", "a2"), Answer::Pending];
+                assert_eq!(scene.settle().outcome, Outcome::Waiting);
+            }
+            assert!(scene.looks());
+            scene.sees(Seen::Ours(stamp(&scene, "13", true)));
+            scene.answers = vec![read("v2", "a2"), read("v1", "b")];
+        }
+        assert_eq!(names(&scene.changes()).contains(&"B"), stamped_since);
+        scene.sees(changed(stamp(&scene, "14", false)));
+        assert_eq!(scene.settle().outcome, Outcome::Updated);
+        assert_eq!(scene.ready().0, "True");
+    }
+}
+
+#[test]
 fn a_touched_but_unchanged_secret_is_no_drift() {
     let mut scene = synced();
     let mut observed = ours(&scene, "9", &["A", "B"]);
@@ -987,6 +1025,23 @@ fn keys_that_a_change_of_metadata_did_not_carry_are_written_once_they_fit() {
     assert_eq!(scene.demands(), [1]);
     scene.answers[1] = read("v1", conf);
     assert_eq!(names(&scene.changes()), ["BIG", "HOST"]);
+}
+
+#[test]
+fn what_was_written_over_is_recorded_no_longer_though_the_vault_went_before_the_verdict() {
+    let mut scene = Scene::new(Vec::new(), vec![object_source("one")]);
+    scene.answers = vec![read("v1", r#"{"A": "1"}"#)];
+    scene.create();
+    scene.answers = vec![read("v2", r#"{"A": "2"}"#)];
+    scene.changes();
+    scene.sees(changed(ours(&scene, "2", &["A"])));
+    scene.vault_exists = false;
+    scene.settle();
+    assert_eq!(scene.ready().1, "VaultNotFound");
+    // The vault is back, and at the older version again.
+    scene.vault_exists = true;
+    scene.answers = vec![read("v1", r#"{"A": "1"}"#)];
+    assert_eq!(text(&scene.changes(), "A"), "1");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::outcome::Outcome;
 use super::picture::Picture;
 use super::render::Rendered;
 use super::round::Round;
-use super::target::{Refusal, Seen, Verified, manager_of};
+use super::target::{Refusal, Seen, Verified};
 use super::{Input, Problem, Vault, status};
 use crate::api::{EntryState, READY, VaultSecretSyncStatus, condition};
 use crate::reason::Reason;
@@ -53,7 +53,7 @@ pub(super) fn again(round: &Round, input: &Input<'_>) -> Verdict {
 /// Suspended: the generation is observed, Ready stays as it was.
 pub(super) fn suspended(round: &Round, input: &Input<'_>) -> Verdict {
     let status = status::suspended(round, input);
-    let kept = after_write(round, input, round.keep(false));
+    let kept = after_write(round, round.keep(false));
     Verdict { reason: Some(Reason::Suspended), status, kept, ..quiet(round, Outcome::Suspended) }
 }
 
@@ -63,7 +63,7 @@ pub(super) fn refused(round: &Round, input: &Input<'_>, problems: &[Problem]) ->
     let going = reason == Some(Reason::NamespaceTerminating);
     let outcome = if going { Outcome::Deleting } else { Outcome::Failed };
     let next = (reason == Some(Reason::TooManyConnections)).then_some(LOOK_AGAIN);
-    let kept = after_write(round, input, round.keep(false));
+    let kept = after_write(round, round.keep(false));
     let status = status::refused(round, input, problems);
     Verdict { reason, status, next, kept, ..quiet(round, outcome) }
 }
@@ -94,7 +94,7 @@ pub(super) fn waiting(round: &Round, input: &Input<'_>, drifted: bool) -> Verdic
     let vault = &input.object.spec.vault_ref;
     let since = drifted.then(|| round.open.drifted.unwrap_or(input.now));
     let lasting = since.map(|since| Duration::try_from(input.now.duration_since(since)).unwrap_or_default());
-    let kept = after_write(round, input, round.keep(true)).open(|open| open.drifted = since);
+    let kept = after_write(round, round.keep(true)).open(|open| open.drifted = since);
     let problem = if lasting.is_some_and(|lasting| lasting >= DRIFT_PATIENCE) {
         Some(Problem::drifted(vault, input.object.target_name()))
     } else {
@@ -134,7 +134,7 @@ pub(super) fn not_written(
 ) -> Verdict {
     let too_large = problem.as_ref().is_some_and(|problem| problem.reason == Reason::TooLarge);
     let new = status::answered(round, input, picture, rendered, problem);
-    let kept = after_write(round, input, judged(round, picture, rendered)).open(|open| {
+    let kept = after_write(round, judged(round, picture, rendered)).open(|open| {
         open.blocked = Some(picture.fingerprint());
         if too_large {
             // Refusals of another kind before it do not count.
@@ -172,15 +172,15 @@ pub(super) fn settled(
     if let Seen::Ours(observed) = &round.seen
         && picture.record.as_ref().is_some_and(|record| record.drift.is_empty())
     {
-        kept.verified = Some(Verified::of(observed, &manager_of(input.object)));
+        kept.verified = Some(Verified::of(observed, &round.manager));
     }
-    let kept = after_write(round, input, kept).open(|open| (open.denials, open.denied_at) = (0, None));
+    let kept = after_write(round, kept).open(|open| (open.denials, open.denied_at) = (0, None));
     conclude(round, input, new, outcome, kept)
 }
 
 /// Nothing could be written, and nothing that was answered since can change that.
 pub(super) fn still_blocked(round: &Round, input: &Input<'_>) -> Verdict {
-    let kept = after_write(round, input, round.keep(false)).open(|open| open.blocked = round.open.blocked);
+    let kept = after_write(round, round.keep(false)).open(|open| open.blocked = round.open.blocked);
     let status = status::waiting(round, input);
     Verdict { reason: said(input), status, next: next(input, None), kept, ..quiet(round, Outcome::Failed) }
 }
@@ -202,9 +202,9 @@ fn judged(round: &Round, picture: &Picture<'_>, rendered: &Rendered) -> Kept {
 }
 
 /// After every write of ours the target is as we left it.
-fn after_write(round: &Round, input: &Input<'_>, mut kept: Kept) -> Kept {
+fn after_write(round: &Round, mut kept: Kept) -> Kept {
     if let Seen::Written(written) = &round.seen {
-        kept.verified = Some(Verified::of(&written.after, &manager_of(input.object)));
+        kept.verified = Some(Verified::of(&written.after, &round.manager));
     }
     kept
 }

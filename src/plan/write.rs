@@ -6,7 +6,7 @@ use super::picture::{Picture, Record};
 use super::render::{MAX_KEYS, MAX_SECRET_BYTES, Rendered, render};
 use super::round::{Anew, Round, is_refused};
 use super::sent::Sent;
-use super::target::{Change, KeyBytes, NewSecret, Observed, Seen, manager_of};
+use super::target::{Change, KeyBytes, NewSecret, Observed, Seen};
 use super::{Input, Problem, Step, verdict};
 use std::collections::BTreeSet;
 
@@ -145,7 +145,7 @@ fn change(
         Some(observed) => round.metadata_change(input, observed),
         None => bare_change(round, input),
     };
-    let ours = our_keys(input, picture, observed);
+    let ours = our_keys(round, picture, observed);
     change.remove = left_keys(&ours, rendered);
     let type_ = input.object.spec.target.type_;
     if let Some(key) = type_.required_keys().iter().find(|key| change.remove.contains(**key)) {
@@ -169,9 +169,9 @@ fn bare_change(round: &Round, input: &Input<'_>) -> Change {
 
 /// The keys of the Secret that are ours to remove. Where nobody is said to have written anything its keys are not known,
 /// and those that were recorded count.
-fn our_keys(input: &Input<'_>, picture: &Picture<'_>, observed: Option<&Observed>) -> BTreeSet<String> {
+fn our_keys(round: &Round, picture: &Picture<'_>, observed: Option<&Observed>) -> BTreeSet<String> {
     let recorded = picture.record.iter().flat_map(|record| &record.target.keys).map(|key| key.name.clone());
-    let written = observed.map(|observed| observed.keys_of(&manager_of(input.object)));
+    let written = observed.map(|observed| observed.keys_of(&round.manager));
     recorded
         .chain(written.into_iter().flatten())
         .filter(|key| {

@@ -1,5 +1,7 @@
 //! Others who have a say in what is written: webhooks, policies and quotas of the cluster, and owner enforcement.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{ResourceQuota, Secret};
 use keyvault_emulator::{LoggedRequest, Operation};
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -116,6 +118,28 @@ async fn a_webhook_that_stamps_every_update_costs_no_read_and_no_status() {
     assert_ne!(version(&scene.secret_is("shop", &[("A", "one")]).await), stamped, "each look is a write");
     assert_eq!(scene.vault.count(Operation::Get), 0);
     assert_eq!(version(&scene.synced("shop").await), version(&before));
+}
+
+#[tokio::test]
+async fn where_a_webhook_stamps_every_update_a_restarted_operator_writes_what_changed() {
+    for drift_interval in [Duration::ZERO, Duration::from_secs(1)] {
+        let mut scene = OperatorScene::without_operator().await;
+        let _webhook = Webhook::install_stamp(&mut scene).await;
+        scene.settings.drift_interval = drift_interval;
+        scene.vault.set_ago("a", "one", 3600);
+        scene.start().await;
+        scene.sync("shop", data(&[("A", "a")])).await;
+        scene.synced("shop").await;
+        scene.stop().await;
+        scene.vault.set_ago("a", "two", 60);
+        scene.vault.clear_log();
+        scene.start().await;
+        scene.secret_is("shop", &[("A", "two")]).await;
+        scene.synced("shop").await;
+        // One for the news, one for what somebody may have done while no operator ran.
+        let reads = scene.vault.count(Operation::Get);
+        assert!(reads <= 4, "{reads} GETs");
+    }
 }
 
 /// A policy of the cluster's own that lets no Secret of the scene's namespace have the key `A` with the value `two`.

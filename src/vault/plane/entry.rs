@@ -229,6 +229,10 @@ impl Entry {
         (self.ticket, self.retry_at) = (None, None);
         self.in_flight = true;
         self.tried_at = Some(now);
+        let by_hand = |subscription: &Subscription| matches!(subscription.wait, Some(Wait::Refresh(_)));
+        if self.subscriptions.values().any(by_hand) {
+            self.refreshed_at = Some(now);
+        }
         if lane != Lane::Confirmation {
             self.turns_from.get_or_insert(now);
         }
@@ -319,7 +323,7 @@ impl Entry {
             if subscription.waits_beyond(begun) {
                 continue;
             }
-            let answered = subscription.answered(begun, &mut self.refreshed_at);
+            let answered = subscription.wait.take().is_some();
             let stale = std::mem::take(&mut subscription.told_stale);
             if answered || stale || before.is_some() || (needs && !offered) {
                 told.push(Told { user: user.clone(), answered });
@@ -354,7 +358,7 @@ impl Entry {
             if subscription.waits_beyond(begun) {
                 continue;
             }
-            let answered = subscription.answered(begun, &mut self.refreshed_at);
+            let answered = subscription.wait.take().is_some();
             if answered | std::mem::take(&mut subscription.told_stale) | news {
                 told.push(Told { user: user.clone(), answered });
             }

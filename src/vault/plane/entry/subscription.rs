@@ -65,15 +65,6 @@ impl Subscription {
         matches!(self.wait, Some(Wait::Confirmation(at) | Wait::Refresh(at)) if begun < at)
     }
 
-    /// A GET begun at `begun` answers it. Returns whether it waited; that it asked by hand is noted.
-    pub(super) fn answered(&mut self, begun: Instant, refreshed_at: &mut Option<Instant>) -> bool {
-        let wait = self.wait.take();
-        if matches!(wait, Some(Wait::Refresh(_))) {
-            *refreshed_at = Some(begun);
-        }
-        wait.is_some()
-    }
-
     /// Nobody came for the value in time; what is known already is not offered again.
     pub(super) const fn drop_hold(&mut self) {
         self.holds = false;

@@ -78,12 +78,12 @@ impl Entry {
         begun >= self.recheck_at(timing)
     }
 
-    /// When the first of those who wait for an answer can have it: at once, but for who knows a value and asks by hand soon
-    /// after another did.
+    /// When the first of those who wait for an answer can have it: at once, but for who asks by hand soon after another
+    /// did, unless the vault never told anything.
     fn answer_at(&self, limits: &Limits, now: Instant) -> Option<Instant> {
         let paced = || self.refreshed_at.map_or(now, |at| now.max(at + limits.refresh_apart));
         let wait = |subscription: &Subscription| match subscription.wait? {
-            Wait::Refresh(_) if subscription.known.is_some() => Some(paced()),
+            Wait::Refresh(_) if subscription.known.is_some() || self.read_at.is_some() => Some(paced()),
             Wait::Answer | Wait::Refresh(_) => Some(now),
             Wait::Confirmation(_) => None,
         };

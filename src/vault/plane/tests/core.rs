@@ -210,7 +210,8 @@ impl Model {
         let (now, second) = (self.now, self.second());
         self.vaults.heal(now, second);
         cluster::heal(&mut self);
-        self.rest(Duration::from_secs(400));
+        // The longest wait after a write that was refused is ten minutes.
+        self.rest(Duration::from_secs(700));
         invariants::at_rest(&mut self, &BTreeSet::new());
         let gone = self.vaults.lose(&mut self.dice, self.now);
         self.tell(|| format!("{gone:?} are deleted for good"));

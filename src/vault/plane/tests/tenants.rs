@@ -1,7 +1,7 @@
 //! What one namespace does to others that read the same vault: nothing.
 
 use super::*;
-use crate::vault::{Identity, Rate};
+use crate::vault::{Identity, Rate, plane::errand::Fetch};
 
 fn of(namespace: &str, name: &str) -> ObjectKey {
     ObjectKey::new(namespace, name)
@@ -113,7 +113,7 @@ fn a_flood_of_requests_for_a_sync_costs_one_get_of_each_source_in_three_seconds_
         world.settle();
     }
     assert!((19..=22).contains(&world.gets_of("db")), "{}", world.gets_of("db"));
-    // Whoever has nothing yet waits for no one, asked for by hand or not.
+    // Whoever has nothing yet waits for no one, unless it asks by hand too.
     for (user_without, asks) in [("b", false), ("c", true)] {
         let _ = world.ask(user_without, &[want("db", None)]);
         if asks {
@@ -121,13 +121,50 @@ fn a_flood_of_requests_for_a_sync_costs_one_get_of_each_source_in_three_seconds_
         }
         let before = world.gets_of("db");
         world.settle();
-        assert_eq!(world.gets_of("db"), before + 1);
+        assert_eq!(world.gets_of("db"), before + usize::from(!asks));
         world.host.refresh(&user("a"), &connection(0), world.now);
     }
+    world.pass(4 * SECOND);
+    assert!(is_read(&world.ask("c", &[want("db", None)]).answers[0], 1));
     world.say("db", Said::Version(2));
     world.host.refresh(&user("a"), &connection(0), world.now);
     world.pass(4 * SECOND);
     assert!(is_read(&world.ask("a", &wants).answers[0], 2));
+}
+
+#[test]
+fn a_flood_of_requests_is_as_slow_where_nothing_is_found_and_while_a_get_is_under_way() {
+    // No such secret: nobody knows a value of it.
+    let mut world = World::new();
+    let _ = world.ask("a", &[want("absent", None)]);
+    world.settle();
+    world.gets.clear();
+    for _ in 0..100 {
+        world.host.refresh(&user("a"), &connection(0), world.now);
+        world.now += Duration::from_millis(300);
+        world.settle();
+        let _ = world.ask("a", &[want("absent", None)]);
+    }
+    assert!((9..=11).contains(&world.gets_of("absent")), "{}", world.gets_of("absent"));
+
+    // Each request comes while the GET of the one before is on its way.
+    let mut world = World::new();
+    world.say("db", Said::Version(1));
+    let _ = world.ask("a", &[want("db", Some(1))]);
+    world.pass(MINUTE);
+    let mut gets = 0;
+    let mut flying: Vec<Fetch> = Vec::new();
+    for _ in 0..100 {
+        world.host.refresh(&user("a"), &connection(0), world.now);
+        world.now += Duration::from_millis(300);
+        for fetch in std::mem::take(&mut flying) {
+            let outcome = world.answer(&fetch);
+            world.host.finish(&fetch, outcome, world.now);
+        }
+        flying = world.host.tick(world.now).fetches;
+        gets += flying.len();
+    }
+    assert!((9..=11).contains(&gets), "{gets}");
 }
 
 #[test]

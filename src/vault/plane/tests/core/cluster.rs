@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Dice, Model, Profile, operator, vaults::Vaults};
 use crate::{
     api::{
-        DataItem, Deletion, Fingerprint, OnMissing, VaultSecretSync, VaultSecretSyncSpec,
+        DataItem, Deletion, Fingerprint, OnMissing, SecretType, VaultSecretSync, VaultSecretSyncSpec,
         VaultSecretSyncStatus,
     },
     plan::{Change, NewSecret, Observed, Refusal, Seen, Written, fingerprints_of, manager_of},
@@ -23,6 +23,8 @@ use crate::{
 pub(super) struct Secret {
     pub(super) uid: String,
     version: u64,
+    /// The version that the last change gave it, apart from stamps.
+    changed_at: u64,
     pub(super) data: BTreeMap<String, Vec<u8>>,
     pub(super) managers: BTreeMap<String, BTreeSet<String>>,
     moved_at: BTreeMap<String, i64>,
@@ -62,11 +64,18 @@ pub(super) struct Counts {
 pub(super) struct Cluster {
     pub(super) stored: Vec<Stored>,
     pub(super) counts: Counts,
+    /// A webhook stamps whatever is written, and each look is a write.
+    pub(super) stamps: bool,
     serial: u64,
     /// What each fingerprint stands for: the bytes of a key.
     pub(super) bytes: HashMap<(Fingerprint, String), Vec<u8>>,
+    /// The keys that a fingerprint of a `dataFrom` source stands for.
+    pub(super) members: HashMap<Fingerprint, Vec<String>>,
     learned: BTreeMap<(usize, usize, String), usize>,
 }
+
+/// What the API server takes as the data of a Secret.
+const MOST_BYTES: usize = 1024 * 1024;
 
 pub(super) const URL: &str = "https://prod.vault.azure.net";
 
@@ -75,8 +84,10 @@ impl Cluster {
         let mut cluster = Self {
             stored: Vec::new(),
             counts: Counts::default(),
+            stamps: profile == Profile::Wild && dice.once_in(6),
             serial: 1,
             bytes: HashMap::new(),
+            members: HashMap::new(),
             learned: BTreeMap::new(),
         };
         let names: Vec<&String> = vaults.secrets.keys().collect();
@@ -102,7 +113,14 @@ impl Cluster {
                 data.push(item(dice, "K0", names[names.len() - 1], profile));
             }
             let spec = json!({"data": data, "dataFrom": data_from, "refreshInterval": "60s"});
-            let spec: VaultSecretSyncSpec = serde_json::from_value(spec).unwrap();
+            let mut spec: VaultSecretSyncSpec = serde_json::from_value(spec).unwrap();
+            let required = SecretType::Tls.required_keys();
+            if dice.once_in(4) && spec.data.len() >= required.len() {
+                spec.target.type_ = SecretType::Tls;
+                for (item, key) in spec.data.iter_mut().zip(required) {
+                    item.key = (*key).to_owned();
+                }
+            }
             let mut object = VaultSecretSync::new(&format!("o{index}"), spec.clone());
             object.metadata.namespace = Some("shop".to_owned());
             object.metadata.uid = Some(format!("uid-{index}"));
@@ -140,12 +158,16 @@ impl Cluster {
                             if let Some(bytes) =
                                 rendered(&version.value, item.from.secret.property.as_deref())
                             {
-                                self.bytes.insert((of, item.key.clone()), bytes);
+                                self.bytes.entry((of, item.key.clone())).or_insert(bytes);
                             }
                         }
-                        for (member, bytes) in members(&version.value) {
-                            self.bytes.extend(object.map(|of| ((of, member.clone()), bytes.clone())));
+                        let Some(of) = object else { continue };
+                        if self.members.contains_key(&of) {
+                            continue;
                         }
+                        let given = members(&version.value);
+                        self.members.insert(of, given.iter().map(|(member, _)| member.clone()).collect());
+                        self.bytes.extend(given.into_iter().map(|(member, bytes)| ((of, member), bytes)));
                     }
                     *known = secret.versions.len();
                 }
@@ -174,9 +196,9 @@ impl Cluster {
         }
         self.counts.statuses += 1;
         // A status that was made before the last write makes the record no truer.
-        let version = self.stored[index].secret.as_ref().map(|secret| secret.version.to_string());
-        let target = status.target.as_ref();
-        if target.map(|target| &target.resource_version) == version.as_ref() {
+        let changed_at = self.stored[index].secret.as_ref().map(|secret| secret.changed_at);
+        let told = status.target.as_ref().and_then(|target| target.resource_version.parse().ok());
+        if changed_at <= told && told.is_some() == changed_at.is_some() {
             self.stored[index].behind = false;
         }
         self.stored[index].older.push(status.clone());
@@ -201,11 +223,29 @@ impl Cluster {
         })
     }
 
-    pub(super) fn look(&self, index: usize) -> Seen {
+    /// A look, which expects the Secret at a version.
+    pub(super) fn look(&mut self, index: usize, expected: Option<&String>, second: i64) -> Seen {
+        let version = self.stored[index].secret.as_ref().map(|secret| secret.version.to_string());
+        self.stamp(index, second);
         match self.observed(index) {
             None => Seen::Absent,
-            Some(observed) if observed.mark() == Some(&format!("o{index}")) => Seen::Ours(observed),
+            Some(observed) if observed.mark() == Some(&format!("o{index}")) => Seen::Ours(Observed {
+                unmoved: expected.is_some() && expected == version.as_ref(),
+                ..observed
+            }),
             Some(_) => Seen::Refused(Refusal::NotOwned),
+        }
+    }
+
+    /// The webhook has its way.
+    fn stamp(&mut self, index: usize, second: i64) {
+        let (version, manager) = (self.serial + 1, manager_of(&self.stored[index].object));
+        if self.stamps
+            && let Some(secret) = &mut self.stored[index].secret
+        {
+            secret.version = version;
+            secret.moved_at.insert(manager, second);
+            self.serial = version;
         }
     }
 
@@ -214,12 +254,16 @@ impl Cluster {
         if self.stored[index].secret.is_some() {
             return Seen::Changed;
         }
+        if new.data.values().map(|bytes| bytes.expose().len()).sum::<usize>() > MOST_BYTES {
+            return Seen::Refused(Refusal::TooLarge);
+        }
         let version = self.version();
         let manager = manager_of(&self.stored[index].object);
         let ours = BTreeSet::from([manager.clone()]);
         self.stored[index].secret = Some(Secret {
             uid: format!("secret-{version}"),
             version,
+            changed_at: version,
             data: new.data.iter().map(|(key, bytes)| (key.clone(), bytes.expose().to_vec())).collect(),
             managers: new.data.keys().map(|key| (key.clone(), ours.clone())).collect(),
             moved_at: [(manager, second)].into(),
@@ -244,6 +288,11 @@ impl Cluster {
             return Seen::Changed;
         }
         let before = secret.clone();
+        let stay = secret.data.iter().filter(|(key, _)| !change.remove.contains(*key));
+        let stay = stay.filter(|(key, _)| !change.set.contains_key(*key)).map(|(_, bytes)| bytes.len());
+        if stay.chain(change.set.values().map(|bytes| bytes.expose().len())).sum::<usize>() > MOST_BYTES {
+            return Seen::Refused(Refusal::TooLarge);
+        }
         for key in &change.remove {
             secret.data.remove(key);
             secret.managers.remove(key);
@@ -269,12 +318,15 @@ impl Cluster {
         let moved =
             (&before.data, &before.labels, &before.owners) != (&secret.data, &secret.labels, &secret.owners);
         if moved {
-            secret.version = next;
+            (secret.version, secret.changed_at) = (next, next);
             secret.moved_at.insert(manager, second);
             self.serial = next;
             self.counts.moves += 1;
+        } else {
+            self.stamp(index, second);
         }
         self.stored[index].touched = true;
+        let moved = moved || self.stamps;
         let after = self.observed(index).unwrap();
         Seen::Written(Written { after, created: false, moved })
     }
@@ -284,7 +336,7 @@ impl Cluster {
         let version = self.version();
         let Some(secret) = &mut self.stored[index].secret else { return };
         edit(secret);
-        secret.version = version;
+        (secret.version, secret.changed_at) = (version, version);
         secret.moved_at.insert("kubectl-edit".to_owned(), second);
         self.stored[index].touched = true;
     }
@@ -350,6 +402,7 @@ pub(super) fn interfere(model: &mut Model) -> String {
         if keys.is_empty() { None } else { Some(model.dice.pick(&keys).clone()) }
     };
     let place = model.dice.roll(model.cluster.stored[index].object.spec.data.len());
+    let required = model.cluster.stored[index].object.spec.target.type_.required_keys();
     let what = match (model.dice.roll(16), key) {
         (0 | 1, Some(key)) => {
             model.cluster.edit(index, second, |secret| {
@@ -359,7 +412,8 @@ pub(super) fn interfere(model: &mut Model) -> String {
             });
             format!("key {key} is edited by hand")
         }
-        (2, Some(key)) => {
+        // Of a key that the type requires the API server would not take it.
+        (2, Some(key)) if !required.contains(&key.as_str()) => {
             model.cluster.edit(index, second, |secret| {
                 secret.data.remove(&key);
                 secret.managers.remove(&key);
@@ -388,7 +442,7 @@ pub(super) fn interfere(model: &mut Model) -> String {
         }
         (6, _) => {
             respec(model, index, |spec| {
-                if spec.data.len() > 1 {
+                if spec.data.len() > 1 && !required.contains(&spec.data[place].key.as_str()) {
                     spec.data.remove(place);
                 }
             });

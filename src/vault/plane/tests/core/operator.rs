@@ -37,7 +37,8 @@ struct Flight {
 /// A request to the API server.
 #[derive(Debug)]
 enum Call {
-    Look,
+    /// The version at which the Secret is expected.
+    Look(Option<String>),
     Create(NewSecret),
     Change(Change),
 }
@@ -334,7 +335,7 @@ fn decide(
     match step {
         Step::Ask | Step::Demand(_) => At::Ask,
         Step::ReadAnew(_) => At::Refresh,
-        Step::Look => At::Send(Call::Look),
+        Step::Look => At::Send(Call::Look(round.expected().map(str::to_owned))),
         Step::Create(new) => At::Send(Call::Create(new)),
         Step::Change(change) => At::Send(Call::Change(change)),
         Step::End(verdict) => {
@@ -402,23 +403,23 @@ fn send(model: &mut Model, index: usize, call: &Call) -> Option<Seen> {
         model.tell(|| format!("o{index}: a request is lost on its way"));
         return None;
     }
-    if fate == 1 && !matches!(call, Call::Look) {
+    if fate == 1 && !matches!(call, Call::Look(_)) {
         return Some(Seen::Refused(Refusal::Forbidden));
     }
     let second = model.second();
     super::invariants::before_write(model, index);
     let seen = match call {
-        Call::Look => model.cluster.look(index),
+        Call::Look(expected) => model.cluster.look(index, expected.as_ref(), second),
         Call::Create(new) => model.cluster.create(index, new, second),
         Call::Change(change) => model.cluster.change(index, change, second),
     };
     match call {
         Call::Create(new) => super::invariants::after_create(model, index, new, &seen),
         Call::Change(change) => super::invariants::after_change(model, index, change, &seen),
-        Call::Look => {}
+        Call::Look(_) => {}
     }
     if fate == 2 {
-        if !matches!(call, Call::Look) {
+        if !matches!(call, Call::Look(_)) {
             model.cluster.stored[index].behind = true;
         }
         model.tell(|| format!("o{index}: an answer is lost on its way"));

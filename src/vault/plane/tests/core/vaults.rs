@@ -64,6 +64,8 @@ pub(super) struct Vaults {
     moments: Vec<BTreeMap<String, usize>>,
     /// Secrets that went back to an older version: writing that is right.
     pub(super) went_back: bool,
+    /// How many more values may be so large that a Secret takes one and no two.
+    large: usize,
 }
 
 impl Secret {
@@ -114,6 +116,9 @@ impl Secret {
 
 const SECOND: i64 = 1_750_000_000;
 
+/// More than half of what a Secret takes.
+const LARGE: usize = 560 * 1024;
+
 impl Vaults {
     pub(super) fn new(dice: &mut Dice, now: Instant, profile: Profile) -> Self {
         let skew = match dice.roll(4) {
@@ -138,6 +143,7 @@ impl Vaults {
             serial: 0,
             moments: Vec::new(),
             went_back: false,
+            large: if wild && dice.once_in(4) { 16 } else { 0 },
         };
         // More than can be read within a wait are not waited for.
         let names = if dice.once_in(20) && wild { 128 } else { 2 + dice.roll(8) };
@@ -158,15 +164,18 @@ impl Vaults {
     /// A new version: JSON, of which plain entries take the whole text.
     fn version(&mut self, dice: &mut Dice, name: &str) -> Version {
         self.serial += 1;
+        let large = self.large > 0 && dice.once_in(2);
+        self.large -= usize::from(large);
+        let filling = "x".repeat(if large { LARGE } else { 0 });
         let mut members = Map::new();
-        members.insert("a".to_owned(), json!(format!("{name}-a-{}", self.serial)));
+        members.insert("a".to_owned(), json!(format!("{name}-a-{}{filling}", self.serial)));
         if !dice.once_in(4) {
             members.insert("b".to_owned(), json!(format!("{name}-b-{}", self.serial)));
         }
         if name.starts_with('j') {
             // Names of its own, so that no two sources give one key.
             members = (0..dice.roll(4)).map(|key| (format!("{name}_{key}"), json!(self.serial))).collect();
-            members.insert(format!("{name}_always"), json!(self.serial));
+            members.insert(format!("{name}_always"), json!(format!("{}{filling}", self.serial)));
         }
         let value = if dice.once_in(30) { "no JSON".to_owned() } else { Value::Object(members).to_string() };
         Version { id: format!("{:032x}", self.serial), value }
@@ -287,7 +296,9 @@ impl Vaults {
         self.scripts.clear();
         for name in names {
             let value = &self.secrets[&name].versions[self.secrets[&name].now().version].value;
-            let broken = value == "no JSON" || (name.starts_with('s') && !value.contains("-b-"));
+            let broken = value == "no JSON"
+                || value.len() > LARGE
+                || (name.starts_with('s') && !value.contains("-b-"));
             if broken {
                 self.serial += 1;
                 let serial = self.serial;
