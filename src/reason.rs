@@ -8,7 +8,7 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 pub enum Reason {
     /// The Secret equals what the vault last told.
     Synced,
-    /// `spec.suspend` is set and nothing was synced yet.
+    /// `spec.suspend` is set, and no sync is on record.
     Suspended,
     /// The spec holds something that the schema would refuse; only an edit helps.
     InvalidSpec,

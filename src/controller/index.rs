@@ -34,8 +34,10 @@ struct Indexed {
     target: Arc<str>,
     vault: VaultKey,
     created: Timestamp,
-    /// Whether it wrote its target.
+    /// Whether it wrote its target, by its status or by the mark on the Secret.
     wrote: bool,
+    /// Whether somebody saw its mark on the target.
+    marked: bool,
     /// Whether there is a target to look at.
     probed: bool,
 }
@@ -112,6 +114,18 @@ impl ObjectIndex {
         let inner = self.lock();
         let (_, _, best) = inner.claims.get(&target)?.first()?;
         (*best != key.name).then(|| best.to_string())
+    }
+
+    /// The Secret `target` was seen with the mark of `owner`: it has that Secret, though its status was lost. Returns the
+    /// objects that should look again.
+    pub(super) fn marked(&self, owner: &ObjectKey, target: &str) -> Vec<ObjectKey> {
+        let mut inner = self.lock();
+        let mut change = Consequences::default();
+        if let Some(entry) = inner.objects.get(owner).filter(|entry| *entry.target == *target) {
+            let entry = Indexed { wrote: true, marked: true, ..entry.clone() };
+            inner.put(owner.clone(), entry, &mut change);
+        }
+        change.wake
     }
 
     /// The objects that use a connection.
@@ -196,6 +210,7 @@ impl ObjectMaps {
         };
         let vault = VaultKey::of(&key.namespace, &object.spec.vault_ref);
         let target = object.target_name();
+        let marked = self.objects.get(&key).is_some_and(|old| old.marked && *old.target == *target);
         let entry = Indexed {
             target: if *target == *key.name { Arc::clone(&key.name) } else { target.into() },
             vault: VaultKey {
@@ -203,9 +218,14 @@ impl ObjectMaps {
                 name: self.names.shared(&vault.name),
             },
             created: object.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
-            wrote: wrote_target(object),
+            wrote: marked || wrote_target(object),
+            marked,
             probed: has_target(object),
         };
+        self.put(key, entry, change);
+    }
+
+    fn put(&mut self, key: ObjectKey, entry: Indexed, change: &mut Consequences) {
         let old = self.objects.get(&key);
         if old == Some(&entry) {
             return;

@@ -1,5 +1,6 @@
 //! What this process remembers of an object between two rounds; all of it can be lost at any time.
 
+use super::watch::Replaced;
 use crate::api::{SYNC_REQUESTED_ANNOTATION, VaultSecretSync, fnv1a};
 use crate::object_key::ObjectKey;
 use crate::plan::Kept;
@@ -13,9 +14,8 @@ pub(super) struct Memory {
     uid: u64,
     /// What the last round left for the next.
     pub(super) kept: Kept,
-    /// Our last write of status, until the watch has caught up: the resourceVersions that it and those before it replaced,
-    /// and its result.
-    pub(super) written: Option<Box<(Vec<String>, Arc<VaultSecretSync>)>>,
+    /// The result of our last write of status, until the watch has caught up with it.
+    pub(super) written: Option<Box<(Replaced, Arc<VaultSecretSync>)>>,
     /// Failures in a row.
     pub(super) failures: u32,
 }
@@ -100,29 +100,21 @@ impl Memories {
 impl Memory {
     /// What the watch shows is what we wrote, or newer.
     fn caught_up(&mut self, version: &str) {
-        self.written.take_if(|written| !written.0.iter().any(|replaced| replaced == version));
+        self.written.take_if(|written| !written.0.is_ahead_of(Some(version)));
     }
 
     /// We wrote the object over this resourceVersion of it.
-    pub(super) fn wrote(&mut self, replaced: String, object: VaultSecretSync) {
-        let mut all = self.written.take().map(|before| before.0).unwrap_or_default();
-        all.push(replaced);
-        self.written = Some(Box::new((all, Arc::new(pruned(object)))));
+    pub(super) fn wrote(&mut self, before: Option<&str>, object: VaultSecretSync) {
+        let mut replaced = self.written.take().map(|written| written.0).unwrap_or_default();
+        replaced.write(before, object.metadata.resource_version.as_deref());
+        self.written = (!replaced.is_empty()).then(|| Box::new((replaced, Arc::new(pruned(object)))));
     }
 
     /// The newer of what the watch shows and what we last wrote.
     pub(super) fn newest(&mut self, shown: &Arc<VaultSecretSync>) -> Arc<VaultSecretSync> {
-        match self.written.as_deref() {
-            Some((replaced, ours))
-                if shown.metadata.resource_version.as_ref().is_some_and(|shown| replaced.contains(shown)) =>
-            {
-                Arc::clone(ours)
-            }
-            _ => {
-                self.written = None;
-                Arc::clone(shown)
-            }
-        }
+        let version = shown.metadata.resource_version.as_deref();
+        self.written.take_if(|written| !written.0.is_ahead_of(version));
+        self.written.as_ref().map_or_else(|| Arc::clone(shown), |written| Arc::clone(&written.1))
     }
 }
 
@@ -153,14 +145,17 @@ mod tests {
     use crate::api::VaultSecretSyncSpec;
     use serde_json::json;
 
-    fn written(replaced: &str) -> Memory {
+    fn object(version: &str) -> VaultSecretSync {
         let spec: VaultSecretSyncSpec = serde_json::from_value(json!({"data": []})).unwrap();
-        let ours = Arc::new(VaultSecretSync::new("shop", spec));
-        Memory {
-            uid: fnv1a(b""),
-            written: Some(Box::new((vec![replaced.to_owned()], ours))),
-            ..Memory::default()
-        }
+        let mut object = VaultSecretSync::new("shop", spec);
+        object.metadata.resource_version = Some(version.to_owned());
+        object
+    }
+
+    fn written(before: &str) -> Memory {
+        let mut memory = Memory { uid: fnv1a(b""), ..Memory::default() };
+        memory.wrote(Some(before), object("9"));
+        memory
     }
 
     #[test]
@@ -195,14 +190,9 @@ mod tests {
 
     #[test]
     fn a_watch_that_is_two_writes_behind_does_not_show_more_than_we_know() {
-        let object = |version: &str| {
-            let mut object = written("").written.unwrap().1.as_ref().clone();
-            object.metadata.resource_version = Some(version.to_owned());
-            object
-        };
         let mut memory = Memory::default();
-        memory.wrote("1".to_owned(), object("2"));
-        memory.wrote("2".to_owned(), object("3"));
+        memory.wrote(Some("1"), object("2"));
+        memory.wrote(Some("2"), object("3"));
         for shown in ["1", "2"] {
             let newest = memory.newest(&Arc::new(object(shown)));
             assert_eq!(newest.metadata.resource_version.as_deref(), Some("3"), "{shown}");

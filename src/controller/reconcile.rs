@@ -10,7 +10,7 @@ use super::memory::Memory;
 use super::report;
 use crate::api::{READY, VaultSecretSync, condition, fnv1a};
 use crate::object_key::ObjectKey;
-use crate::plan::{self, Input, Round, Seen, Step, UsedSource, Vault, Verdict};
+use crate::plan::{self, Input, Refusal, Round, Seen, Step, UsedSource, Vault, Verdict};
 use crate::reason::Reason;
 use crate::vault::{HealthState, Reply};
 use kube::runtime::controller::Action;
@@ -150,6 +150,12 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
                 }
                 written => written?,
             };
+            if let Seen::Refused(Refusal::OwnedBy(owner)) = &seen {
+                let owner = ObjectKey { name: owner.as_str().into(), ..key.clone() };
+                for key in context.index.marked(&owner, target.name) {
+                    context.triggers.object(&key);
+                }
+            }
             round.answered(seen);
         } else if let (ConnectionOf::Usable(usable), Ok(sources)) = (&found, &sources) {
             snapshot = Some(ask(context, &key, &object, usable, (sources, interval), &round));

@@ -23,8 +23,7 @@ pub(super) async fn report(
         let written = context.server.write_status(&object.metadata, object.status.as_ref(), status).await;
         let written =
             written.inspect_err(|_| memory.kept.not_said(verdict.status.as_ref(), verdict.outcome))?;
-        let replaced = object.metadata.resource_version.clone().unwrap_or_default();
-        memory.wrote(replaced, written);
+        memory.wrote(object.metadata.resource_version.as_deref(), written);
     }
     context.metrics.settled(&key, verdict);
     let (namespace, name, outcome) = (&*key.namespace, &*key.name, verdict.outcome.as_str());

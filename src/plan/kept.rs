@@ -42,22 +42,37 @@ pub(super) struct Open {
     pub(super) drifted: Option<Timestamp>,
     /// An earlier process said that what is known is confirmed no longer.
     pub(super) stale: bool,
-    /// How many writes in a row were refused, or not even tried because they would be.
-    pub(super) denials: u32,
-    /// When the last was.
-    pub(super) denied_at: Option<Timestamp>,
+    /// The writes in a row that were refused, or not even tried because they would be.
+    pub(super) denied: Option<Denied>,
     /// What could not be said yet.
     pub(super) unsaid: Option<(VaultSecretSyncStatus, Outcome)>,
+}
+
+/// Writes in a row that were refused for a like reason.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Denied {
+    /// Because of what they carry, rather than of the target.
+    too_large: bool,
+    count: u32,
+    last: Timestamp,
 }
 
 /// The first and the longest wait after a refused write.
 const HELD_BACK: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
 
 impl Open {
+    /// One more write was refused; those of the other kind before it do not count.
+    pub(super) fn deny(&mut self, too_large: bool, now: Timestamp) {
+        let before = self.denied.filter(|denied| denied.too_large == too_large);
+        let count = before.map_or(0, |denied| denied.count).saturating_add(1);
+        self.denied = Some(Denied { too_large, count, last: now });
+    }
+
     /// How long from `now` until a write may be tried again.
     pub(super) fn held_back_for(&self, now: Timestamp) -> Option<Duration> {
-        let wait = doubled(HELD_BACK, self.denials.checked_sub(1)?);
-        let since = Duration::try_from(now.duration_since(self.denied_at?)).unwrap_or_default();
+        let denied = self.denied?;
+        let wait = doubled(HELD_BACK, denied.count.saturating_sub(1));
+        let since = Duration::try_from(now.duration_since(denied.last)).unwrap_or_default();
         wait.checked_sub(since).filter(|left| !left.is_zero())
     }
 }

@@ -50,6 +50,8 @@ pub struct Round {
     sealed: bool,
     /// What the last such request carried, until it is known to have failed.
     pub(super) sent: Option<Sent>,
+    /// A write of this round was refused, rather than failed.
+    pub(super) denied: bool,
     /// The API server refused a change that touches owner references: the rest is written without.
     owners_refused: bool,
     /// The field manager of the object's Secret.
@@ -81,6 +83,7 @@ impl Round {
             replaced,
             sealed: false,
             sent: None,
+            denied: false,
             owners_refused: false,
             manager: manager_of(object),
             recorded: target.map(|target| target.resource_version.clone()),
@@ -91,16 +94,6 @@ impl Round {
     #[must_use]
     pub const fn demanded(&self) -> &BTreeSet<usize> {
         &self.open.demanded
-    }
-
-    /// Whether a write of this round was refused.
-    pub(super) fn is_denied(&self) -> bool {
-        self.open.denials > self.kept_denials()
-    }
-
-    /// How many writes in a row were refused before this round.
-    pub(super) fn kept_denials(&self) -> u32 {
-        self.kept.open.as_ref().map_or(0, |open| open.denials)
     }
 
     /// Whether an earlier process said that what is known is confirmed no longer.
@@ -147,10 +140,10 @@ impl Round {
         let failed = self.sent.take_if(|_| !matches!(seen, Seen::Written(_)));
         let whole = self.sent.as_ref().is_some_and(|sent| sent.rendered.is_some());
         match seen {
-            Seen::Written(_) if whole => self.open.denials = 0,
+            Seen::Written(_) if whole => self.open.denied = None,
             // What fails may pass by itself, and is tried again at a pace of its own.
             Seen::Refused(ref refusal) if failed.is_some() && !refusal.is_failure() => {
-                self.open.denials = self.open.denials.saturating_add(1);
+                self.denied = true;
             }
             _ => {}
         }

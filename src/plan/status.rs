@@ -40,7 +40,7 @@ pub(super) fn suspended(round: &Round, input: &Input<'_>) -> Option<VaultSecretS
     } else {
         let message = match new.target {
             Some(_) => "spec.suspend is set.".to_owned(),
-            None => "spec.suspend is set, and nothing was synced yet.".to_owned(),
+            None => "spec.suspend is set, and no sync is on record.".to_owned(),
         };
         set_condition(
             &mut new.conditions,

@@ -1066,6 +1066,24 @@ fn refusals_that_are_over_make_no_later_one_wait_longer() {
     assert_eq!(scene.ready().1, "TooLarge");
     let wait = |scene: &Scene| scene.kept.open.as_ref().and_then(|open| open.held_back_for(scene.now));
     assert_eq!(wait(&scene), Some(Duration::from_secs(5)));
+    // Nor the other way round.
+    for version in ["v3", "v4", "v5", "v6"] {
+        scene.now += wait(&scene).unwrap();
+        scene.answers = vec![read(version, &half), read(version, &half)];
+        while matches!(scene.step(), Step::Look) {
+            scene.sees(Seen::Absent);
+        }
+        scene.settle();
+    }
+    assert_eq!(wait(&scene), Some(Duration::from_secs(80)));
+    scene.now += Duration::from_secs(80);
+    scene.answers = vec![read("v7", "a"), read("v7", "b")];
+    while matches!(scene.step(), Step::Look) {
+        scene.sees(Seen::Absent);
+    }
+    scene.sees(Seen::Refused(Refusal::DeniedByWebhook("guard".to_owned())));
+    scene.settle();
+    assert_eq!((scene.ready().1.as_str(), wait(&scene)), ("AdmissionDenied", Some(Duration::from_secs(5))));
 }
 
 #[test]
@@ -1350,6 +1368,34 @@ fn retain_is_in_force_at_once_though_the_object_is_suspended_or_its_connection_g
         // The way back arms garbage collection again, so it waits for the end of the suspension.
         scene.object.spec.target.deletion = Deletion::Delete;
         assert!(matches!(scene.step(), Step::End(_)));
+    }
+}
+
+#[test]
+fn retain_is_in_force_at_once_though_the_status_was_lost() {
+    // Suspended, without its connection, or with a vault that says nothing.
+    for (suspend, vault_exists, silent) in [(true, true, false), (false, false, false), (false, true, true)] {
+        let mut scene = synced();
+        (scene.object.status, scene.kept) = (None, Kept::default());
+        (scene.object.spec.suspend, scene.vault_exists) = (suspend, vault_exists);
+        if silent {
+            scene.state = outage();
+            scene.answers = vec![Answer::Pending, Answer::Pending];
+        }
+        let mut observed = ours(&scene, "9", &["A", "B"]);
+        scene.object.spec.target.deletion = Deletion::Retain;
+        assert!(scene.looks());
+        scene.sees(Seen::Ours(observed.clone()));
+        let change = scene.changes();
+        assert_eq!(change.drop_owners, ["object-uid"]);
+        assert!(change.set.is_empty() && change.remove.is_empty());
+        observed.owners.clear();
+        scene.sees(changed(observed));
+        scene.settle();
+        let target = scene.status().target.as_ref().unwrap();
+        assert_eq!((target.deletion, scene.keys()), (Deletion::Retain, vec!["A", "B"]));
+        // The keys are not vouched for.
+        assert!(target.keys.iter().all(|key| key.of.is_none()));
     }
 }
 

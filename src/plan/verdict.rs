@@ -76,7 +76,6 @@ pub(super) fn held_back(round: &Round, input: &Input<'_>, wait: Duration) -> Ver
 /// The API server refuses the target. An object that has one is probed again at the pace of all others.
 pub(super) fn refused_target(round: &Round, input: &Input<'_>, refusal: &Refusal) -> Verdict {
     let problem = Problem::refused(input.object, refusal);
-    let denied = round.is_denied().then_some(input.now);
     let asked = matches!(input.vault, Vault::Usable { reply: Some(_), .. });
     if *refusal == Refusal::TooLarge && asked {
         // It is not the target that is in the way: other values would fit.
@@ -84,7 +83,11 @@ pub(super) fn refused_target(round: &Round, input: &Input<'_>, refusal: &Refusal
         return not_written(round, input, &picture, &super::render::render(&picture), Some(problem));
     }
     let verdict = refused(round, input, &[problem]);
-    let kept = verdict.kept.open(|open| open.denied_at = denied.or(open.denied_at));
+    let kept = verdict.kept.open(|open| {
+        if round.denied {
+            open.deny(false, input.now);
+        }
+    });
     let next = kept.open.as_ref().and_then(|open| open.held_back_for(input.now)).or(verdict.next);
     Verdict { next, kept, ..verdict }
 }
@@ -137,10 +140,7 @@ pub(super) fn not_written(
     let kept = after_write(round, judged(round, picture, rendered)).open(|open| {
         open.blocked = Some(picture.fingerprint());
         if too_large {
-            // Refusals of another kind before it do not count.
-            let again = said(input) == Some(Reason::TooLarge);
-            open.denials = if again { round.kept_denials().saturating_add(1) } else { 1 };
-            open.denied_at = Some(input.now);
+            open.deny(true, input.now);
         }
     });
     conclude(round, input, new, Outcome::Failed, kept)
@@ -174,7 +174,7 @@ pub(super) fn settled(
     {
         kept.verified = Some(Verified::of(observed, &round.manager));
     }
-    let kept = after_write(round, kept).open(|open| (open.denials, open.denied_at) = (0, None));
+    let kept = after_write(round, kept).open(|open| open.denied = None);
     conclude(round, input, new, outcome, kept)
 }
 

@@ -8,6 +8,7 @@ use super::round::{Anew, Round, is_refused};
 use super::sent::Sent;
 use super::target::{Change, KeyBytes, NewSecret, Observed, Seen};
 use super::{Input, Problem, Step, verdict};
+use crate::api::Deletion;
 use std::collections::BTreeSet;
 
 /// The write that brings the target to what the snapshot says, with what it carries; before it the values that it takes,
@@ -94,6 +95,11 @@ pub(super) fn metadata_alone(
 fn without_values(round: &Round, input: &Input<'_>, picture: &Picture<'_>) -> (Step, Option<Sent>) {
     if let Some(change) = metadata_alone(round, input, picture) {
         return change;
+    }
+    // Of a Secret that nothing is recorded of, as after its status was lost, it is not known whose it is.
+    let unknown = matches!(round.seen, Seen::Remembered) && input.remembered().is_none();
+    if unknown && input.object.spec.target.deletion == Deletion::Retain && input.outage().is_some() {
+        return (Step::Look, None);
     }
     let drifted = picture.record.as_ref().is_some_and(Record::is_in_doubt);
     let gone = matches!(round.seen, Seen::Absent) && input.remembered().is_some();

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use keyvault_emulator::{Fault, Forbidden};
+use kube::Resource as _;
 use serde_json::{Value, json};
 use vaultsync::api::KeyVault;
 
@@ -119,6 +120,32 @@ async fn an_object_is_checked_by_its_connection_and_by_what_it_is_granted() {
     assert!(report.contains("say which one by --namespace"), "{report}");
     let (code, report) = check(&scene, &[&format!("ckv/{}", shared.name), "-n", &namespace]).await;
     assert_eq!(code, Some(0), "{report}");
+}
+
+#[tokio::test]
+async fn a_connection_is_checked_though_its_status_is_not_understood_and_of_a_newer_one_that_is_said() {
+    let scene = OperatorScene::without_operator().await;
+    // The API server takes it: dates are a pattern there.
+    let never = "9999-12-31T23:59:59Z";
+    let path = format!("{}/default", KeyVault::url_path(&(), Some(&scene.namespace.name)));
+    let patch = async |path: String, body: Value| {
+        let request = http::Request::patch(path).header("content-type", "application/merge-patch+json");
+        scene.admin().request_text(request.body(body.to_string().into_bytes()).unwrap()).await
+    };
+    let ready = json!({"type": "Ready", "status": "False", "reason": "Odd", "message": "", "lastTransitionTime": never});
+    let answer = patch(format!("{path}/status"), json!({"status": {"conditions": [ready]}})).await.unwrap();
+    assert!(answer.contains(never), "{answer}");
+    let (code, report) = check_default(&scene).await;
+    assert_eq!(code, Some(0), "{report}");
+    let manager = json!({
+        "manager": "tests", "operation": "Update", "apiVersion": "vaultsync.dev/v1alpha1",
+        "time": never, "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:url": {}}},
+    });
+    let answer = patch(path, json!({"metadata": {"managedFields": [manager]}})).await.unwrap();
+    assert!(answer.contains(never), "{answer}");
+    let (code, report) = check_default(&scene).await;
+    assert!(code != Some(0) && report.contains("KeyVault default"), "{report}");
+    assert!(report.contains("has what this release does not know"), "{report}");
 }
 
 #[tokio::test]

@@ -80,3 +80,25 @@ async fn a_retained_secret_keeps_its_mark_until_somebody_hands_it_over() {
     scene.secret_is("shared", &[("A", "one"), ("B", "two")]).await;
     scene.synced("younger").await;
 }
+
+#[tokio::test]
+async fn the_object_whose_mark_a_retained_secret_carries_has_it_back_though_another_claimed_it_meanwhile() {
+    let scene = OperatorScene::new().await;
+    scene.vault.set("a", "one");
+    scene.vault.set("b", "two");
+    let spec = |key: &str, secret: &str| {
+        let mut spec = data(&[(key, secret)]);
+        spec["target"] = json!({"name": "shared", "deletion": "Retain"});
+        spec
+    };
+    scene.sync("writer", spec("A", "a")).await;
+    scene.synced("writer").await;
+    scene.delete::<VaultSecretSync>("writer").await;
+    scene.sync("claimer", spec("B", "b")).await;
+    scene.ready("claimer", "False", "TargetConflict").await;
+    scene.sync("writer", spec("A", "a")).await;
+    scene.vault.set("a", "three");
+    scene.secret_is("shared", &[("A", "three")]).await;
+    scene.synced("writer").await;
+    scene.ready("claimer", "False", "TargetConflict").await;
+}

@@ -10,6 +10,7 @@ use super::api_server::ApiServer;
 use super::connections::{ConnectionKind as _, as_read_by};
 use super::error::Error;
 use super::token_request::TokenRequests;
+use super::watch::Guarded;
 use crate::api::{ClusterKeyVault, KeyVault, VaultKind, VaultSecretSync};
 use crate::plan::{self, Problem, Tenant, has_selector};
 use crate::vault::{self, Connection, Credentials, Identity, Transport};
@@ -68,6 +69,19 @@ pub enum CheckError {
     /// For whom it would be read is not said.
     #[error("ClusterKeyVault {0} reads as a ServiceAccount of each namespace: say which one by --namespace")]
     NamespaceNeeded(String),
+    /// There is such an object, of which this release does not understand all.
+    #[error(
+        "{kind} {name}{} cannot be decoded: it has what this release does not know. Check it with the release that wrote it, or write it as this one understands it",
+        place(.namespace.as_deref())
+    )]
+    NotUnderstood {
+        /// The kind.
+        kind: Cow<'static, str>,
+        /// The name.
+        name: String,
+        /// The namespace, of a kind that has one.
+        namespace: Option<String>,
+    },
     /// The API server does not say what there is.
     #[error("{kind} objects cannot be read: {error}")]
     Unreadable {
@@ -119,7 +133,7 @@ async fn resolve(server: &ApiServer, subject: &Subject) -> Result<(String, Conne
             shared(&vault, own)
         }
         Kind::VaultSecretSync => {
-            let api: Api<VaultSecretSync> = Api::namespaced(server.client().clone(), own);
+            let api: Api<Guarded<VaultSecretSync>> = Api::namespaced(server.client().clone(), own);
             let object = find(server, api, &subject.name, Some(own)).await?;
             of_object(server, &object, own).await
         }
@@ -139,7 +153,7 @@ async fn of_object(
             let sources = plan::sources(&object.spec).map_err(|message| invalid("InvalidSpec", message))?;
             let allow = &vault.spec.allow;
             let labels = if allow.iter().any(has_selector) {
-                let api: Api<Namespace> = Api::all(server.client().clone());
+                let api: Api<Guarded<Namespace>> = Api::all(server.client().clone());
                 let found = find(server, api, namespace, None).await?;
                 Some(found.metadata.labels.unwrap_or_default())
             } else {
@@ -156,14 +170,14 @@ async fn of_key_vault(
     name: &str,
     namespace: &str,
 ) -> Result<(String, Connection), CheckError> {
-    let api: Api<KeyVault> = Api::namespaced(server.client().clone(), namespace);
+    let api: Api<Guarded<KeyVault>> = Api::namespaced(server.client().clone(), namespace);
     let vault = find(server, api, name, Some(namespace)).await?;
     let connection = vault.connection().map_err(|message| invalid("VaultInvalid", message))?;
     Ok((format!("KeyVault {name}{}", place(Some(namespace))), connection))
 }
 
 async fn of_cluster(server: &ApiServer, name: &str) -> Result<ClusterKeyVault, CheckError> {
-    let api: Api<ClusterKeyVault> = Api::all(server.client().clone());
+    let api: Api<Guarded<ClusterKeyVault>> = Api::all(server.client().clone());
     find(server, api, name, None).await
 }
 
@@ -196,10 +210,10 @@ fn as_whom(identity: &Identity) -> String {
     }
 }
 
-/// The object of this name among those that `api` shows.
+/// The object of this name among those that `api` shows; its status is not needed, so it may be one that is not understood.
 async fn find<K>(
     server: &ApiServer,
-    api: Api<K>,
+    api: Api<Guarded<K>>,
     name: &str,
     namespace: Option<&str>,
 ) -> Result<K, CheckError>
@@ -210,9 +224,10 @@ where
     let params = ListParams::default().fields(&format!("metadata.name={name}"));
     let found = server.send("list", api.list(&params)).await;
     let found = found.map_err(|error| CheckError::Unreadable { kind: kind(), error })?;
-    found.items.into_iter().next().ok_or_else(|| CheckError::NotFound {
-        kind: kind(),
-        name: name.to_owned(),
-        namespace: namespace.map(str::to_owned),
-    })
+    let (name, namespace) = (name.to_owned(), namespace.map(str::to_owned));
+    match found.items.into_iter().next().map(Guarded::understood) {
+        Some(Some(object)) => Ok(object),
+        Some(None) => Err(CheckError::NotUnderstood { kind: kind(), name, namespace }),
+        None => Err(CheckError::NotFound { kind: kind(), name, namespace }),
+    }
 }

@@ -6,6 +6,7 @@ use crate::api::{
     condition,
 };
 use crate::controller::index::VaultKey;
+use crate::controller::watch::Replaced;
 use crate::plan::{Readers, has_selector};
 use crate::vault::{
     Connection, CredentialName, CustomCloud, Identity, InvalidUrl, ManagedIdentityId, Rate, ServiceVersion,
@@ -125,8 +126,8 @@ pub(super) fn of_each(connection: &Connection) -> Option<Connection> {
 pub(in crate::controller) struct Described {
     /// Which state of the object this is.
     pub(super) resource_version: Option<String>,
-    /// Which state it took the place of, where we wrote it.
-    pub(super) replaced: Option<String>,
+    /// Which states it took the place of, where we wrote it.
+    pub(super) replaced: Replaced,
     /// What follows from its spec.
     pub(in crate::controller) spec: Arc<DescribedSpec>,
     /// What its status says.
@@ -158,7 +159,12 @@ impl Described {
         let same =
             before.filter(|old| old.spec.uid == metadata.uid && old.spec.generation == metadata.generation);
         if let Some(old) = same {
-            return Self { resource_version, replaced: None, spec: Arc::clone(&old.spec), status };
+            return Self {
+                resource_version,
+                replaced: Replaced::default(),
+                spec: Arc::clone(&old.spec),
+                status,
+            };
         }
         let settings = vault.settings();
         let rate = settings
@@ -180,7 +186,7 @@ impl Described {
             allow: vault.allow().map(<[Grant]>::to_vec),
             failures: AtomicU32::new(0),
         };
-        Self { resource_version, replaced: None, spec: Arc::new(spec), status }
+        Self { resource_version, replaced: Replaced::default(), spec: Arc::new(spec), status }
     }
 
     /// Whether it says that it is Ready.

@@ -110,9 +110,8 @@ impl Connections {
     pub(super) fn keep<K: ConnectionKind>(&self, key: &VaultKey, vault: &K) {
         let mut known = self.write();
         let before = known.by_key.get(key);
-        if before.is_some_and(|before| {
-            before.replaced.is_some() && before.replaced == vault.meta().resource_version
-        }) {
+        let version = vault.meta().resource_version.as_deref();
+        if before.is_some_and(|before| before.replaced.is_ahead_of(version)) {
             return;
         }
         let described = Described::new(vault, before.map(AsRef::as_ref));
@@ -128,7 +127,8 @@ impl Connections {
         if let Some(shown) = self.write().by_key.get_mut(key)
             && shown.resource_version == before.resource_version
         {
-            let replaced = before.resource_version.clone();
+            let mut replaced = shown.replaced.clone();
+            replaced.write(before.resource_version.as_deref(), vault.meta().resource_version.as_deref());
             *shown = Arc::new(Described { replaced, ..Described::new(vault, Some(before)) });
         }
     }
@@ -212,10 +212,13 @@ mod tests {
         assert_eq!(network().as_deref(), Some("Private"));
         assert_eq!(found().unwrap().resource_version.as_deref(), Some("2"));
 
-        // Once more before the watch shows the first.
+        // Once more, and again, before the watch shows the first.
+        connections.keep_written(&key, &found().unwrap(), &vault("2a", "Private"));
         connections.keep_written(&key, &found().unwrap(), &vault("3", "Public"));
-        connections.keep(&key, &vault("2", "Private"));
-        assert_eq!(network().as_deref(), Some("Public"), "the watch is behind");
+        for behind in ["1", "2", "2a"] {
+            connections.keep(&key, &vault(behind, "Private"));
+            assert_eq!(network().as_deref(), Some("Public"), "the watch is behind");
+        }
         connections.keep(&key, &vault("3", "Public"));
 
         let before = found().unwrap();

@@ -60,6 +60,29 @@ fn the_writer_has_it(lesser: &VaultSecretSync, mut greater: VaultSecretSync) {
 }
 
 #[test]
+fn an_object_whose_mark_was_seen_has_the_target_though_its_status_was_lost() {
+    let index = ObjectIndex::default();
+    let (older, mut writer) = (object("a", "shop", 1), object("b", "shop", 2));
+    for object in [&older, &writer] {
+        index.observe(None, &Event::Apply(object.clone()));
+    }
+    assert_eq!(index.rival(&writer).as_deref(), Some("a"));
+    assert_eq!(index.marked(&key("b"), "shop"), [key("b"), key("a")]);
+    assert_eq!((index.rival(&older).as_deref(), index.rival(&writer)), (Some("b"), None));
+    assert_eq!(index.marked(&key("b"), "shop"), [], "no news");
+    assert_eq!((index.marked(&key("b"), "other"), index.marked(&key("c"), "shop")), (vec![], vec![]));
+    // A status that says nothing of it changes nothing; another target does.
+    writer.status = Some(crate::api::VaultSecretSyncStatus::default());
+    index.observe(None, &Event::Apply(writer.clone()));
+    assert_eq!(index.rival(&writer), None);
+    writer.spec.target.name = Some("other".to_owned());
+    index.observe(None, &Event::Apply(writer.clone()));
+    writer.spec.target.name = Some("shop".to_owned());
+    index.observe(None, &Event::Apply(writer.clone()));
+    assert_eq!(index.rival(&writer).as_deref(), Some("a"));
+}
+
+#[test]
 fn names_are_kept_once_for_all_who_keep_something_for_an_object() {
     let index = ObjectIndex::default();
     for name in ["a", "b"] {

@@ -26,19 +26,33 @@ impl<'de, K: DeserializeOwned> Deserialize<'de> for Guarded<K> {
         // The error is dropped: it may quote the object.
         let understood =
             whole.or_else(|error| match value.as_object_mut().and_then(|all| all.remove("status")) {
-                Some(_) => K::deserialize(&value),
+                Some(_) => K::deserialize(&value).inspect(|_| {
+                    let (namespace, name) = (text(&value, "namespace"), text(&value, "name"));
+                    tracing::debug!(namespace, name, "a status is not understood and is written anew");
+                }),
                 None => Err(error),
             });
         Ok(Self(understood.map_err(|_| {
-            let text = |field: &str| value.get("metadata")?.get(field)?.as_str().map(str::to_owned);
             Box::new(ObjectMeta {
-                name: text("name"),
-                namespace: text("namespace"),
-                uid: text("uid"),
-                resource_version: text("resourceVersion"),
+                name: text(&value, "name"),
+                namespace: text(&value, "namespace"),
+                uid: text(&value, "uid"),
+                resource_version: text(&value, "resourceVersion"),
                 ..ObjectMeta::default()
             })
         })))
+    }
+}
+
+/// A field of an object's metadata.
+fn text(object: &serde_json::Value, field: &str) -> Option<String> {
+    object.get("metadata")?.get(field)?.as_str().map(str::to_owned)
+}
+
+impl<K> Guarded<K> {
+    /// The object, if it was understood.
+    pub(in crate::controller) fn understood(self) -> Option<K> {
+        self.0.ok()
     }
 }
 
@@ -159,7 +173,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Sieve<K> {
             let (kind, namespace, name) = (K::kind(&()), &metadata.namespace, &metadata.name);
             tracing::warn!(
                 %kind, namespace, name,
-                "an object cannot be decoded and is left alone: a newer release wrote it, or somebody edited its status"
+                "an object cannot be decoded and is left alone: it has what this release does not know"
             );
         }
     }

@@ -2,10 +2,12 @@
 
 mod guarded;
 mod news;
+mod replaced;
 mod stream;
 
 pub(super) use guarded::Guarded;
 pub(super) use news::News;
+pub(super) use replaced::Replaced;
 pub(super) use stream::{refusal, watch};
 
 use kube::runtime::reflector::{Lookup, Store};

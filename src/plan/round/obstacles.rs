@@ -50,18 +50,20 @@ impl Round {
         match &self.seen {
             // What is not ours is not for us to say.
             Seen::Refused(Refusal::NotOwned | Refusal::OwnedBy(_)) => None,
-            Seen::Refused(refusal) if input.remembered()?.deletion == Deletion::Delete => {
+            Seen::Refused(refusal)
+                if input.remembered().is_none_or(|target| target.deletion == Deletion::Delete) =>
+            {
                 Some(Problem::refused(input.object, refusal))
             }
             _ => self.refused_owners(input),
         }
     }
 
-    /// `Delete` to `Retain` takes no value and is made at once, whatever else is in the way: the Secret must not go with
-    /// its object. Owner references alone are sent.
+    /// `Retain` takes no value and is put in force at once, whatever else is in the way: the Secret must not go with its
+    /// object, of which nothing may be recorded, as after its status was lost. Owner references alone are sent.
     fn let_go(&self, input: &Input<'_>) -> Option<(Step, Option<Sent>)> {
-        let target = input.remembered()?;
-        if target.deletion != Deletion::Delete || input.object.spec.target.deletion != Deletion::Retain {
+        let recorded = input.remembered().map(|target| target.deletion);
+        if input.object.spec.target.deletion != Deletion::Retain || recorded == Some(Deletion::Retain) {
             return None;
         }
         match &self.seen {
