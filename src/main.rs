@@ -5,6 +5,7 @@ use clap::Parser as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 use tokio::net::TcpListener;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use vaultsync::cli::{CheckArgs, Cli, Command, Output, RunArgs};
 use vaultsync::run::{clock, run};
@@ -13,8 +14,8 @@ use vaultsync::{api, cli, controller, telemetry};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run(args) => operate(&args).map(|()| ExitCode::SUCCESS),
-        Command::Check(args) => check(&args),
+        Command::Run(args) => on(Builder::new_multi_thread(), operate(&args)).map(|()| ExitCode::SUCCESS),
+        Command::Check(args) => on(Builder::new_current_thread(), check(&args)),
         Command::Crds => print_crds().map(|()| ExitCode::SUCCESS),
     };
     match result {
@@ -27,7 +28,15 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
+/// Runs `work` to its end.
+fn on<T>(mut runtime: Builder, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = runtime.enable_all().build().context("no runtime")?;
+    let result = runtime.block_on(work);
+    // Not to wait for a thread that reads a file of a folder that hangs.
+    runtime.shutdown_background();
+    result
+}
+
 async fn operate(args: &RunArgs) -> anyhow::Result<()> {
     telemetry::start(args.log_format, args.log_level.clone());
     let (client, transport) = ways_out().await?;
@@ -63,7 +72,6 @@ async fn ways_out() -> anyhow::Result<(kube::Client, Transport)> {
     Ok((client, cli::transport(proxies)?))
 }
 
-#[tokio::main(flavor = "current_thread")]
 async fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let credentials = args.credentials.credentials(clock).map_err(anyhow::Error::msg)?;
     let (client, transport) = ways_out().await?;

@@ -129,11 +129,16 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
             }
             Step::End(verdict) => {
                 let refused = failed.is_none() && verdict.reason.is_some_and(Reason::blocks_target);
-                // What is too large is asked for later, and what is new of it until then is not to be missed.
-                let unasked = snapshot.is_none() && verdict.reason != Some(Reason::TooLarge);
-                if unasked || refused {
+                match &found {
+                    // What is too large is asked for later, and what is new of it until then is not to be missed.
+                    ConnectionOf::Usable(Usable { connection, described, .. })
+                        if snapshot.is_none() && verdict.reason == Some(Reason::TooLarge) =>
+                    {
+                        context.plane.keep(&key, connection, described.spec.terms);
+                    }
                     // What is not read any more, or cannot be written, is not polled any more.
-                    context.plane.forget(&key);
+                    _ if snapshot.is_none() || refused => context.plane.forget(&key),
+                    _ => {}
                 }
                 return Ok(End { verdict: *verdict, asked: snapshot.is_some(), failed });
             }

@@ -185,6 +185,8 @@ pub enum Failure {
     VaultHostNotFound,
     /// No TLS session.
     TlsFailure(Peer),
+    /// The files of the certificates to trust say nothing.
+    CertificatesUnread,
     /// No connection.
     NetworkUnreachable(Peer),
     /// The proxy leads nowhere.
@@ -275,7 +277,7 @@ impl Failure {
             Self::TokenRefused { .. } => Reason::TokenRefused,
             Self::Throttled(_) => Reason::Throttled,
             Self::VaultHostNotFound => Reason::VaultHostNotFound,
-            Self::TlsFailure(_) => Reason::TlsFailure,
+            Self::TlsFailure(_) | Self::CertificatesUnread => Reason::TlsFailure,
             Self::NetworkUnreachable(_) => Reason::NetworkUnreachable,
             Self::ProxyFailed { .. } => Reason::ProxyFailed,
             Self::ServiceUnavailable { .. } => Reason::ServiceUnavailable,
@@ -330,6 +332,7 @@ impl Failure {
             Self::Throttled(_)
                 | Self::VaultHostNotFound
                 | Self::TlsFailure(_)
+                | Self::CertificatesUnread
                 | Self::NetworkUnreachable(_)
                 | Self::ProxyFailed { .. }
                 | Self::ServiceUnavailable { .. }

@@ -15,7 +15,7 @@
 //! its own users. This layer knows no Kubernetes.
 //!
 //! Three rooms, and on this floor what all of them speak of (`connection`, `identity`, `names`, `url`, `cloud`,
-//! `value`, `limits`, `metrics`):
+//! `value`, `files`, `limits`, `metrics`):
 //!
 //! | to learn | open |
 //! |---|---|
@@ -39,6 +39,7 @@ mod cloud;
 mod connection;
 mod evidence;
 mod failure;
+mod files;
 mod host_name;
 mod identity;
 mod limits;

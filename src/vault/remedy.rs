@@ -101,6 +101,9 @@ impl fmt::Display for Failure {
                 f,
                 "No TLS session with {peer}: its certificate is not trusted, or the handshake fails. If a proxy intercepts TLS, add its CA to the operator's trusted certificates.",
             ),
+            Self::CertificatesUnread => f.write_str(
+                "The certificates to trust cannot be read: their folder does not answer. Check what is mounted where the operator's SSL_CERT_FILE and SSL_CERT_DIR point.",
+            ),
             Self::NetworkUnreachable(peer) => write!(
                 f,
                 "No connection to {peer}. Allow port 443 to the vault and to the token service; check network policies and routes.",

@@ -128,12 +128,12 @@ async fn a_connection_is_checked_though_its_status_is_not_understood_and_of_a_ne
     // The API server takes it: dates are a pattern there.
     let never = "9999-12-31T23:59:59Z";
     let path = format!("{}/default", KeyVault::url_path(&(), Some(&scene.namespace.name)));
-    let patch = async |path: String, body: Value| {
+    let write = async |path: String, body: Value| {
         let request = http::Request::patch(path).header("content-type", "application/merge-patch+json");
         scene.admin().request_text(request.body(body.to_string().into_bytes()).unwrap()).await
     };
     let ready = json!({"type": "Ready", "status": "False", "reason": "Odd", "message": "", "lastTransitionTime": never});
-    let answer = patch(format!("{path}/status"), json!({"status": {"conditions": [ready]}})).await.unwrap();
+    let answer = write(format!("{path}/status"), json!({"status": {"conditions": [ready]}})).await.unwrap();
     assert!(answer.contains(never), "{answer}");
     let (code, report) = check_default(&scene).await;
     assert_eq!(code, Some(0), "{report}");
@@ -141,7 +141,7 @@ async fn a_connection_is_checked_though_its_status_is_not_understood_and_of_a_ne
         "manager": "tests", "operation": "Update", "apiVersion": "vaultsync.dev/v1alpha1",
         "time": never, "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:url": {}}},
     });
-    let answer = patch(path, json!({"metadata": {"managedFields": [manager]}})).await.unwrap();
+    let answer = write(path, json!({"metadata": {"managedFields": [manager]}})).await.unwrap();
     assert!(answer.contains(never), "{answer}");
     let (code, report) = check_default(&scene).await;
     assert!(code != Some(0) && report.contains("KeyVault default"), "{report}");

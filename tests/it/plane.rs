@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyvault_emulator::{ConnectOutcome, Fault, FaultKind, Forbidden, Operation, Unauthorized};
 use support::plane::{AUDIENCE, CANARY, ISSUER, PlaneOnWire, SUBJECT, connection, user, want};
-use vaultsync::vault::{Answer, AssertionError, HealthState, Terms, Wake, Want};
+use vaultsync::vault::{Answer, AssertionError, Detect, HealthState, Terms, Wake, Want};
 
 #[tokio::test]
 async fn a_value_arrives_with_one_token_and_one_get_for_all_who_want_it() {
@@ -209,4 +209,23 @@ async fn a_vault_is_read_over_one_connection() {
     let tunnels =
         stage.emulator.connects().iter().filter(|connect| connect.target.starts_with("prod.")).count();
     assert_eq!(tunnels, 1);
+}
+
+#[tokio::test]
+async fn whoever_asks_for_nothing_for_a_while_is_served_on_unless_its_connection_is_another() {
+    let mut stage = PlaneOnWire::new().await;
+    let (vault, _other) = (stage.vault("prod"), stage.vault("test"));
+    let (user, prod) = (user("shop"), connection("prod"));
+    let users = |stage: &PlaneOnWire| stage.plane.health(&prod).map(|health| health.users);
+    let listing = Terms { detect: Detect::List, ..Terms::default() };
+    for (through, terms, left) in [
+        (&prod, Terms::default(), Some(1)),
+        (&prod, listing, Some(0)),
+        (&connection("test"), Terms::default(), Some(0)),
+    ] {
+        stage.value(&user, &prod, &want("db")).await;
+        stage.plane.keep(&user, through, terms);
+        assert_eq!(users(&stage), left, "{terms:?}");
+    }
+    assert!(vault.count(Operation::Get) >= 1);
 }

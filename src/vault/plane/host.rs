@@ -181,6 +181,12 @@ impl Host {
         self.place_all(id, user, now);
     }
 
+    /// Whether `user` asked last on these terms.
+    pub(super) fn is_asked_on(&self, user: &ObjectKey, connection: &Connection, terms: Terms) -> bool {
+        let handle = self.ids.get(connection).and_then(|id| self.handles.get(id));
+        handle.and_then(|handle| handle.users.get(user)).is_some_and(|subscriber| subscriber.terms == terms)
+    }
+
     pub(super) fn forget(&mut self, user: &ObjectKey, connection: &Connection, now: Instant) {
         let Some(&id) = self.ids.get(connection) else { return };
         self.unsubscribe(id, user, |_| true, now);

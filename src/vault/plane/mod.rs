@@ -157,6 +157,17 @@ impl Plane {
         self.with_host(user, |host, connection| host.refresh(user, connection, now));
     }
 
+    /// The object goes on to want what it asked for last, if that was through this connection and on these terms; else it
+    /// wants nothing any more, until it asks again.
+    pub fn keep(&self, user: &ObjectKey, connection: &Connection, terms: Terms) {
+        let same = self.with_host(user, |host, asked| {
+            *asked == *connection && host.is_asked_on(user, connection, terms)
+        });
+        if same == Some(false) {
+            self.forget(user);
+        }
+    }
+
     /// The object is gone, or wants nothing any more.
     pub fn forget(&self, user: &ObjectKey) {
         let now = Instant::now().into_std();
@@ -191,12 +202,13 @@ impl Plane {
         }
     }
 
-    fn with_host(&self, user: &ObjectKey, action: impl FnOnce(&mut Host, &Connection)) {
+    fn with_host<R>(&self, user: &ObjectKey, action: impl FnOnce(&mut Host, &Connection) -> R) -> Option<R> {
         let index = self.0.index();
-        let Some(connection) = index.users.get(user) else { return };
-        let Some(running) = index.hosts.get(connection.url.host()) else { return };
-        action(&mut running.host(), connection);
+        let connection = index.users.get(user)?;
+        let running = index.hosts.get(connection.url.host())?;
+        let result = action(&mut running.host(), connection);
         running.ring();
+        Some(result)
     }
 }
 

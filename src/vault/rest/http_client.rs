@@ -39,7 +39,7 @@ impl HttpClient {
     /// The client as it is now.
     ///
     /// # Errors
-    /// [`Failure::TlsFailure`] if TLS cannot be set up.
+    /// As [`Transport::client`].
     pub(in crate::vault) async fn get(&self) -> Result<Client, Failure> {
         if let Some(current) = &mut *self.current() {
             let now = Instant::now();
@@ -55,7 +55,7 @@ impl HttpClient {
         {
             return Ok(known.client.clone());
         }
-        let made = self.transport.read_client(self.cloud.ca_bundle().map(str::to_owned)).await;
+        let made = self.transport.client(self.cloud.ca_bundle().map(str::to_owned)).await;
         let mut current = self.current();
         match (made, &*current) {
             (Ok(client), _) => {

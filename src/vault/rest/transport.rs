@@ -14,6 +14,7 @@ use super::proxies::Proxies;
 use crate::vault::{
     authorities::{self, InvalidAuthorities},
     failure::{Failure, Peer},
+    files::{self, CERTIFICATES},
 };
 
 /// Long enough for a vault in another region under load; a reconcile never waits for it.
@@ -23,8 +24,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_CONNECTIONS: usize = 2;
 /// Longer than the default refresh interval's gaps between slots, shorter than usual idle limits of load balancers.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
-/// A file of a mounted folder is read in milliseconds; a mount that hangs must not hold a request.
-const FILE_TIMEOUT: Duration = Duration::from_secs(5);
+/// To make a client takes milliseconds of computing beside the reading, and many may be made at once.
+const CLIENT: Duration = Duration::from_secs(30);
 
 type Make = dyn Fn() -> ClientBuilder + Send + Sync;
 
@@ -132,31 +133,30 @@ impl Transport {
             return Some(Stamp::default());
         }
         let files = Arc::clone(&self.certificates);
-        off_runtime(move || Stamp(files.iter().map(|file| stamp(file)).collect())).await
-    }
-
-    /// As [`Self::client`], off the runtime: it reads certificates from files.
-    pub(super) async fn read_client(&self, ca_bundle: Option<String>) -> Result<Client, Failure> {
-        let transport = self.clone();
-        let client = off_runtime(move || transport.client(ca_bundle.as_deref())).await;
-        client.unwrap_or(Err(Failure::TlsFailure(Peer::Vault)))
+        CERTIFICATES.read(files::READ, move || Stamp(files.iter().map(|file| stamp(file)).collect())).await
     }
 
     /// A client of its own, which trusts the certificates of `ca_bundle` too.
     ///
     /// # Errors
-    /// [`Failure::TlsFailure`] if TLS cannot be set up, for example without any trusted certificate.
-    fn client(&self, ca_bundle: Option<&str>) -> Result<Client, Failure> {
-        self.build(Peer::Vault, ca_bundle, |builder| builder.https_only(true))
+    /// [`Failure::TlsFailure`] if TLS cannot be set up, for example without any trusted certificate;
+    /// [`Failure::CertificatesUnread`] if their files say nothing in time.
+    pub(super) async fn client(&self, ca_bundle: Option<String>) -> Result<Client, Failure> {
+        let transport = self.clone();
+        let make =
+            move || transport.build(Peer::Vault, ca_bundle.as_deref(), |builder| builder.https_only(true));
+        CERTIFICATES.read(CLIENT, make).await.unwrap_or(Err(Failure::CertificatesUnread))
     }
 
     /// A client that uses no proxy, whatever the environment says, and may speak plain HTTP: for endpoints of the
     /// node or pod itself.
     ///
     /// # Errors
-    /// [`Failure::TlsFailure`] if TLS cannot be set up.
-    pub(in crate::vault) fn direct_client(&self) -> Result<Client, Failure> {
-        self.build(Peer::ManagedIdentity, None, ClientBuilder::no_proxy)
+    /// As [`Self::client`].
+    pub(in crate::vault) async fn direct_client(&self) -> Result<Client, Failure> {
+        let transport = self.clone();
+        let make = move || transport.build(Peer::ManagedIdentity, None, ClientBuilder::no_proxy);
+        CERTIFICATES.read(CLIENT, make).await.unwrap_or(Err(Failure::CertificatesUnread))
     }
 
     fn build(
@@ -186,13 +186,6 @@ impl Transport {
             .pool_idle_timeout(IDLE_TIMEOUT);
         finish(builder).build().map_err(|_| Failure::TlsFailure(peer))
     }
-}
-
-/// What reads files, where a mounted folder that hangs holds no other request; `None` if it does not end in time.
-pub(in crate::vault) async fn off_runtime<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
-    tokio::time::timeout(FILE_TIMEOUT, tokio::task::spawn_blocking(work)).await.ok()?.ok()
 }
 
 fn stamp(file: &Path) -> Option<(SystemTime, u64)> {

@@ -20,11 +20,9 @@ use crate::vault::{
     cloud::CloudRef,
     connection::Connection,
     failure::{CredentialProblem, Failure, IdentityProblem, Refused, ServiceAccount},
+    files::{self, CREDENTIALS},
     identity::{CredentialName, Identity},
-    rest::{
-        http_client::HttpClient,
-        transport::{Transport, off_runtime},
-    },
+    rest::{http_client::HttpClient, transport::Transport},
 };
 
 /// The API server answers a TokenRequest in milliseconds; a hanging one must not hold the handle.
@@ -148,7 +146,7 @@ impl TokenProvider for Provider {
                 }
                 Identity::Operator => self.operator(tenant).await,
                 Identity::ManagedIdentity { id } => {
-                    let http = self.transport.direct_client()?;
+                    let http = self.transport.direct_client().await?;
                     let resource = self.cloud().resource();
                     managed_identity::token(&http, &self.credentials, id.as_ref(), resource).await
                 }
@@ -181,7 +179,7 @@ async fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Unread> {
         file.take(credential_file::LARGEST as u64 + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    let read: Result<_, std::io::Error> = off_runtime(read).await.ok_or(Unread::Failed)?;
+    let read: Result<_, std::io::Error> = CREDENTIALS.read(files::READ, read).await.ok_or(Unread::Failed)?;
     match read {
         Ok(bytes) if bytes.len() > credential_file::LARGEST => Err(Unread::TooLarge),
         Ok(bytes) => Ok(bytes),
