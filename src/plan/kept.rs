@@ -42,17 +42,17 @@ pub(super) struct Open {
     pub(super) drifted: Option<Timestamp>,
     /// An earlier process said that what is known is confirmed no longer.
     pub(super) stale: bool,
-    /// The writes in a row that were refused, or not even tried because they would be.
-    pub(super) denied: Option<Denied>,
+    /// The writes that were refused since the last that was taken, because of the target or of who writes.
+    pub(super) refused: Option<Denied>,
+    /// Those that were too large, or not even tried because they would be.
+    pub(super) too_large: Option<Denied>,
     /// What could not be said yet.
     pub(super) unsaid: Option<(VaultSecretSyncStatus, Outcome)>,
 }
 
-/// Writes in a row that were refused for a like reason.
+/// Writes in a row that came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Denied {
-    /// Because of what they carry, rather than of the target.
-    too_large: bool,
     count: u32,
     last: Timestamp,
 }
@@ -60,19 +60,20 @@ pub(super) struct Denied {
 /// The first and the longest wait after a refused write.
 const HELD_BACK: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
 
-impl Open {
-    /// One more write was refused; those of the other kind before it do not count.
-    pub(super) fn deny(&mut self, too_large: bool, now: Timestamp) {
-        let before = self.denied.filter(|denied| denied.too_large == too_large);
-        let count = before.map_or(0, |denied| denied.count).saturating_add(1);
-        self.denied = Some(Denied { too_large, count, last: now });
+/// The longest wait of who asks for a sync by hand.
+const HELD_BACK_BY_HAND: Duration = Duration::from_secs(3);
+
+impl Denied {
+    /// One more.
+    pub(super) fn again(before: Option<Self>, now: Timestamp) -> Self {
+        Self { count: before.map_or(0, |denied| denied.count).saturating_add(1), last: now }
     }
 
-    /// How long from `now` until a write may be tried again.
-    pub(super) fn held_back_for(&self, now: Timestamp) -> Option<Duration> {
-        let denied = self.denied?;
-        let wait = doubled(HELD_BACK, denied.count.saturating_sub(1));
-        let since = Duration::try_from(now.duration_since(denied.last)).unwrap_or_default();
+    /// How long from `now` until a write may be tried again; `by_hand`: because somebody asks for it.
+    pub(super) fn holds_back_for(self, by_hand: bool, now: Timestamp) -> Option<Duration> {
+        let wait = doubled(HELD_BACK, self.count.saturating_sub(1));
+        let wait = if by_hand { wait.min(HELD_BACK_BY_HAND) } else { wait };
+        let since = Duration::try_from(now.duration_since(self.last)).unwrap_or_default();
         wait.checked_sub(since).filter(|left| !left.is_zero())
     }
 }

@@ -163,22 +163,19 @@ impl WantedObject {
 pub(super) struct Record<'a> {
     pub(super) target: &'a TargetStatus,
     pub(super) drift: BTreeSet<String>,
+    /// Somebody edited a key for certain, rather than perhaps.
+    pub(super) edited: bool,
     of: BTreeMap<&'a str, Option<Fingerprint>>,
 }
 
 impl<'a> Record<'a> {
-    pub(super) fn new(target: &'a TargetStatus, drift: BTreeSet<String>) -> Self {
+    pub(super) fn new(target: &'a TargetStatus, drift: BTreeSet<String>, edited: bool) -> Self {
         let of = target
             .keys
             .iter()
             .map(|key| (key.name.as_str(), key.of.filter(|_| !drift.contains(&key.name))))
             .collect();
-        Self { target, drift, of }
-    }
-
-    /// Whether a key is not in the Secret as it was recorded, or may not be.
-    pub(super) fn is_in_doubt(&self) -> bool {
-        self.of.values().any(Option::is_none)
+        Self { target, drift, edited, of }
     }
 
     fn has_key(&self, key: &str, of: Fingerprint) -> bool {

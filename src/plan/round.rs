@@ -140,7 +140,7 @@ impl Round {
         let failed = self.sent.take_if(|_| !matches!(seen, Seen::Written(_)));
         let whole = self.sent.as_ref().is_some_and(|sent| sent.rendered.is_some());
         match seen {
-            Seen::Written(_) if whole => self.open.denied = None,
+            Seen::Written(_) if whole => (self.open.refused, self.open.too_large) = (None, None),
             // What fails may pass by itself, and is tried again at a pace of its own.
             Seen::Refused(ref refusal) if failed.is_some() && !refusal.is_failure() => {
                 self.denied = true;
@@ -233,7 +233,7 @@ impl Round {
         Some(Step::end(match sent.and_then(|sent| sent.rendered.as_ref()) {
             Some(rendered) => verdict::settled(self, input, &picture, rendered),
             None if picture.is_pending() => {
-                verdict::waiting(self, input, sent.is_some_and(|sent| !sent.drift.is_empty()))
+                verdict::waiting(self, input, sent.is_some_and(|sent| sent.edited))
             }
             // What kept the rest from being written is still to be said.
             None => return None,
@@ -268,16 +268,19 @@ impl Round {
     /// What is recorded of the Secret that is there, as far as this round knows.
     pub(super) fn record<'a>(&self, input: &Input<'a>) -> Option<Record<'a>> {
         let target = input.remembered()?;
-        let drift = match &self.seen {
+        let none = || (BTreeSet::new(), false);
+        let (drift, edited) = match &self.seen {
             Seen::Absent => return None,
             Seen::Written(written) if written.created || written.after.uid != target.uid => return None,
             Seen::Ours(observed) if observed.uid != target.uid => return None,
-            Seen::Ours(_) if self.replaced => target.key_names().map(str::to_owned).collect(),
+            Seen::Ours(_) if self.replaced => (target.key_names().map(str::to_owned).collect(), false),
             Seen::Ours(observed) => drifted(observed, self.kept.verified.as_ref(), target, &self.manager),
-            Seen::Written(_) => self.sent.as_ref().map(|sent| sent.drift.clone()).unwrap_or_default(),
-            Seen::Remembered | Seen::Changed | Seen::Refused(_) => BTreeSet::new(),
+            Seen::Written(_) => {
+                self.sent.as_ref().map_or_else(none, |sent| (sent.drift.clone(), sent.edited))
+            }
+            Seen::Remembered | Seen::Changed | Seen::Refused(_) => none(),
         };
-        Some(Record::new(target, drift))
+        Some(Record::new(target, drift, edited))
     }
 
     /// The resourceVersion that another operator gave the target under our name, unless every source was read anew for

@@ -20,6 +20,8 @@ pub(super) struct Sent {
     pub(super) owners: bool,
     /// Keys that somebody else changed and that it does not restore.
     pub(super) drift: BTreeSet<String>,
+    /// Somebody edited one of them for certain.
+    pub(super) edited: bool,
     /// What the snapshot made of the Secret, without its bytes; `None` for a request of metadata alone.
     pub(super) rendered: Option<Rendered>,
 }
@@ -42,13 +44,15 @@ impl Sent {
 
     /// A request of metadata alone.
     pub(super) fn of_metadata(metadata: Option<Fingerprint>, picture: &Picture<'_>) -> Self {
-        let drift = picture.record.as_ref().map(|record| record.drift.clone()).unwrap_or_default();
+        let record = picture.record.as_ref();
+        let drift = record.map(|record| record.drift.clone()).unwrap_or_default();
         Self {
             keys: BTreeMap::new(),
             removed: BTreeSet::new(),
             metadata,
             owners: false,
             drift,
+            edited: record.is_some_and(|record| record.edited),
             rendered: None,
         }
     }

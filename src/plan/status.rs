@@ -63,6 +63,10 @@ pub(super) fn refused(
 ) -> Option<VaultSecretSyncStatus> {
     let mut new = begin(round, input);
     new.observed_generation = input.object.metadata.generation;
+    // A write was tried for it.
+    if let Some(request) = input.pending_request().filter(|_| round.denied) {
+        new.last_handled_sync = Some(request.to_owned());
+    }
     set_conditions(input, &mut new, problems);
     if_new(input, new)
 }

@@ -3,7 +3,7 @@
 //! Nothing here sees a value that is in the cluster: the probe answers with metadata alone, and `managedFields` tell
 //! which manager last moved which key.
 
-use crate::api::{OWNER_ANNOTATION, SecretType, TargetStatus, VaultSecretSync, field_manager};
+use crate::api::{Deletion, OWNER_ANNOTATION, SecretType, TargetStatus, VaultSecretSync, field_manager};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use std::collections::{BTreeMap, BTreeSet};
@@ -228,7 +228,14 @@ fn moved_by_others<'a>(observed: &'a Observed, manager: &str) -> Vec<(&'a String
 pub(super) fn hash_of_record(recorded: Option<&TargetStatus>) -> u64 {
     hash(&recorded.map(|recorded| {
         let keys: Vec<_> = recorded.keys.iter().map(|key| (&key.name, key.of)).collect();
-        (&recorded.uid, &recorded.resource_version, keys, &recorded.data_from)
+        (
+            &recorded.uid,
+            &recorded.resource_version,
+            keys,
+            &recorded.data_from,
+            recorded.metadata,
+            recorded.deletion == Deletion::Retain,
+        )
     }))
 }
 
@@ -263,32 +270,30 @@ pub(super) fn overtaken(
 /// With a `verified` picture any difference of a key's managers counts, which also catches a key that equals the
 /// vault and was therefore never recorded as ours; of such a key the managers' times count too. Without one (after a
 /// restart) our own entry must name each key, unless the resourceVersion is still the one we wrote. Where nobody is
-/// named at all, or we were [overtaken], every key is in doubt.
+/// named at all, or we were [overtaken], every key is in doubt. And whether somebody edited one of them for certain.
 #[must_use]
 pub(super) fn drifted(
     observed: &Observed,
     verified: Option<&Verified>,
     recorded: &TargetStatus,
     manager: &str,
-) -> BTreeSet<String> {
+) -> (BTreeSet<String>, bool) {
     let verified = verified.filter(|verified| verified.is_of(&observed.uid));
     let last_seen = verified.map_or(&recorded.resource_version, |verified| &verified.resource_version);
     if [last_seen, &recorded.resource_version].contains(&&observed.resource_version) {
-        return BTreeSet::new();
+        return (BTreeSet::new(), false);
     }
     let all = observed.is_untracked() || overtaken(observed, verified, recorded, manager);
     let others_moved = |verified: &Verified| hash(&moved_by_others(observed, manager)) != verified.others;
-    recorded
-        .key_names()
-        .filter(|key| {
-            let managers = observed.keys.get(*key);
-            let ours = managers.is_some_and(|managers| managers.contains(manager));
-            all || verified.map_or(!ours, |verified| {
-                !verified.agrees(key, managers) || (!ours && others_moved(verified))
-            })
-        })
-        .map(str::to_owned)
-        .collect()
+    let edited = |key: &&str| {
+        let managers = observed.keys.get(*key);
+        let ours = managers.is_some_and(|managers| managers.contains(manager));
+        verified
+            .map_or(!ours, |verified| !verified.agrees(key, managers) || (!ours && others_moved(verified)))
+    };
+    let edited: BTreeSet<String> = recorded.key_names().filter(edited).map(str::to_owned).collect();
+    let certain = !edited.is_empty() && !observed.is_untracked();
+    (if all { recorded.key_names().map(str::to_owned).collect() } else { edited }, certain)
 }
 
 /// The uids of the owner references of our kind: with any of them the Secret goes with its object.

@@ -978,11 +978,12 @@ fn an_object_that_is_too_large_reads_all_its_values_later_each_time_whatever_cha
         scene.sees(Seen::Absent);
         scene.settle();
         assert_eq!(scene.ready().1, "TooLarge");
-        let wait = scene.kept.open.as_ref().unwrap().held_back_for(scene.now).unwrap();
+        let too_large = scene.kept.open.as_ref().unwrap().too_large.unwrap();
+        let wait = too_large.holds_back_for(false, scene.now).unwrap();
         waits.push(wait.as_secs());
     }
     assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
-    // An edit is tried at once, and so is a sync that somebody asks for.
+    // An edit is tried at once, and a sync that somebody asks for three seconds after the last try.
     scene.object.metadata.generation = Some(2);
     scene.answers = vec![read("v10", &half), Answer::Unchanged];
     assert_eq!(scene.demands(), [1]);
@@ -994,6 +995,8 @@ fn an_object_that_is_too_large_reads_all_its_values_later_each_time_whatever_cha
     let annotations = scene.object.metadata.annotations.get_or_insert_default();
     annotations.insert(SYNC_REQUESTED_ANNOTATION.to_owned(), "now".to_owned());
     scene.answers = vec![read("v2", &half), Answer::Unchanged];
+    assert_eq!(scene.verdict().next, Some(Duration::from_secs(3)));
+    scene.now += Duration::from_secs(3);
     assert!(matches!(scene.step(), Step::ReadAnew(Anew::Requested(_))));
 }
 
@@ -1064,9 +1067,11 @@ fn refusals_that_are_over_make_no_later_one_wait_longer() {
     }
     scene.settle();
     assert_eq!(scene.ready().1, "TooLarge");
-    let wait = |scene: &Scene| scene.kept.open.as_ref().and_then(|open| open.held_back_for(scene.now));
+    let wait = |scene: &Scene| {
+        let open = scene.kept.open.as_ref().unwrap();
+        open.too_large.and_then(|denied| denied.holds_back_for(false, scene.now))
+    };
     assert_eq!(wait(&scene), Some(Duration::from_secs(5)));
-    // Nor the other way round.
     for version in ["v3", "v4", "v5", "v6"] {
         scene.now += wait(&scene).unwrap();
         scene.answers = vec![read(version, &half), read(version, &half)];
@@ -1083,7 +1088,10 @@ fn refusals_that_are_over_make_no_later_one_wait_longer() {
     }
     scene.sees(Seen::Refused(Refusal::DeniedByWebhook("guard".to_owned())));
     scene.settle();
-    assert_eq!((scene.ready().1.as_str(), wait(&scene)), ("AdmissionDenied", Some(Duration::from_secs(5))));
+    // The two are counted apart, so that neither makes the other begin anew.
+    let open = scene.kept.open.as_ref().unwrap();
+    let refused = open.refused.and_then(|denied| denied.holds_back_for(false, scene.now));
+    assert_eq!((scene.ready().1.as_str(), refused), ("AdmissionDenied", Some(Duration::from_secs(80))));
 }
 
 #[test]
@@ -1394,9 +1402,138 @@ fn retain_is_in_force_at_once_though_the_status_was_lost() {
         scene.settle();
         let target = scene.status().target.as_ref().unwrap();
         assert_eq!((target.deletion, scene.keys()), (Deletion::Retain, vec!["A", "B"]));
-        // The keys are not vouched for.
+        // The keys are not vouched for, which nobody did on purpose.
         assert!(target.keys.iter().all(|key| key.of.is_none()));
+        if silent {
+            scene.answers = vec![Answer::Pending, Answer::Pending];
+            scene.settle();
+            scene.now += Duration::from_secs(6);
+            scene.answers = vec![Answer::Pending, Answer::Pending];
+            scene.settle();
+            assert_eq!(scene.ready().1, "PublicAccessDisabled");
+        }
     }
+}
+
+#[test]
+fn that_a_secret_stays_is_believed_of_no_record_before_a_look_at_the_spec_as_it_is() {
+    // An edit to Delete was written, the process was killed before it said so, and another edit came.
+    let mut scene = synced();
+    let target = scene.object.status.as_mut().unwrap().target.as_mut().unwrap();
+    target.deletion = Deletion::Retain;
+    scene.kept = Kept::default();
+    scene.object.metadata.generation = Some(3);
+    (scene.object.spec.suspend, scene.object.spec.target.deletion) = (true, Deletion::Retain);
+    let mut observed = ours(&synced(), "9", &["A", "B"]);
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(observed.clone()));
+    assert_eq!(scene.changes().drop_owners, ["object-uid"]);
+    observed.owners.clear();
+    scene.sees(changed(observed.clone()));
+    scene.settle();
+    // Once is enough, but for the looks that every Secret gets.
+    scene.says_nothing_new();
+    scene.probe = true;
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(observed));
+    scene.says_nothing_new();
+}
+
+#[test]
+fn an_object_that_has_no_secret_looks_for_one_once_while_the_vault_is_silent() {
+    let mut scene = Scene::new(vec![key("A", "one")], Vec::new());
+    scene.object.spec.target.deletion = Deletion::Retain;
+    (scene.state, scene.answers) = (outage(), vec![Answer::Pending]);
+    assert!(scene.looks());
+    scene.sees(Seen::Absent);
+    scene.settle();
+    for _ in 0..3 {
+        scene.answers = vec![Answer::Pending];
+        assert_eq!(scene.settle().status, None);
+    }
+}
+
+#[test]
+fn a_secret_that_was_only_stamped_is_not_called_edited_while_the_vault_is_silent() {
+    let mut scene = synced();
+    scene.kept = Kept::default();
+    scene.probe = true;
+    scene.answers = vec![Answer::Unchanged, Answer::Unchanged];
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(ours(&scene, "9", &["A", "B"])));
+    assert!(matches!(scene.step(), Step::ReadAnew(_)));
+    scene.state = outage();
+    for version in ["10", "11"] {
+        scene.answers = vec![Answer::Pending, Answer::Pending];
+        assert_eq!(scene.settle().outcome, Outcome::Waiting);
+        scene.now += Duration::from_secs(6);
+        assert!(scene.looks());
+        scene.sees(Seen::Ours(Observed { unmoved: true, ..ours(&scene, version, &["A", "B"]) }));
+    }
+    scene.answers = vec![Answer::Pending, Answer::Pending];
+    scene.settle();
+    assert_eq!(scene.ready().0, "True");
+}
+
+#[test]
+fn an_overtaken_secret_for_which_nothing_can_be_read_is_read_for_once() {
+    for failure in [Failure::SecretDisabled, Failure::SecretNotFound] {
+        let mut scene = synced();
+        scene.probe = true;
+        assert!(scene.looks());
+        scene.sees(Seen::Ours(ours(&scene, "9", &["A", "B"])));
+        assert!(matches!(scene.step(), Step::ReadAnew(_)));
+        scene.answers = vec![failed(failure.clone()), failed(failure.clone())];
+        scene.settle();
+        assert_eq!(scene.ready().0, "False");
+        assert!(scene.status().target.as_ref().unwrap().keys.iter().all(|key| key.of.is_none()));
+        for _ in 0..3 {
+            scene.probe = true;
+            scene.answers = vec![failed(failure.clone()), failed(failure.clone())];
+            assert!(scene.looks());
+            assert_eq!(scene.round.as_ref().unwrap().expected(), Some("9"));
+            scene.sees(Seen::Ours(Observed { unmoved: true, ..ours(&scene, "9", &["A", "B"]) }));
+            assert_eq!(scene.settle().status, None);
+        }
+        // Once they can be read all is written that may be another's.
+        scene.probe = false;
+        scene.answers = vec![read("v1", "a"), read("v1", "b")];
+        assert_eq!(names(&scene.changes()), ["A", "B"]);
+    }
+}
+
+#[test]
+fn a_sync_by_hand_tries_a_refused_write_once_more_and_leaves_its_pace_alone() {
+    let mut scene = synced();
+    let ask = |scene: &mut Scene, request: &str| {
+        let annotations = scene.object.metadata.annotations.get_or_insert_default();
+        annotations.insert(SYNC_REQUESTED_ANNOTATION.to_owned(), request.to_owned());
+    };
+    let refusal = || Seen::Refused(Refusal::QuotaExceeded("small".to_owned()));
+    scene.answers = vec![read("v2", "a2"), Answer::Unchanged];
+    scene.changes();
+    scene.sees(refusal());
+    scene.settle();
+    for request in ["one", "two"] {
+        ask(&mut scene, request);
+        // Not within three seconds of the last try, however often somebody asks.
+        assert!(scene.looks());
+        scene.sees(Seen::Ours(ours(&scene, "1", &["A", "B"])));
+        let verdict = scene.settle();
+        assert_eq!((verdict.status, verdict.next), (None, Some(Duration::from_secs(3))));
+        scene.now += Duration::from_secs(3);
+        assert!(scene.looks());
+        scene.sees(Seen::Ours(ours(&scene, "1", &["A", "B"])));
+        assert!(matches!(scene.step(), Step::ReadAnew(Anew::Requested(_))));
+        scene.answers = vec![read("v2", "a2"), read("v1", "b")];
+        scene.changes();
+        scene.sees(refusal());
+        scene.settle();
+        assert_eq!(scene.status().last_handled_sync.as_deref(), Some(request));
+    }
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(ours(&scene, "1", &["A", "B"])));
+    assert_eq!(scene.settle().next, Some(Duration::from_secs(20)));
 }
 
 #[test]

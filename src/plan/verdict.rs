@@ -1,6 +1,6 @@
 //! The end of a round: what is to be said of it, what is kept, and when to look again without being woken.
 
-use super::kept::Kept;
+use super::kept::{Denied, Kept};
 use super::outcome::Outcome;
 use super::picture::Picture;
 use super::render::Rendered;
@@ -85,10 +85,11 @@ pub(super) fn refused_target(round: &Round, input: &Input<'_>, refusal: &Refusal
     let verdict = refused(round, input, &[problem]);
     let kept = verdict.kept.open(|open| {
         if round.denied {
-            open.deny(false, input.now);
+            open.refused = Some(Denied::again(open.refused, input.now));
         }
     });
-    let next = kept.open.as_ref().and_then(|open| open.held_back_for(input.now)).or(verdict.next);
+    let refused = kept.open.as_ref().and_then(|open| open.refused);
+    let next = refused.and_then(|denied| denied.holds_back_for(false, input.now)).or(verdict.next);
     Verdict { next, kept, ..verdict }
 }
 
@@ -120,11 +121,9 @@ pub(super) fn waiting(round: &Round, input: &Input<'_>, drifted: bool) -> Verdic
 
 /// Whether the object was never synced as its spec says: then there is no Ready=True that an outage could leave alone.
 fn is_unapplied(input: &Input<'_>) -> bool {
-    input.object.status.as_ref().is_none_or(|status| {
-        status.target.is_none()
-            || status.observed_generation != input.object.metadata.generation
-            || status.vault.as_deref() != input.vault_url()
-    })
+    let status = input.object.status.as_ref();
+    !input.is_observed()
+        || status.is_none_or(|status| status.target.is_none() || status.vault.as_deref() != input.vault_url())
 }
 
 /// The answers are in and nothing could be written: the sources' own problems, and `problem` before them.
@@ -137,10 +136,10 @@ pub(super) fn not_written(
 ) -> Verdict {
     let too_large = problem.as_ref().is_some_and(|problem| problem.reason == Reason::TooLarge);
     let new = status::answered(round, input, picture, rendered, problem);
-    let kept = after_write(round, judged(round, picture, rendered)).open(|open| {
+    let kept = examined(round, after_write(round, judged(round, picture, rendered)), false).open(|open| {
         open.blocked = Some(picture.fingerprint());
         if too_large {
-            open.deny(true, input.now);
+            open.too_large = Some(Denied::again(open.too_large, input.now));
         }
     });
     conclude(round, input, new, Outcome::Failed, kept)
@@ -168,13 +167,9 @@ pub(super) fn settled(
         // Ready never says more than the record does.
         return again(round, input);
     }
-    let mut kept = judged(round, picture, rendered);
-    if let Seen::Ours(observed) = &round.seen
-        && picture.record.as_ref().is_some_and(|record| record.drift.is_empty())
-    {
-        kept.verified = Some(Verified::of(observed, &round.manager));
-    }
-    let kept = after_write(round, kept).open(|open| open.denied = None);
+    let in_order = picture.record.as_ref().is_some_and(|record| record.drift.is_empty());
+    let kept = examined(round, judged(round, picture, rendered), in_order);
+    let kept = after_write(round, kept).open(|open| (open.refused, open.too_large) = (None, None));
     conclude(round, input, new, outcome, kept)
 }
 
@@ -199,6 +194,17 @@ fn judged(round: &Round, picture: &Picture<'_>, rendered: &Rendered) -> Kept {
         open.judged.extend(rendered.judged.iter().map(|(of, reason)| (*of, *reason)));
         open.judged.retain(|of, _| wanted.contains(of));
     })
+}
+
+/// The target was looked at, and what it lacks is recorded: it is in order, or every source was read anew for it, and to
+/// read them once more would tell nothing.
+fn examined(round: &Round, mut kept: Kept, in_order: bool) -> Kept {
+    if let Seen::Ours(observed) = &round.seen
+        && (in_order || round.open.anew.as_ref() == Some(&observed.resource_version))
+    {
+        kept.verified = Some(Verified::of(observed, &round.manager));
+    }
+    kept
 }
 
 /// After every write of ours the target is as we left it.

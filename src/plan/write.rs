@@ -2,7 +2,7 @@
 
 use super::desired::Desired;
 use super::fingerprint::of_metadata;
-use super::picture::{Picture, Record};
+use super::picture::Picture;
 use super::render::{MAX_KEYS, MAX_SECRET_BYTES, Rendered, render};
 use super::round::{Anew, Round, is_refused};
 use super::sent::Sent;
@@ -98,10 +98,11 @@ fn without_values(round: &Round, input: &Input<'_>, picture: &Picture<'_>) -> (S
     }
     // Of a Secret that nothing is recorded of, as after its status was lost, it is not known whose it is.
     let unknown = matches!(round.seen, Seen::Remembered) && input.remembered().is_none();
-    if unknown && input.object.spec.target.deletion == Deletion::Retain && input.outage().is_some() {
+    let retain = input.object.spec.target.deletion == Deletion::Retain;
+    if unknown && retain && input.outage().is_some() && !input.is_observed() {
         return (Step::Look, None);
     }
-    let drifted = picture.record.as_ref().is_some_and(Record::is_in_doubt);
+    let drifted = picture.record.as_ref().is_some_and(|record| record.edited);
     let gone = matches!(round.seen, Seen::Absent) && input.remembered().is_some();
     (Step::end(verdict::waiting(round, input, drifted || gone)), None)
 }

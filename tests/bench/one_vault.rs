@@ -9,7 +9,7 @@ use vaultsync::api::VaultSecretSync;
 
 use crate::cluster::{BenchCluster, create_object, each};
 use crate::rows::Rows;
-use crate::scale::Scale;
+use crate::scale::{LONG_AGO, Scale};
 use crate::{fault_of_all, first_sync, floor, restart, say, steady};
 use support::Result;
 
@@ -45,7 +45,7 @@ impl OneVault {
         let bench = BenchCluster::start().await?;
         let vault = bench.emulator.vault(CONNECTION);
         for index in 0..scale.objects {
-            vault.set(&secret(index), &"x".repeat(1024));
+            vault.set_ago(&secret(index), &"x".repeat(1024), LONG_AGO);
         }
         let client = bench.cluster.admin();
         let site = Self { bench, client, vault };

@@ -9,6 +9,9 @@ pub(crate) const FULL: usize = 10_000;
 pub(crate) const BUDGET: usize = 150;
 pub(crate) const BUDGET_SAYS: &str = "the budget is 50 a second and 100 at once";
 
+/// Seconds; what was set within the last five would be read twice.
+pub(crate) const LONG_AGO: i64 = 3600;
+
 /// Sizes and times of one run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {

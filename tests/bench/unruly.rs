@@ -21,7 +21,7 @@ use crate::moves::{Moves, SECRET};
 use crate::operator::Operator;
 use crate::rows::{Row, Rows, seconds};
 use crate::say;
-use crate::scale::Scale;
+use crate::scale::{LONG_AGO, Scale};
 use crate::tenants::{Role, identity};
 use crate::tenants_trouble::p99;
 use support::Result;
@@ -46,8 +46,6 @@ const MORE_STALE: f64 = 1.1;
 /// A minute, of all together.
 const MANY_EDITS: f64 = 2000.0;
 const VAULT: &str = "common";
-/// Seconds; what was set within the last five would be read twice.
-const LONG_AGO: i64 = 3600;
 /// Its secrets change.
 const CHANGING: &str = "changing";
 /// Its secrets do not.

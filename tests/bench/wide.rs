@@ -17,6 +17,7 @@ use crate::moves::{Moves, SECRET, count};
 use crate::operator::Operator;
 use crate::rows::{Row, Rows, seconds};
 use crate::say;
+use crate::scale::LONG_AGO;
 use crate::tenants::host;
 
 /// Namespaces with an object each, in List mode; the API takes 256 names in one grant.
@@ -31,8 +32,6 @@ const OF_A_GOT: usize = 6;
 const ROTATED: usize = 50;
 /// In this time they do.
 const ROTATION: Duration = Duration::from_secs(3);
-/// Seconds; what was set within the last five would be read twice.
-const LONG_AGO: i64 = 3600;
 const SHARED: &str = "shared";
 /// How the names of the others begin.
 const OWN: &str = "secret-";

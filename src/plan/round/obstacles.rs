@@ -60,10 +60,12 @@ impl Round {
     }
 
     /// `Retain` takes no value and is put in force at once, whatever else is in the way: the Secret must not go with its
-    /// object, of which nothing may be recorded, as after its status was lost. Owner references alone are sent.
+    /// object. That it does not already is believed of no record before it was looked at for the spec as it is: the status
+    /// may be lost, or older than the last write. Owner references alone are sent.
     fn let_go(&self, input: &Input<'_>) -> Option<(Step, Option<Sent>)> {
-        let recorded = input.remembered().map(|target| target.deletion);
-        if input.object.spec.target.deletion != Deletion::Retain || recorded == Some(Deletion::Retain) {
+        let bound = input.remembered().is_some_and(|target| target.deletion == Deletion::Delete);
+        let look = bound || self.probe || !input.is_observed();
+        if input.object.spec.target.deletion != Deletion::Retain || !look {
             return None;
         }
         match &self.seen {
@@ -93,10 +95,11 @@ impl Round {
     pub(super) fn too_large(&self, input: &Input<'_>) -> Option<(Step, Option<Sent>)> {
         let same = says_of_spec(input.object, |reason| reason == Reason::TooLarge);
         // Of one source whose answer is too large the others know nothing.
-        if !same || self.open.blocked.is_none() || input.pending_request().is_some() {
+        if !same || self.open.blocked.is_none() {
             return None;
         }
-        let wait = self.open.held_back_for(input.now)?;
+        let by_hand = input.pending_request().is_some();
+        let wait = self.open.too_large?.holds_back_for(by_hand, input.now)?;
         let kept = || self.look_due(input).map(|look| (look, None));
         kept().or_else(|| metadata_alone(self, input, &self.picture(input))).or_else(|| {
             let verdict = Verdict { next: Some(wait), ..verdict::still_blocked(self, input) };
@@ -114,10 +117,11 @@ impl Round {
             Seen::Ours(_) => true,
             _ => false,
         };
-        if !same || !looked || input.pending_request().is_some() {
+        if !same || !looked {
             return None;
         }
-        let wait = self.open.held_back_for(input.now)?;
+        let by_hand = input.pending_request().is_some();
+        let wait = self.open.refused?.holds_back_for(by_hand, input.now)?;
         Some(Step::end(verdict::held_back(self, input, wait)))
     }
 }

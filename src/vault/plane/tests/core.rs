@@ -215,6 +215,10 @@ impl Model {
         invariants::at_rest(&mut self, &BTreeSet::new());
         let gone = self.vaults.lose(&mut self.dice, self.now);
         self.tell(|| format!("{gone:?} are deleted for good"));
+        if self.dice.once_in(4) {
+            self.tell(|| "the operator is killed and starts again".to_owned());
+            operator::restart(&mut self);
+        }
         for index in 0..self.cluster.stored.len() {
             if self.dice.once_in(4) {
                 cluster::wipe(&mut self, index);

@@ -30,7 +30,7 @@ pub(super) struct Secret {
     moved_at: BTreeMap<String, i64>,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
-    owners: Vec<OwnerReference>,
+    pub(super) owners: Vec<OwnerReference>,
     our_labels: BTreeSet<String>,
     /// Keys that somebody else touched after our last write of them.
     pub(super) foreign: BTreeSet<String>,

@@ -7,7 +7,7 @@ use std::{
 
 use super::{Model, Profile, cluster};
 use crate::{
-    api::{DataItem, Fingerprint, OnMissing, READY, condition},
+    api::{DataItem, Deletion, Fingerprint, OnMissing, READY, condition},
     plan::{Change, NewSecret, Seen},
 };
 
@@ -175,6 +175,10 @@ pub(super) fn at_rest(model: &mut Model, gone: &BTreeSet<String>) {
                 object.status.as_ref().map(|status| &status.conditions)
             ));
         }
+        let stays = spec.target.deletion == Deletion::Retain;
+        if stored.secret.as_ref().is_some_and(|secret| secret.owners.is_empty() != stays) {
+            model.fail(&format!("o{index}: the Secret stays: {}, and the spec says {stays}", !stays));
+        }
         let Some(status) = &object.status else { model.fail(&format!("o{index} has no status")) };
         if status.target.is_none() {
             model.fail(&format!("o{index} has a Secret, and status does not say so"));
@@ -201,9 +205,13 @@ pub(super) fn at_rest(model: &mut Model, gone: &BTreeSet<String>) {
             model.fail(&format!("o{index}: the last edit was not observed"));
         }
     }
-    let before = model.cluster.counts;
+    let (before, gets) = (model.cluster.counts, model.operator.gets);
     model.rest(Duration::from_secs(130));
     let after = model.cluster.counts;
+    // Each source at most three times by its interval, once for its day, and once for a confirmation.
+    if model.operator.gets > gets + 5 * model.vaults.secrets.len() {
+        model.fail(&format!("though nothing happens, {} GETs are made", model.operator.gets - gets));
+    }
     // A source whose time of the day it is has its keys sent once more: equal bytes move nothing, but for the stamp that
     // a webhook puts on whatever is written.
     let most = model.cluster.stored.len() * model.vaults.secrets.len();
