@@ -387,7 +387,7 @@ fn says_of_spec(object: &VaultSecretSync, like: impl Fn(Reason) -> bool) -> bool
 }
 
 /// Whether Ready is not True, for a reason like this.
-fn says(status: Option<&VaultSecretSyncStatus>, like: impl Fn(Reason) -> bool) -> bool {
+pub(super) fn says(status: Option<&VaultSecretSyncStatus>, like: impl Fn(Reason) -> bool) -> bool {
     let ready = status.and_then(|status| condition(&status.conditions, READY));
     ready.filter(|ready| ready.status != "True").and_then(|ready| ready.reason.parse().ok()).is_some_and(like)
 }

@@ -1476,6 +1476,39 @@ fn a_secret_that_was_only_stamped_is_not_called_edited_while_the_vault_is_silent
 }
 
 #[test]
+fn an_edited_key_is_told_though_the_label_that_was_edited_with_it_was_put_right() {
+    let mut scene = synced();
+    scene.probe = true;
+    (scene.state, scene.answers) = (outage(), vec![Answer::Unchanged, Answer::Unchanged]);
+    let edited = |version: &str| {
+        let mut observed = ours(&synced(), version, &["B"]);
+        observed.keys.insert("A".to_owned(), ["kubectl-edit".to_owned()].into());
+        observed.moved_at.insert("kubectl-edit".to_owned(), second(2));
+        observed
+    };
+    assert!(scene.looks());
+    scene.sees(Seen::Ours(Observed { labels: BTreeMap::new(), ..edited("9") }));
+    assert_eq!(scene.demands(), [0]);
+    scene.answers = vec![Answer::Pending, Answer::Unchanged];
+    assert!(!scene.changes().labels.is_empty());
+    scene.sees(changed(edited("10")));
+    scene.settle();
+    scene.probe = false;
+    // Also by another process, and though nothing moved since.
+    for restart in [false, true] {
+        if restart {
+            scene.kept = Kept::default();
+            scene.answers = vec![Answer::Pending, Answer::Pending];
+            scene.settle();
+        }
+        scene.now += Duration::from_secs(6);
+        scene.answers = vec![Answer::Pending, Answer::Unchanged];
+        scene.settle();
+        assert_eq!(scene.ready().1, "Drifted");
+    }
+}
+
+#[test]
 fn an_overtaken_secret_for_which_nothing_can_be_read_is_read_for_once() {
     for failure in [Failure::SecretDisabled, Failure::SecretNotFound] {
         let mut scene = synced();

@@ -2,13 +2,14 @@
 
 use super::desired::Desired;
 use super::fingerprint::of_metadata;
-use super::picture::Picture;
+use super::picture::{Picture, Record};
 use super::render::{MAX_KEYS, MAX_SECRET_BYTES, Rendered, render};
-use super::round::{Anew, Round, is_refused};
+use super::round::{Anew, Round, is_refused, says};
 use super::sent::Sent;
 use super::target::{Change, KeyBytes, NewSecret, Observed, Seen};
 use super::{Input, Problem, Step, verdict};
 use crate::api::Deletion;
+use crate::reason::Reason;
 use std::collections::BTreeSet;
 
 /// The write that brings the target to what the snapshot says, with what it carries; before it the values that it takes,
@@ -102,9 +103,16 @@ fn without_values(round: &Round, input: &Input<'_>, picture: &Picture<'_>) -> (S
     if unknown && retain && input.outage().is_some() && !input.is_observed() {
         return (Step::Look, None);
     }
-    let drifted = picture.record.as_ref().is_some_and(|record| record.edited);
+    let drifted =
+        picture.record.as_ref().is_some_and(|record| record.edited || is_said_to_match(input, record));
     let gone = matches!(round.seen, Seen::Absent) && input.remembered().is_some();
     (Step::end(verdict::waiting(round, input, drifted || gone)), None)
+}
+
+/// Whether a key is recorded that nobody vouches for, and nothing but that is in the way of Ready.
+fn is_said_to_match(input: &Input<'_>, record: &Record<'_>) -> bool {
+    let in_doubt = record.target.keys.iter().any(|key| key.of.is_none());
+    in_doubt && !says(input.object.status.as_ref(), |reason| reason != Reason::Drifted)
 }
 
 fn create(
