@@ -66,6 +66,8 @@ pub enum Reason {
     InvalidKey,
     /// The value is not JSON, or not a JSON object.
     InvalidJson,
+    /// A value is not in the format that `dataFrom` names.
+    InvalidFormat,
     /// The property is not in the value.
     PropertyNotFound,
     /// The value is not what `decode` says.

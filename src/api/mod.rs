@@ -7,6 +7,7 @@ mod cluster_key_vault;
 mod conditions;
 mod connection;
 mod crds;
+mod data_from;
 mod fingerprint;
 mod grant;
 mod keyvault;
@@ -23,14 +24,15 @@ pub(crate) use conditions::whole_second;
 pub use conditions::{READY, STALLED, condition, set_condition};
 pub use connection::{IdentityStatus, KeyVaultStatus, ReadSettings, RequestLimits, WorkloadIdentity};
 pub use crds::{crd_files, crds};
+pub use data_from::{Case, Characters, DataFrom, Format, ObjectSecretRef, RenameStep};
 pub use fingerprint::Fingerprint;
 pub use grant::{Grant, GrantedNamespaces, NamespaceSelector, SelectorOperator, SelectorRequirement};
 pub use keyvault::{KeyVault, KeyVaultIdentity, KeyVaultSpec};
 pub use status::{EntryKind, EntryState, EntryStatus, KeyStatus, TargetStatus, VaultSecretSyncStatus};
 pub use vault_ref::{VaultKind, VaultRef};
 pub use vaultsecretsync::{
-    DataFrom, DataItem, Decode, Deletion, From, ObjectSecretRef, OnMissing, SecretRef, SecretType, Target,
-    VaultSecretSync, VaultSecretSyncSpec,
+    DataItem, Decode, Deletion, From, OnMissing, SecretRef, SecretType, Target, VaultSecretSync,
+    VaultSecretSyncSpec,
 };
 
 use jiff::SignedDuration;

@@ -1,6 +1,7 @@
 //! `VaultSecretSync`: one target Secret, built from one vault.
 #![expect(unreachable_pub, reason = "KubeSchema repeats each struct, pub and all, inside a private block")]
 
+use super::data_from::DataFrom;
 use super::status::VaultSecretSyncStatus;
 use super::vault_ref::VaultRef;
 use kube::{CustomResource, KubeSchema};
@@ -157,8 +158,8 @@ pub struct SecretRef {
         r#"property must be a singular JSONPath of names and indexes, as in $.token, $.hosts[0] or $["user-name"]"#
     ))]
     pub property: Option<String>,
-    /// How the value is decoded, after `property`: `None` (default), `Base64`, `Base64Url`, or `Auto` (Base64, else
-    /// Base64Url, else unchanged).
+    /// How the value is decoded, after `property`: `None` (default), `Base64`, `Base64Url`, `Hex`, or `Auto` (padded Base64
+    /// of sixteen characters or more in one line, else unchanged; a text that only looks like that is decoded too).
     #[serde(default)]
     pub decode: Decode,
 }
@@ -173,7 +174,9 @@ pub enum Decode {
     Base64,
     /// URL-safe Base64, with or without padding.
     Base64Url,
-    /// Base64, else Base64Url, else unchanged.
+    /// Pairs of hexadecimal digits.
+    Hex,
+    /// Padded Base64 of sixteen characters or more in one line, else unchanged.
     Auto,
 }
 
@@ -185,39 +188,6 @@ pub enum OnMissing {
     Keep,
     /// The key is removed.
     Remove,
-}
-
-/// A source that gives many keys.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DataFrom {
-    /// A secret whose value is a JSON object: each member becomes a key; a string is taken raw, anything else as
-    /// compact JSON, `null` counts as absent.
-    pub secret: ObjectSecretRef,
-    /// What happens to its keys while the secret does not exist: `Keep` (default) or `Remove`.
-    #[serde(default)]
-    pub on_missing: OnMissing,
-}
-
-/// A secret of the vault whose value is a JSON object.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ObjectSecretRef {
-    /// The name of the secret in the vault. Example: `shop-config`.
-    #[schemars(length(min = 1, max = 127))]
-    #[x_kube(validation = (
-        "self.matches('^[0-9a-zA-Z-]+$')",
-        "name must be the name of a secret in the vault: letters, digits and '-', as in shop-config"
-    ))]
-    pub name: String,
-    /// One version of it, 32 hexadecimal digits; it is read once. Default: the current version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
-    #[x_kube(validation = (
-        "self.matches('^[0-9a-f]{32}$')",
-        "version must be the 32 hexadecimal digits that end the secret's id; leave it out for the current version"
-    ))]
-    pub version: Option<String>,
 }
 
 /// The Secret that is written.

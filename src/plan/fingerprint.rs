@@ -5,7 +5,7 @@
 //! function makes every key due once, which costs a read of each source and moves nothing.
 
 use super::desired::Desired;
-use crate::api::{Fingerprint, SecretRef, VaultSecretSyncSpec};
+use crate::api::{DataFrom, Decode, Fingerprint, SecretRef, VaultSecretSyncSpec};
 use crate::vault::{SecretName, SecretVersion};
 use ring::digest::{Context, SHA256};
 
@@ -25,15 +25,28 @@ fn of_parts<'a>(parts: impl IntoIterator<Item = &'a str>) -> Fingerprint {
 
 /// What makes a key of `spec.data`.
 pub(super) fn of_key(vault: &str, name: &SecretName, version: &str, part: &SecretRef) -> Fingerprint {
-    let decode = format!("{:?}", part.decode);
+    let decode = match part.decode {
+        // It decoded more at first.
+        Decode::Auto => "Auto2".to_owned(),
+        other => format!("{other:?}"),
+    };
     // An absent property is another one than an empty one.
     let property = part.property.as_ref().map(|path| format!("={path}")).unwrap_or_default();
     of_parts([REVISION, "data", vault, "Secret", &name.folded(), version, &property, &decode])
 }
 
 /// What makes the keys of a `dataFrom` source: which of its members become keys depends on the rest of the spec.
-pub(super) fn of_object(vault: &str, name: &SecretName, version: &str, others: Fingerprint) -> Fingerprint {
-    of_parts([REVISION, "dataFrom", vault, "Secret", &name.folded(), version, "Json", &others.to_string()])
+pub(super) fn of_object(
+    vault: &str,
+    name: &SecretName,
+    version: &str,
+    item: &DataFrom,
+    others: Fingerprint,
+) -> Fingerprint {
+    let (format, others) = (format!("{:?}", item.secret.format), others.to_string());
+    let source = [REVISION, "dataFrom", vault, "Secret", &name.folded(), version, &format, &others];
+    let steps: Vec<String> = item.rename.iter().map(|step| format!("{step:?}")).collect();
+    of_parts(source.into_iter().chain(steps.iter().map(String::as_str)))
 }
 
 /// Which keys `data` names and which sources `dataFrom` has: a member that one of them gives too is shadowed, or
@@ -80,14 +93,15 @@ pub(crate) fn fingerprints_of(
     let keys = spec.data.iter().enumerate().filter(|(_, item)| of_name(&item.from.secret.name));
     let keys =
         keys.map(|(place, item)| (place, of_key(vault, &source, version, &item.from.secret))).collect();
-    let object = spec.data_from.iter().any(|item| of_name(&item.secret.name));
-    (keys, object.then(|| of_object(vault, &source, version, of_others(spec))))
+    let object = spec.data_from.iter().find(|item| of_name(&item.secret.name));
+    (keys, object.map(|item| of_object(vault, &source, version, item, of_others(spec))))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Decode;
+    use crate::api::{Case, Format, RenameStep};
+    use crate::plan::fixtures::object_source;
 
     fn part(property: Option<&str>, decode: Decode) -> SecretRef {
         SecretRef { name: "db".to_owned(), version: None, property: property.map(str::to_owned), decode }
@@ -102,7 +116,8 @@ mod tests {
         let vault = "https://prod.vault.azure.net";
         let plain = of_key(vault, &name(), "v1", &part(None, Decode::None));
         let decoded = of_key(vault, &name(), "v1", &part(Some("$.token"), Decode::Base64));
-        let object = of_object(vault, &name(), "v1", Fingerprint(7));
+        let item = object_source("Shop-DB");
+        let object = of_object(vault, &name(), "v1", &item, Fingerprint(7));
         assert_eq!(
             [plain, decoded, object].map(|of| of.to_string()),
             ["649934144001bfe7", "586a43e6c675affa", "ef93cb7dd7a936e6"]
@@ -127,5 +142,12 @@ mod tests {
         ] {
             assert_ne!(base, other);
         }
+        let of = |item: &DataFrom| of_object("https://a", &name(), "v1", item, Fingerprint(7));
+        let (base, mut yaml, mut upper) =
+            (object_source("Shop-DB"), object_source("Shop-DB"), object_source("Shop-DB"));
+        yaml.secret.format = Format::Yaml;
+        upper.rename.push(RenameStep { match_: None, to: None, case: Some(Case::Upper), characters: None });
+        assert_ne!(of(&base), of(&yaml));
+        assert_ne!(of(&base), of(&upper));
     }
 }

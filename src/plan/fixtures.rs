@@ -6,7 +6,7 @@ use super::{
     wants,
 };
 use crate::api::{
-    DataFrom, DataItem, Decode, From, ObjectSecretRef, OnMissing, SecretRef, Target, VaultRef,
+    DataFrom, DataItem, Decode, Format, From, ObjectSecretRef, OnMissing, SecretRef, Target, VaultRef,
     VaultSecretSync, VaultSecretSyncSpec, VaultSecretSyncStatus,
 };
 use crate::vault::{
@@ -50,7 +50,8 @@ pub(super) fn key(key: &str, secret: &str) -> DataItem {
 
 pub(super) fn object_source(secret: &str) -> DataFrom {
     DataFrom {
-        secret: ObjectSecretRef { name: secret.to_owned(), version: None },
+        secret: ObjectSecretRef { name: secret.to_owned(), version: None, format: Format::Json },
+        rename: Vec::new(),
         on_missing: OnMissing::Keep,
     }
 }

@@ -13,7 +13,6 @@ mod connection;
 mod desired;
 mod fingerprint;
 mod grant;
-mod json;
 mod kept;
 mod notice;
 mod outcome;
@@ -25,6 +24,7 @@ mod sent;
 mod sources;
 mod status;
 mod target;
+mod value;
 mod verdict;
 mod write;
 

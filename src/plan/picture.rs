@@ -5,7 +5,7 @@ use super::fingerprint::{of_all, of_key, of_object, of_others, version_of};
 use super::grant::Permit;
 use super::sources::{UsedSource, entry};
 use super::{Input, Vault};
-use crate::api::{DataItem, EntryState, EntryStatus, Fingerprint, OnMissing, TargetStatus};
+use crate::api::{DataFrom, DataItem, EntryState, EntryStatus, Fingerprint, OnMissing, TargetStatus};
 use crate::reason::Reason;
 use crate::vault::{Answer, Failure, Reading};
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,9 +98,10 @@ pub(super) struct WantedKey<'a> {
     required: bool,
 }
 
-/// A source of `spec.dataFrom`.
+/// What `spec.dataFrom` makes of a source.
 #[derive(Debug)]
-pub(super) struct WantedObject {
+pub(super) struct WantedObject<'a> {
+    pub(super) item: &'a DataFrom,
     /// Its source, by index.
     pub(super) row: usize,
     /// What makes its keys, where the version is known.
@@ -147,7 +148,7 @@ impl WantedKey<'_> {
     }
 }
 
-impl WantedObject {
+impl WantedObject<'_> {
     /// What becomes of its keys without a value, for this reason.
     pub(super) const fn fate(&self, reason: Reason) -> Fate {
         match reason {
@@ -195,7 +196,7 @@ impl<'a> Record<'a> {
 pub(super) struct Picture<'a> {
     pub(super) rows: Vec<Row<'a>>,
     pub(super) keys: Vec<WantedKey<'a>>,
-    pub(super) objects: Vec<WantedObject>,
+    pub(super) objects: Vec<WantedObject<'a>>,
     /// `None`: there is no Secret of ours, as far as is known.
     pub(super) record: Option<Record<'a>>,
     /// What this process found out of values that cannot be rendered, by the fingerprint of what they would make.
@@ -222,18 +223,25 @@ impl<'a> Picture<'a> {
                 let required = spec.target.type_.required_keys().contains(&item.key.as_str());
                 keys.push(WantedKey { item, row: index, of, required });
             }
-            let asked = row.used.data_from.iter().filter_map(|&place| spec.data_from.get(place));
-            // Of several uses of one source, one that says something else than the default decides.
-            let asked = asked.map(|item| item.on_missing);
-            if let Some(on_missing) =
-                asked.reduce(|one, other| if one == OnMissing::Keep { other } else { one })
-            {
-                let mut object = WantedObject { row: index, of: None, on_missing };
+            let first = objects.len();
+            for item in row.used.data_from.iter().filter_map(|&place| spec.data_from.get(place)) {
+                let alike = |object: &&mut WantedObject<'_>| {
+                    object.item.secret.format == item.secret.format && object.item.rename == item.rename
+                };
+                // Of several uses that make the same of it, one that says something else than the default decides.
+                if let Some(same) = objects.iter_mut().skip(first).find(alike) {
+                    if same.on_missing == OnMissing::Keep {
+                        same.on_missing = item.on_missing;
+                    }
+                } else {
+                    objects.push(WantedObject { item, row: index, of: None, on_missing: item.on_missing });
+                }
+            }
+            for object in objects.iter_mut().skip(first) {
                 // Of what is gone and may go nothing is wanted any more.
                 let goes = row.trouble().is_some_and(|reason| object.fate(reason) == Fate::Goes);
                 let version = version.filter(|_| !goes);
-                object.of = version.map(|version| of_object(vault, name, version, others));
-                objects.push(object);
+                object.of = version.map(|version| of_object(vault, name, version, object.item, others));
             }
         }
         Self { rows, keys, objects, record, judged }
@@ -264,7 +272,7 @@ impl<'a> Picture<'a> {
         })
     }
 
-    fn is_news(&self, object: &WantedObject) -> bool {
+    fn is_news(&self, object: &WantedObject<'_>) -> bool {
         let Some(row) = self.rows.get(object.row) else { return false };
         row.value().is_some()
             || (row.is_unread()
@@ -306,7 +314,7 @@ impl<'a> Picture<'a> {
     }
 
     /// The same of a `dataFrom` source.
-    pub(super) fn trouble_of_object(&self, object: &WantedObject) -> Option<Reason> {
+    pub(super) fn trouble_of_object(&self, object: &WantedObject<'_>) -> Option<Reason> {
         let row = self.rows.get(object.row)?;
         row.trouble().or_else(|| {
             let of = object.of.filter(|_| row.value().is_none())?;

@@ -1,18 +1,11 @@
-//! From values of the vault to keys of a Secret: property, decoding, and JSON objects that give many keys.
-//!
-//! Errors here carry a reason and never a piece of a value; `serde_json` would print the value it dislikes.
+//! From values of the vault to keys of a Secret, and what becomes of keys that have no value.
 
-use super::json::{Absent, Json};
 use super::picture::{Fate, Picture, Row, WantedKey, WantedObject};
 use super::target::KeyBytes;
-use crate::api::{DataItem, Decode, Fingerprint};
+use super::value::{Renaming, bytes_of, members_of};
+use crate::api::Fingerprint;
 use crate::reason::Reason;
-use crate::vault::Reading;
-use base64::Engine as _;
-use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use std::collections::{BTreeMap, BTreeSet};
-use zeroize::Zeroizing;
 
 /// The most that the API server takes in one Secret, keys and values together.
 pub(super) const MAX_SECRET_BYTES: usize = 1024 * 1024;
@@ -70,7 +63,7 @@ pub(super) fn render(picture: &Picture<'_>) -> Rendered {
         if goes { &mut gone } else { &mut staying }.insert(key.row);
     }
     let of_data: BTreeSet<&str> = picture.keys.iter().map(|key| key.item.key.as_str()).collect();
-    let mut given: BTreeMap<String, (&WantedObject, KeyBytes, Fingerprint)> = BTreeMap::new();
+    let mut given: BTreeMap<String, (&WantedObject<'_>, KeyBytes, Fingerprint)> = BTreeMap::new();
     let mut doubled: BTreeSet<String> = BTreeSet::new();
     for object in &picture.objects {
         let members = match render_object(picture, object, &mut rendered) {
@@ -110,7 +103,7 @@ pub(super) fn render(picture: &Picture<'_>) -> Rendered {
 /// Renders a key of `data`; returns whether it is to go.
 fn render_key(picture: &Picture<'_>, key: &WantedKey<'_>, rendered: &mut Rendered) -> bool {
     let value = picture.rows.get(key.row).and_then(Row::value);
-    let reason = match (value.map(|reading| key_bytes(key.item, reading)), key.of) {
+    let reason = match (value.map(|reading| bytes_of(key.item, reading.value.expose())), key.of) {
         (Some(Ok(bytes)), Some(of)) => {
             rendered.set.insert(key.item.key.clone(), (bytes, of));
             return false;
@@ -146,7 +139,7 @@ fn render_key(picture: &Picture<'_>, key: &WantedKey<'_>, rendered: &mut Rendere
 /// of those it gave.
 fn render_object(
     picture: &Picture<'_>,
-    object: &WantedObject,
+    object: &WantedObject<'_>,
     rendered: &mut Rendered,
 ) -> Result<Vec<(String, KeyBytes)>, Fate> {
     let Some(reading) = picture.rows.get(object.row).and_then(Row::value) else {
@@ -164,20 +157,22 @@ fn render_object(
         }
         return Err(fate);
     };
-    let members = Json::parse(reading.value.expose()).and_then(Json::members);
-    let texts = |members: BTreeMap<String, Json<'_>>| -> Option<Vec<_>> {
-        members.into_iter().map(|(name, part)| Some((name, part.text()?))).collect()
-    };
-    let Some(members) = members.and_then(texts) else {
-        let fate = object.fate(Reason::InvalidJson);
-        rendered.complete = false;
-        rendered.problem(object.row, Reason::InvalidJson, fate);
-        rendered.judged.extend(object.of.map(|of| (of, Reason::InvalidJson)));
-        return Err(fate);
+    let members = members_of(object.item.secret.format, reading.value.expose());
+    let renaming = Renaming::of(&object.item.rename).map_err(|_| Reason::InvalidSpec);
+    let (members, renaming) = match members.and_then(|members| Ok((members, renaming?))) {
+        Ok(both) => both,
+        Err(reason) => {
+            let fate = object.fate(reason);
+            rendered.complete = false;
+            rendered.problem(object.row, reason, fate);
+            rendered.judged.extend(object.of.map(|of| (of, reason)));
+            return Err(fate);
+        }
     };
     rendered.objects.extend(object.of);
     let mut keys = Vec::with_capacity(members.len());
     for (name, text) in members {
+        let name = renaming.key(name);
         if valid_key(&name) {
             keys.push((name, KeyBytes::new(text.as_bytes().to_vec())));
         } else {
@@ -185,40 +180,6 @@ fn render_object(
         }
     }
     Ok(keys)
-}
-
-fn key_bytes(item: &DataItem, reading: &Reading) -> Result<KeyBytes, Reason> {
-    let secret = &item.from.secret;
-    let value = reading.value.expose();
-    let Some(property) = &secret.property else { return decode(value, secret.decode) };
-    let part =
-        Json::parse(value).ok_or(Reason::InvalidJson)?.at(property).map_err(|absent| match absent {
-            Absent::NotFound => Reason::PropertyNotFound,
-            Absent::BadPath => Reason::InvalidSpec,
-        })?;
-    decode(&part.text().ok_or(Reason::InvalidJson)?, secret.decode)
-}
-
-fn decode(text: &str, how: Decode) -> Result<KeyBytes, Reason> {
-    let standard = || base64(&STANDARD, text);
-    let url_safe = || base64(&URL_SAFE, text);
-    match how {
-        Decode::None => Some(KeyBytes::new(text.as_bytes().to_vec())),
-        Decode::Base64 => standard(),
-        Decode::Base64Url => url_safe(),
-        Decode::Auto => {
-            standard().or_else(url_safe).or_else(|| Some(KeyBytes::new(text.as_bytes().to_vec())))
-        }
-    }
-    .ok_or(Reason::DecodeFailed)
-}
-
-/// Base64 of an alphabet, padded or not, with line breaks as `base64` prints them.
-fn base64(alphabet: &Alphabet, text: &str) -> Option<KeyBytes> {
-    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    let compact: Zeroizing<String> =
-        Zeroizing::new(text.chars().filter(|letter| !letter.is_ascii_whitespace()).collect());
-    GeneralPurpose::new(alphabet, config).decode(compact.as_bytes()).ok().map(KeyBytes::new)
 }
 
 /// Whether the API server takes this as a key of a Secret.
@@ -232,44 +193,6 @@ fn valid_key(key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::OnMissing;
-    use crate::api::{From, SecretRef};
-    use crate::plan::fixtures::reading;
-
-    fn item(property: Option<&str>, how: Decode) -> DataItem {
-        let secret = SecretRef {
-            name: "shop".to_owned(),
-            version: None,
-            property: property.map(str::to_owned),
-            decode: how,
-        };
-        DataItem { key: "KEY".to_owned(), from: From { secret }, on_missing: OnMissing::Keep }
-    }
-
-    fn rendered(value: &str, property: Option<&str>, how: Decode) -> Result<String, Reason> {
-        key_bytes(&item(property, how), &reading("v1", value))
-            .map(|bytes| String::from_utf8_lossy(bytes.expose()).into_owned())
-    }
-
-    #[test]
-    fn a_property_is_taken_before_it_is_decoded() {
-        let json = r#"{"token": "aGk", "port": 5432, "none": null}"#;
-        assert_eq!(rendered(json, Some("$.token"), Decode::Base64), Ok("hi".to_owned()));
-        assert_eq!(rendered(json, Some("$.port"), Decode::None), Ok("5432".to_owned()));
-        assert_eq!(rendered(json, Some("$.none"), Decode::None), Err(Reason::PropertyNotFound));
-        assert_eq!(rendered(json, Some("$.*"), Decode::None), Err(Reason::InvalidSpec));
-        assert_eq!(rendered("plain", Some("$.token"), Decode::None), Err(Reason::InvalidJson));
-    }
-
-    #[test]
-    fn decoding_takes_both_alphabets_padded_or_not() {
-        assert_eq!(rendered("aGk/aGk+", None, Decode::Base64), Ok("hi?hi>".to_owned()));
-        assert_eq!(rendered("aGk_aGk-", None, Decode::Base64Url), Ok("hi?hi>".to_owned()));
-        assert_eq!(rendered("aGk", None, Decode::Base64), Ok("hi".to_owned()));
-        assert_eq!(rendered("aGk_aGk-", None, Decode::Auto), Ok("hi?hi>".to_owned()));
-        assert_eq!(rendered("not base64!", None, Decode::Auto), Ok("not base64!".to_owned()));
-        assert_eq!(rendered("not base64!", None, Decode::Base64), Err(Reason::DecodeFailed));
-    }
 
     #[test]
     fn key_bytes_never_print_themselves() {

@@ -1,5 +1,6 @@
 //! What an object reads: its spec as a list of sources, each once, and what to ask the plane for.
 
+use super::value::Renaming;
 use crate::api::{EntryState, EntryStatus, VaultSecretSync, VaultSecretSyncSpec, parse_duration};
 use crate::reason::Reason;
 use crate::vault::{Attributes, SecretName, SecretVersion, Source, Want};
@@ -48,6 +49,7 @@ pub fn sources(spec: &VaultSecretSyncSpec) -> Result<Vec<UsedSource>, String> {
     for (index, item) in spec.data_from.iter().enumerate() {
         let field = format!("spec.dataFrom[{index}].secret");
         let source = parse(&field, &item.secret.name, item.secret.version.as_deref())?;
+        Renaming::of(&item.rename).map_err(|sentence| format!("spec.dataFrom[{index}].rename{sentence}"))?;
         add(&mut found, source).data_from.push(index);
     }
     Ok(found)
@@ -130,6 +132,7 @@ const fn of_value(reason: Reason) -> bool {
         reason,
         Reason::PropertyNotFound
             | Reason::InvalidJson
+            | Reason::InvalidFormat
             | Reason::DecodeFailed
             | Reason::DuplicateKey
             | Reason::InvalidKey

@@ -11,7 +11,7 @@ use super::target::{Observed, Seen, our_owners};
 use super::{Input, Problem};
 use crate::api::{
     Deletion, EntryKind, EntryState, EntryStatus, Fingerprint, KeyStatus, READY, STALLED, TargetStatus,
-    VaultSecretSyncStatus, format_duration, set_condition,
+    VaultSecretSyncSpec, VaultSecretSyncStatus, format_duration, set_condition,
 };
 use crate::reason::Reason;
 use crate::vault::{Answer, Attributes};
@@ -189,10 +189,12 @@ impl<'a> Delivered<'a> {
             || objects.all(|object| object.of.is_some_and(|of| self.objects.contains(&of))))
     }
 
-    /// Whether any key of the source is there, of whatever version; which keys `dataFrom` gave is not recorded by source.
-    fn has_any(&self, used: &UsedSource, keys: &[&str]) -> bool {
+    /// Whether any key of the source is there, of whatever version; which keys `dataFrom` gave is not recorded by source, but
+    /// `data` names all others.
+    fn has_any(&self, spec: &VaultSecretSyncSpec, used: &UsedSource, keys: &[&str]) -> bool {
+        let of_data = |name: &str| spec.data.iter().any(|item| item.key == name);
         keys.iter().any(|key| self.keys.contains_key(key))
-            || (!used.data_from.is_empty() && !self.objects.is_empty())
+            || (!used.data_from.is_empty() && self.keys.keys().any(|name| !of_data(name)))
     }
 }
 
@@ -229,7 +231,7 @@ fn entry_after(
     }
     if let Some(&reason) = rendered.problems.get(&index) {
         entry.state = EntryState::Because(reason);
-        let there = delivered.has_any(used, &keys);
+        let there = delivered.has_any(spec, used, &keys);
         let problem = if reason == Reason::NotAllowed {
             Problem::kind_not_allowed(spec, used, entry.managed, there)
         } else {

@@ -873,6 +873,19 @@ fn keys_that_left_a_json_object_go_only_from_a_complete_picture() {
 }
 
 #[test]
+fn of_an_object_that_cannot_be_read_any_more_it_is_said_that_its_keys_stay() {
+    let mut scene = Scene::new(vec![key("D", "two")], vec![object_source("one")]);
+    scene.answers = vec![read("v1", "d"), read("v1", r#"{"A": "1"}"#)];
+    scene.create();
+    for version in ["v2", "v3"] {
+        scene.answers = vec![Answer::Unchanged, read(version, "no object")];
+        scene.settle();
+        let (_, reason, message) = scene.ready();
+        assert!(reason == "InvalidJson" && message.contains("keep their last value"), "{message}");
+    }
+}
+
+#[test]
 fn the_keys_of_a_json_object_that_may_go_and_is_gone_go_with_it() {
     let mut scene = Scene::new(Vec::new(), vec![object_source("one"), object_source("two")]);
     scene.object.spec.data_from[1].on_missing = OnMissing::Remove;

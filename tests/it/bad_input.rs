@@ -291,7 +291,23 @@ async fn keys_names_versions_and_properties_that_cannot_be_are_refused() {
         (object(json!({"name": "shop_config"})), vec!["name must be the name of a secret in the vault"]),
         (object(json!({"name": "config", "version": "1"})), vec![version]),
         (object(json!({"name": "config", "property": "$.a"})), vec!["unknown field", "property"]),
+        (object(json!({"name": "config", "format": "yaml"})), vec!["format", "\"Yaml\""]),
+        (from(&json!({"name": "db", "format": "Yaml"})), vec!["unknown field", "format"]),
     ];
+    let step = |step: Value| sync(&json!({"dataFrom": [{"secret": {"name": "config"}, "rename": [step]}]}));
+    let one_of = "a step of rename must have either match and to, or case, or characters";
+    for wrong in [
+        json!({}),
+        json!({"match": "a"}),
+        json!({"to": "a"}),
+        json!({"match": "a", "to": "b", "case": "Upper"}),
+        json!({"case": "Upper", "characters": "Key"}),
+        json!({"to": "a", "characters": "Key"}),
+    ] {
+        cases.push((step(wrong), vec!["spec.dataFrom[0].rename[0]", one_of]));
+    }
+    cases.push((step(json!({"case": "upper"})), vec!["case", "\"Upper\""]));
+    cases.push((step(json!({"match": "a".repeat(257), "to": ""})), vec!["match", "256"]));
     for bad in [
         "$.a[*]",
         "$.*",
@@ -435,6 +451,7 @@ async fn what_was_applied_reads_back_unchanged() {
         sync(
             &json!({"data": [{"key": "A", "from": certificate}], "dataFrom": [{"secret": {"name": "all"}}]}),
         ),
+        sync(&json!({"dataFrom": [{"secret": {"name": "all"}, "rename": [{"match": "a", "to": ""}]}]})),
         sync(&json!({"target": {"name": "other"}, "vaultRef": {"name": "prod"}})),
     ] {
         let stored = desk.stores(&object).await;
@@ -460,6 +477,10 @@ async fn what_is_unusual_and_right_is_taken() {
         vault(&json!({"minRefreshInterval": "10s"})),
         vault(&json!({"minRefreshInterval": "24h"})),
         sync(&json!({"data": null, "dataFrom": [{"secret": {"name": "config"}}]})),
+        sync(&json!({"dataFrom": [{"secret": {"name": "config", "format": "Dotenv"}, "rename": [
+            {"match": "^shop-(.*)$", "to": "$1"}, {"match": "-", "to": ""}, {"case": "Lower"},
+            {"characters": "EnvironmentVariable"},
+        ]}]})),
         sync(&json!({"target": {"name": "a.b-c.d1"}})),
         sync(&json!({"target": {"labels": {"app.kubernetes.io/part-of": "shop", "empty": ""}}})),
         sync(
@@ -480,8 +501,9 @@ async fn what_is_unusual_and_right_is_taken() {
         objects.push(sync(&json!({"data": [{"key": key, "from": {"secret": {"name": "db"}}}]})));
     }
     let item = |index: usize| json!({"key": format!("KEY{index}"), "from": {"secret": {"name": "db"}}});
+    let steps = vec![json!({"match": "a".repeat(256), "to": "a".repeat(253)}); 8];
     let objects_from: Vec<Value> =
-        (0..16).map(|index| json!({"secret": {"name": format!("c{index}")}})).collect();
+        (0..16).map(|index| json!({"secret": {"name": format!("c{index}")}, "rename": steps})).collect();
     objects.push(sync(&json!({
         "data": (0..128).map(item).collect::<Vec<_>>(), "dataFrom": objects_from,
     })));

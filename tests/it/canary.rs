@@ -273,6 +273,12 @@ async fn objects(scene: &OperatorScene, marker: &str) -> Vec<(&'static str, &'st
     scene.sync("no-object", whole("value")).await;
     vault.set("list", &json!([marker]).to_string());
     scene.sync("a-list", whole("list")).await;
+    let of_format = |format: &str| {
+        let source = json!({"secret": {"name": "value", "format": format}});
+        json!({"refreshInterval": "10s", "dataFrom": [source]})
+    };
+    scene.sync("no-yaml", of_format("Yaml")).await;
+    scene.sync("no-dotenv", of_format("Dotenv")).await;
     vault.set("bad-member", &json!({marker: marker, "GOOD": marker}).to_string());
     scene.sync("bad-member", whole("bad-member")).await;
     vault.set("more", &json!({"token": marker}).to_string());
@@ -302,6 +308,8 @@ async fn objects(scene: &OperatorScene, marker: &str) -> Vec<(&'static str, &'st
         ("no-base64", "False", "DecodeFailed"),
         ("no-object", "False", "InvalidJson"),
         ("a-list", "False", "InvalidJson"),
+        ("no-yaml", "False", "InvalidFormat"),
+        ("no-dotenv", "False", "InvalidFormat"),
         ("bad-member", "False", "InvalidKey"),
         ("doubled", "False", "DuplicateKey"),
         ("rejected", "False", "SecretRejected"),

@@ -495,6 +495,65 @@ async fn a_member_that_can_be_no_key_is_reported_and_the_others_are_written() {
     scene.secret_is("shop", &[("A", "1"), ("OTHER", "one"), ("a-key", "2")]).await;
 }
 
+/// One `dataFrom` source beside the key `OTHER`.
+fn from_config(source: &Value) -> Value {
+    let mut spec = data(&[("OTHER", "other")]);
+    let mut config = json!({"secret": {"name": "config"}});
+    config.as_object_mut().unwrap().extend(source.as_object().unwrap().clone());
+    spec["dataFrom"] = json!([config]);
+    spec
+}
+
+#[tokio::test]
+async fn a_value_of_another_format_than_its_source_names_keeps_its_keys_until_it_is_one() {
+    for (format, good, next) in [("Yaml", "A: one\nB: 010", "A: two"), ("Dotenv", "A=one\nB=010", "A=two")] {
+        let scene = OperatorScene::new().await;
+        scene.vault.set("other", "one");
+        scene.vault.set("config", good);
+        scene.sync("shop", from_config(&json!({"secret": {"name": "config", "format": format}}))).await;
+        scene.synced("shop").await;
+        scene.secret_is("shop", &[("A", "one"), ("B", "010"), ("OTHER", "one")]).await;
+        scene.vault.set("config", "hidden");
+        scene.force("shop", "broken").await;
+        let object = scene.ready("shop", "False", "InvalidFormat").await;
+        says(&object, &["secret config (dataFrom)", format, "Its keys keep their last value"]);
+        assert!(!object.message().contains("hidden"));
+        scene.vault.set("config", next);
+        scene.force("shop", "mended").await;
+        scene.synced("shop").await;
+        scene.secret_is("shop", &[("A", "two"), ("OTHER", "one")]).await;
+    }
+}
+
+#[tokio::test]
+async fn members_get_other_names_and_two_that_come_to_one_are_told() {
+    let scene = OperatorScene::new().await;
+    scene.vault.set("other", "one");
+    scene.vault.set("config", r#"{"ConnectionStrings:Default": "x", "shop-a": "1"}"#);
+    let colons = json!({"match": ":", "to": "__"});
+    scene.sync("shop", from_config(&json!({"rename": [colons]}))).await;
+    scene.synced("shop").await;
+    let key = "ConnectionStrings__Default";
+    scene.secret_is("shop", &[(key, "x"), ("OTHER", "one"), ("shop-a", "1")]).await;
+    // An edit of the steps is written without a new version.
+    let prefix = json!({"match": "^shop-", "to": ""});
+    let edited = from_config(&json!({"rename": [colons, prefix]}));
+    scene.edit("shop", json!({"spec": {"dataFrom": edited["dataFrom"]}})).await;
+    scene.secret_is("shop", &[(key, "x"), ("OTHER", "one"), ("a", "1")]).await;
+    scene.synced("shop").await;
+    scene.vault.set("config", r#"{"ConnectionStrings:Default": "y", "shop-a": "1", "a": "2"}"#);
+    scene.force("shop", "doubled").await;
+    let object = scene.ready("shop", "False", "DuplicateKey").await;
+    says(&object, &["another member of this one", "by rename"]);
+    scene.secret_is("shop", &[(key, "y"), ("OTHER", "one"), ("a", "1")]).await;
+    // The API server takes any text for a pattern.
+    let wrong = from_config(&json!({"rename": [{"match": "(", "to": ""}]}));
+    scene.edit("shop", json!({"spec": {"dataFrom": wrong["dataFrom"]}})).await;
+    let object = scene.ready("shop", "False", "InvalidSpec").await;
+    says(&object, &["spec.dataFrom[0].rename[0].match is not a regular expression"]);
+    scene.secret_is("shop", &[(key, "y"), ("OTHER", "one"), ("a", "1")]).await;
+}
+
 #[tokio::test]
 async fn a_key_that_two_objects_give_is_reported_and_neither_wins() {
     let scene = OperatorScene::new().await;

@@ -1,0 +1,104 @@
+//! Sources of a `VaultSecretSync` that give many keys.
+#![expect(unreachable_pub, reason = "KubeSchema repeats each struct, pub and all, inside a private block")]
+
+use super::vaultsecretsync::OnMissing;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A source that gives many keys.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DataFrom {
+    /// A secret whose value has members: each becomes a key. A string is taken raw, a number as it is written, anything
+    /// else as compact JSON; `null` counts as absent.
+    pub secret: ObjectSecretRef,
+    /// How members are called as keys: each step takes the name that the one before it gave. Two members that come to one
+    /// name are `DuplicateKey`. Default: as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
+    pub rename: Vec<RenameStep>,
+    /// What happens to its keys while the secret does not exist: `Keep` (default) or `Remove`.
+    #[serde(default)]
+    pub on_missing: OnMissing,
+}
+
+/// A secret of the vault whose value has members.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectSecretRef {
+    /// The name of the secret in the vault. Example: `shop-config`.
+    #[schemars(length(min = 1, max = 127))]
+    #[x_kube(validation = (
+        "self.matches('^[0-9a-zA-Z-]+$')",
+        "name must be the name of a secret in the vault: letters, digits and '-', as in shop-config"
+    ))]
+    pub name: String,
+    /// One version of it, 32 hexadecimal digits; it is read once. Default: the current version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = (
+        "self.matches('^[0-9a-f]{32}$')",
+        "version must be the 32 hexadecimal digits that end the secret's id; leave it out for the current version"
+    ))]
+    pub version: Option<String>,
+    /// How the value is written: `Json` (default), an object; `Yaml`, a mapping; `Dotenv`, lines of `NAME=value` with
+    /// comments and quotes, in which `$` means nothing.
+    #[serde(default)]
+    pub format: Format,
+}
+
+/// How a value with members is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Format {
+    /// A JSON object.
+    #[default]
+    Json,
+    /// Lines of `NAME=value`.
+    Dotenv,
+    /// A YAML mapping.
+    Yaml,
+}
+
+/// One step from the name of a member to a key: `match` with `to`, or `case`, or `characters`.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "has(self.match) == has(self.to) && [has(self.match), has(self.case), has(self.characters)].filter(is, is).size() == 1",
+    "a step of rename must have either match and to, or case, or characters, as in {match: \"^shop-\", to: \"\"}"
+))]
+pub struct RenameStep {
+    /// A regular expression, of which every match in the name is replaced by `to`. Example: `^shop-(.*)$`.
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub match_: Option<String>,
+    /// What takes the place of a match; `$1` or `${name}` stands for what a group matched. Example: `$1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub to: Option<String>,
+    /// What becomes of letters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub case: Option<Case>,
+    /// What characters are left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub characters: Option<Characters>,
+}
+
+/// All letters as `Upper` or `Lower` case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Case {
+    /// As in `DB_URL`.
+    Upper,
+    /// As in `db_url`.
+    Lower,
+}
+
+/// `_` for every character that the name of an `EnvironmentVariable` cannot have, and before a first digit; or that a `Key`
+/// of a Secret cannot have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Characters {
+    /// ASCII letters, digits, `-`, `_` and `.`.
+    Key,
+    /// ASCII letters, digits and `_`; no digit first.
+    EnvironmentVariable,
+}
