@@ -78,11 +78,16 @@ impl Secret {
         seen.unwrap_or(&self.history[0]).1
     }
 
-    /// Where a fail-over takes it: to a version that was there before, with the time it had then. Of the same
-    /// second there is none: a LIST could not tell them apart.
+    /// Where a fail-over takes it: to a version that was there before, with the time it had then. To none that shares its
+    /// second with another version: a LIST could not tell them apart.
     fn before(&self) -> Option<State> {
         let now = self.now();
-        let older = |state: &State| state.version < now.version && state.updated < now.updated;
+        let alone = |state: &State| {
+            let mut others = self.history.iter().map(|(_, other)| other);
+            !others.any(|other| other.version != state.version && other.updated == state.updated)
+        };
+        let older =
+            |state: &State| state.version < now.version && state.updated < now.updated && alone(state);
         self.history.iter().rev().map(|(_, state)| *state).find(older)
     }
 
