@@ -101,6 +101,27 @@ fn hex(text: &str) -> Option<KeyBytes> {
 mod tests {
     use super::*;
     use crate::api::{From, OnMissing, SecretRef};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn whatever_a_text_is_it_gives_no_more_than_it_is_and_the_same_each_time(
+            text in "(([A-Za-z_]{1,4}[=:] ?)?[\"'#|&*$\\\\{}\\[\\], \n\ra-f0-9]{0,20}){0,12}",
+        ) {
+            for format in [Format::Json, Format::Yaml, Format::Dotenv] {
+                let members = members_of(format, &text);
+                prop_assert_eq!(&members, &members_of(format, &text));
+                let size: usize = members.iter().flatten().map(|(name, text)| name.len() + text.len()).sum();
+                // A backslash or a quote takes two letters in JSON, a control character six.
+                prop_assert!(size <= 6 * text.len() + 16, "{} of {}", size, text.len());
+            }
+            for how in [Decode::None, Decode::Base64, Decode::Base64Url, Decode::Hex, Decode::Auto] {
+                let decoded = decode(&text, how);
+                prop_assert!(decoded.as_ref().is_ok_and(|bytes| bytes.expose().len() <= text.len()) || decoded.is_err());
+                prop_assert_eq!(decoded, decode(&text, how));
+            }
+        }
+    }
 
     fn rendered(text: &str, property: Option<&str>, decode: Decode) -> Result<String, Reason> {
         let property = property.map(str::to_owned);

@@ -4,6 +4,9 @@ use crate::api::{Case, Characters, RenameStep};
 use regex::{Regex, RegexBuilder};
 use std::borrow::Cow;
 
+/// No name that is longer becomes a key, and no step makes it one: a step may write many letters for each.
+const LONGEST_NAME: usize = 512;
+
 /// A pattern that takes more than this to run is refused.
 const LARGEST_PATTERN: usize = 256 * 1024;
 
@@ -45,9 +48,10 @@ impl<'a> Renaming<'a> {
         steps.iter().enumerate().map(read).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The key of a member of this name.
+    /// The key of a member of this name; of one that is far too long for a key the name as it is.
     pub(in crate::plan) fn key(&self, name: String) -> String {
         self.0.iter().fold(name, |name, step| match step {
+            _ if name.len() > LONGEST_NAME => name,
             NameStep::Replace(regex, to) => match regex.replace_all(&name, *to) {
                 Cow::Borrowed(_) => name,
                 Cow::Owned(replaced) => replaced,
@@ -102,6 +106,14 @@ mod tests {
         assert_eq!(key(&[case(Case::Lower)], "ÄB"), "äb");
         // What does not match stays.
         assert_eq!(key(&[step("^web-", "")], "shop-db"), "shop-db");
+    }
+
+    #[test]
+    fn a_name_does_not_grow_without_end() {
+        let steps = vec![step("", &"x".repeat(253)); 8];
+        assert!(key(&steps, &"a".repeat(253)).len() <= (LONGEST_NAME + 1) * 254);
+        let long = "a".repeat(LONGEST_NAME + 1);
+        assert_eq!(key(&steps, &long), long);
     }
 
     #[test]
