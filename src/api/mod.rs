@@ -11,6 +11,7 @@ mod data_from;
 mod fingerprint;
 mod grant;
 mod keyvault;
+mod secret_type;
 mod status;
 mod vault_ref;
 mod vaultsecretsync;
@@ -28,11 +29,11 @@ pub use data_from::{Case, Characters, DataFrom, Format, ObjectSecretRef, RenameS
 pub use fingerprint::Fingerprint;
 pub use grant::{Grant, GrantedNamespaces, NamespaceSelector, SelectorOperator, SelectorRequirement};
 pub use keyvault::{KeyVault, KeyVaultIdentity, KeyVaultSpec};
+pub use secret_type::SecretType;
 pub use status::{EntryKind, EntryState, EntryStatus, KeyStatus, TargetStatus, VaultSecretSyncStatus};
 pub use vault_ref::{VaultKind, VaultRef};
 pub use vaultsecretsync::{
-    DataItem, Decode, Deletion, From, OnMissing, SecretRef, SecretType, Target, VaultSecretSync,
-    VaultSecretSyncSpec,
+    DataItem, Decode, Deletion, From, OnMissing, SecretRef, Target, VaultSecretSync, VaultSecretSyncSpec,
 };
 
 use jiff::SignedDuration;

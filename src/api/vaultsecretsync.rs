@@ -2,6 +2,7 @@
 #![expect(unreachable_pub, reason = "KubeSchema repeats each struct, pub and all, inside a private block")]
 
 use super::data_from::DataFrom;
+use super::secret_type::SecretType;
 use super::status::VaultSecretSyncStatus;
 use super::vault_ref::VaultRef;
 use kube::{CustomResource, KubeSchema};
@@ -204,8 +205,14 @@ pub struct Target {
     pub name: Option<String>,
     /// The type of the Secret; cannot change. `Opaque` (default) takes any keys; `kubernetes.io/tls` needs `tls.crt` and
     /// `tls.key`, `kubernetes.io/dockerconfigjson` needs `.dockerconfigjson`, `kubernetes.io/ssh-auth` needs
-    /// `ssh-privatekey`; `kubernetes.io/basic-auth` is for `username` and `password`.
+    /// `ssh-privatekey`; `kubernetes.io/basic-auth` is for `username` and `password`. Any other that somebody made up is taken
+    /// too, as `fstab/cifs`, but those that Kubernetes or Helm trust: `kubernetes.io/service-account-token`, and whatever begins
+    /// with `bootstrap.kubernetes.io/` or `helm.sh/`.
     #[serde(default, rename = "type")]
+    #[x_kube(validation = (
+        "self.matches('^[A-Za-z0-9]([-A-Za-z0-9._/]*[A-Za-z0-9])?$') && self != 'kubernetes.io/service-account-token' && !self.startsWith('bootstrap.kubernetes.io/') && !self.startsWith('helm.sh/')",
+        "target.type must be Opaque, kubernetes.io/tls or another type of letters, digits and '-._/'; kubernetes.io/service-account-token and types that begin with bootstrap.kubernetes.io/ or helm.sh/ are never written"
+    ))]
     pub type_: SecretType,
     /// Labels for the Secret. Default: none. Nothing is ever copied from this object's own labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -238,55 +245,6 @@ pub struct Target {
     /// What happens to the Secret when this object is deleted: `Delete` (default, by an ownerReference) or `Retain`.
     #[serde(default)]
     pub deletion: Deletion,
-}
-
-/// The types of Secret that may be written; a token type is not among them, for Kubernetes fills those itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum SecretType {
-    /// Any keys.
-    #[default]
-    Opaque,
-    /// `tls.crt` and `tls.key`.
-    #[serde(rename = "kubernetes.io/tls")]
-    Tls,
-    /// `.dockerconfigjson`, for `imagePullSecrets`.
-    #[serde(rename = "kubernetes.io/dockerconfigjson")]
-    DockerConfigJson,
-    /// `username` and `password`.
-    #[serde(rename = "kubernetes.io/basic-auth")]
-    BasicAuth,
-    /// `ssh-privatekey`.
-    #[serde(rename = "kubernetes.io/ssh-auth")]
-    SshAuth,
-}
-
-impl SecretType {
-    /// Every type that may be written; the fence policy lists the same.
-    pub const ALL: [Self; 5] =
-        [Self::Opaque, Self::Tls, Self::DockerConfigJson, Self::BasicAuth, Self::SshAuth];
-
-    /// The word of the API.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Opaque => "Opaque",
-            Self::Tls => "kubernetes.io/tls",
-            Self::DockerConfigJson => "kubernetes.io/dockerconfigjson",
-            Self::BasicAuth => "kubernetes.io/basic-auth",
-            Self::SshAuth => "kubernetes.io/ssh-auth",
-        }
-    }
-
-    /// The keys without which the API server refuses a Secret of this type.
-    #[must_use]
-    pub const fn required_keys(self) -> &'static [&'static str] {
-        match self {
-            Self::Opaque | Self::BasicAuth => &[],
-            Self::Tls => &["tls.crt", "tls.key"],
-            Self::DockerConfigJson => &[".dockerconfigjson"],
-            Self::SshAuth => &["ssh-privatekey"],
-        }
-    }
 }
 
 /// What happens to the Secret when its object is deleted.

@@ -49,7 +49,7 @@ struct CreateBody<'a> {
     kind: &'static str,
     metadata: CreateMetadata<'a>,
     #[serde(rename = "type")]
-    type_: &'static str,
+    type_: &'a str,
     data: BTreeMap<&'a str, Field<'a>>,
 }
 
@@ -69,7 +69,7 @@ struct CreateMetadata<'a> {
 struct ChangeBody<'a> {
     metadata: ChangeMetadata<'a>,
     #[serde(rename = "type")]
-    type_: &'static str,
+    type_: &'a str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     data: BTreeMap<&'a str, Field<'a>>,
 }
@@ -127,7 +127,7 @@ impl ApiServer {
     pub(super) async fn change(
         &self,
         target: WriteTarget<'_>,
-        type_: &'static str,
+        type_: &str,
         change: &Change,
     ) -> Result<Seen, Error> {
         let set = change.set.iter().map(|(key, bytes)| (key.as_str(), Field(Some(bytes))));

@@ -125,7 +125,7 @@ impl Problem {
         )
     }
 
-    pub(super) fn missing_key(type_: SecretType, key: &str) -> Self {
+    pub(super) fn missing_key(type_: &SecretType, key: &str) -> Self {
         Self::new(
             Reason::MissingKey,
             format!(
@@ -136,7 +136,7 @@ impl Problem {
     }
 
     /// The spec would have a key removed that the Secret's type needs.
-    pub(super) fn key_stays(type_: SecretType, key: &str) -> Self {
+    pub(super) fn key_stays(type_: &SecretType, key: &str) -> Self {
         Self::new(
             Reason::MissingKey,
             format!(

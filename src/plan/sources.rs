@@ -40,6 +40,12 @@ impl UsedSource {
 /// # Errors
 /// A sentence that names the field, for a spec that the schema would refuse (one stored before a rule came).
 pub fn sources(spec: &VaultSecretSyncSpec) -> Result<Vec<UsedSource>, String> {
+    if spec.target.type_.is_refused() {
+        return Err(format!(
+            "spec.target.type: a Secret of type {} is never written, for whoever has one has more than a value. Create a new object with another type.",
+            spec.target.type_.as_str()
+        ));
+    }
     let mut found: Vec<UsedSource> = Vec::new();
     for (index, item) in spec.data.iter().enumerate() {
         let secret = &item.from.secret;

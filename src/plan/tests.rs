@@ -1277,6 +1277,17 @@ fn a_blocked_object_says_another_reason_and_answers_a_request() {
 }
 
 #[test]
+fn a_type_that_is_a_power_is_never_written_though_a_schema_of_old_took_it() {
+    let mut scene = Scene::new(vec![key("A", "one")], Vec::new());
+    scene.answers = vec![read("v1", "a")];
+    scene.object.spec.target.type_ = "helm.sh/release.v1".to_owned().into();
+    let Err(sentence) = sources(&scene.object.spec) else { panic!("taken") };
+    assert!(sentence.contains("spec.target.type") && sentence.contains("never written"), "{sentence}");
+    scene.settle();
+    assert_eq!(scene.ready().1, "InvalidSpec");
+}
+
+#[test]
 fn a_secret_without_keys_is_never_made_nor_called_synced() {
     let mut scene = Scene::new(vec![key("A", "one")], Vec::new());
     scene.object.spec.data[0].on_missing = OnMissing::Remove;

@@ -158,7 +158,7 @@ pub(super) fn settled(
         Seen::Written(written) if written.moved => Outcome::Updated,
         _ => Outcome::Unchanged,
     };
-    let type_ = input.object.spec.target.type_;
+    let type_ = &input.object.spec.target.type_;
     let kept_by_type = rendered.kept_by_type.as_ref().map(|key| Problem::key_stays(type_, key));
     let first = round.refused_owners(input).or(kept_by_type).or_else(|| stale(input));
     let new = status::answered(round, input, picture, rendered, first);

@@ -68,7 +68,7 @@ pub(super) fn write(round: &Round, input: &Input<'_>) -> (Step, Option<Sent>) {
 
 /// What keeps the Secret from being written whatever the values are.
 fn obstacle(input: &Input<'_>, picture: &Picture<'_>, creates: bool) -> Option<Problem> {
-    let type_ = input.object.spec.target.type_;
+    let type_ = &input.object.spec.target.type_;
     if !creates {
         return None;
     }
@@ -121,7 +121,7 @@ fn create(
     picture: &Picture<'_>,
     rendered: Rendered,
 ) -> (Step, Option<Sent>) {
-    let type_ = input.object.spec.target.type_;
+    let type_ = &input.object.spec.target.type_;
     let target = input.object.target_name();
     let lacking = type_.required_keys().iter().find(|key| !rendered.set.contains_key(**key));
     let problem = if let Some(key) = lacking {
@@ -142,7 +142,7 @@ fn create(
     let desired = Desired::of(input.object);
     let (data, sent) = Sent::of(rendered, BTreeSet::new(), Some(of_metadata(&desired)), picture);
     let Desired { labels, annotations, owner } = desired;
-    (Step::Create(NewSecret { type_, labels, annotations, owner, data }), Some(sent))
+    (Step::Create(NewSecret { type_: type_.clone(), labels, annotations, owner, data }), Some(sent))
 }
 
 /// The change without the bytes of its keys.
@@ -162,7 +162,7 @@ fn change(
     };
     let ours = our_keys(round, picture, observed);
     change.remove = left_keys(&ours, rendered);
-    let type_ = input.object.spec.target.type_;
+    let type_ = &input.object.spec.target.type_;
     if let Some(key) = type_.required_keys().iter().find(|key| change.remove.contains(**key)) {
         return Err(Problem::missing_key(type_, key));
     }

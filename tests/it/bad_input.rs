@@ -371,6 +371,14 @@ async fn a_target_that_may_not_be_is_refused() {
         (target(json!({"annotations": {"a b": "c"}})), vec!["spec.target.annotations", annotations]),
         (target(json!({"annotations": {"vaultsync.dev/owner": "me"}})), vec![marks]),
         (target(json!({"annotations": {"vaultsync.dev/consent": "me"}})), vec![marks]),
+        (
+            target(json!({"type": "kubernetes.io/service-account-token"})),
+            vec!["spec.target.type", "never written"],
+        ),
+        (target(json!({"type": "bootstrap.kubernetes.io/token"})), vec!["never written"]),
+        (target(json!({"type": "helm.sh/release.v1"})), vec!["never written"]),
+        (target(json!({"type": "a b"})), vec!["letters, digits and '-._/'"]),
+        (target(json!({"type": "a".repeat(254)})), vec!["spec.target.type", "253"]),
         (target(json!({"deletion": "Orphan"})), vec!["spec.target.deletion", "\"Retain\""]),
         (target(json!({"creation": "Adopt"})), vec!["unknown field", "creation"]),
     ])
@@ -482,6 +490,7 @@ async fn what_is_unusual_and_right_is_taken() {
             {"characters": "EnvironmentVariable"},
         ]}]})),
         sync(&json!({"target": {"name": "a.b-c.d1"}})),
+        sync(&json!({"target": {"type": "fstab/cifs"}})),
         sync(&json!({"target": {"labels": {"app.kubernetes.io/part-of": "shop", "empty": ""}}})),
         sync(
             &json!({"target": {"annotations": {"reloader.stakater.com/match": "true", "text": "any text: at all"}}}),

@@ -13,7 +13,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, RoleBinding};
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::{Scope, pinned_kind};
-use kube::{Client, ResourceExt as _};
+use kube::{Client, CustomResourceExt as _, ResourceExt as _};
 use serde_json::json;
 use vaultsync::api::{SecretType, VaultSecretSync};
 use vaultsync::cli::Cli;
@@ -235,19 +235,22 @@ fn every_value_the_chart_can_hand_over_is_one_the_operator_takes() {
 }
 
 #[test]
-fn the_fence_allows_the_types_of_the_api_and_no_others() {
+fn the_fence_refuses_the_types_that_the_code_refuses_and_so_does_the_schema() {
     let policies = cluster().rendered().iter();
     let expressions: Vec<String> = policies
         .filter(|object| manifests::kind(object) == "ValidatingAdmissionPolicy")
         .flat_map(|object| object.data["spec"]["validations"].as_array().unwrap().clone())
         .map(|validation| validation["expression"].as_str().unwrap().to_owned())
+        .filter(|expression| expression.contains("object.type"))
         .collect();
-    let lists: Vec<&str> =
-        expressions.iter().filter_map(|text| Some(text.split_once("object.type in [")?.1)).collect();
-    let [list] = lists[..] else { panic!("one list of types: {expressions:#?}") };
-    let list = list.split(']').next().unwrap();
-    let allowed: BTreeSet<&str> = list.split(',').map(|word| word.trim().trim_matches('\'')).collect();
-    assert_eq!(allowed, SecretType::ALL.iter().map(|kind| kind.as_str()).collect());
+    let [of_types] = &expressions[..] else { panic!("one rule of types: {expressions:#?}") };
+    let schema = serde_json::to_string(&VaultSecretSync::crd()).unwrap();
+    for word in [&[SecretType::REFUSED][..], &SecretType::REFUSED_PREFIXES].concat() {
+        let quoted = format!("'{word}'");
+        assert!(of_types.contains(&quoted) && schema.contains(&quoted), "{quoted}: {of_types}");
+    }
+    let words = of_types.matches('/').count();
+    assert_eq!(words, 1 + SecretType::REFUSED_PREFIXES.len(), "no others: {of_types}");
 }
 
 fn pairs(rules: &[PolicyRule]) -> BTreeSet<(String, String)> {

@@ -316,8 +316,10 @@ async fn a_secret_that_carries_a_token_is_not_created_nor_written_to() {
     token["type"] = "kubernetes.io/service-account-token".into();
     token["metadata"]["annotations"]["kubernetes.io/service-account.name"] = "default".into();
     assert_fenced(&fence.operator.create(&token).await);
-    token["type"] = "example.com/anything".into();
-    assert_fenced(&fence.operator.create(&token).await);
+    for refused in ["bootstrap.kubernetes.io/token", "helm.sh/release.v1"] {
+        token["type"] = refused.into();
+        assert_fenced(&fence.operator.create(&token).await);
+    }
 
     token["type"] = "kubernetes.io/service-account-token".into();
     assert_done(&fence.human.create(&token).await);
@@ -334,6 +336,7 @@ async fn every_type_the_product_offers_is_created() {
         ("basic", "kubernetes.io/basic-auth", json!({"username": ONE, "password": ONE})),
         ("ssh", "kubernetes.io/ssh-auth", json!({"ssh-privatekey": ONE})),
         ("opaque", "Opaque", json!({"a": ONE})),
+        ("cifs", "fstab/cifs", json!({"username": ONE, "password": ONE})),
     ] {
         let mut made = marked("shop");
         made["metadata"]["name"] = name.into();
