@@ -199,7 +199,7 @@ mod tests {
     }
 
     fn poisoned(name: &str) -> Value {
-        object(name, &json!({"target": {"type": "newer"}}))
+        object(name, &json!({"target": {"deletion": "newer"}}))
     }
 
     fn guarded(object: &Value) -> Guarded<VaultSecretSync> {
