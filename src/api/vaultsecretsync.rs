@@ -264,6 +264,12 @@ impl VaultSecretSync {
         self.spec.target.name.as_deref().or(self.metadata.name.as_deref()).unwrap_or_default()
     }
 
+    /// Whether status speaks of the spec as it is.
+    #[must_use]
+    pub fn is_observed(&self) -> bool {
+        self.status.as_ref().is_some_and(|status| status.observed_generation == self.metadata.generation)
+    }
+
     /// The value of the annotation that asks for a sync, if any, as far as status has room for it.
     #[must_use]
     pub fn sync_requested(&self) -> Option<&str> {

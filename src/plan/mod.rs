@@ -129,12 +129,6 @@ impl<'a> Input<'a> {
         self.object.sync_requested().filter(|request| Some(*request) != handled)
     }
 
-    /// Whether the spec as it is was judged before.
-    fn is_observed(&self) -> bool {
-        let status = self.object.status.as_ref();
-        status.is_some_and(|status| status.observed_generation == self.object.metadata.generation)
-    }
-
     /// What status remembers of the target, if it speaks of this one.
     fn remembered(&self) -> Option<&'a TargetStatus> {
         let target = self.object.status.as_ref()?.target.as_ref()?;

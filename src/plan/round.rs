@@ -381,9 +381,7 @@ pub fn is_told_of_failure(object: &VaultSecretSync) -> bool {
 
 /// Whether Ready is not True, for a reason like this, of the spec as it is.
 fn says_of_spec(object: &VaultSecretSync, like: impl Fn(Reason) -> bool) -> bool {
-    let status = object.status.as_ref();
-    status.is_some_and(|status| status.observed_generation == object.metadata.generation)
-        && says(status, like)
+    object.is_observed() && says(object.status.as_ref(), like)
 }
 
 /// Whether Ready is not True, for a reason like this.

@@ -122,7 +122,7 @@ pub(super) fn waiting(round: &Round, input: &Input<'_>, drifted: bool) -> Verdic
 /// Whether the object was never synced as its spec says: then there is no Ready=True that an outage could leave alone.
 fn is_unapplied(input: &Input<'_>) -> bool {
     let status = input.object.status.as_ref();
-    !input.is_observed()
+    !input.object.is_observed()
         || status.is_none_or(|status| status.target.is_none() || status.vault.as_deref() != input.vault_url())
 }
 

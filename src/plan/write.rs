@@ -100,7 +100,7 @@ fn without_values(round: &Round, input: &Input<'_>, picture: &Picture<'_>) -> (S
     // Of a Secret that nothing is recorded of, as after its status was lost, it is not known whose it is.
     let unknown = matches!(round.seen, Seen::Remembered) && input.remembered().is_none();
     let retain = input.object.spec.target.deletion == Deletion::Retain;
-    if unknown && retain && input.outage().is_some() && !input.is_observed() {
+    if unknown && retain && input.outage().is_some() && !input.object.is_observed() {
         return (Step::Look, None);
     }
     let drifted =

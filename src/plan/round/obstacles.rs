@@ -64,7 +64,7 @@ impl Round {
     /// may be lost, or older than the last write. Owner references alone are sent.
     fn let_go(&self, input: &Input<'_>) -> Option<(Step, Option<Sent>)> {
         let bound = input.remembered().is_some_and(|target| target.deletion == Deletion::Delete);
-        let look = bound || self.probe || !input.is_observed();
+        let look = bound || self.probe || !input.object.is_observed();
         if input.object.spec.target.deletion != Deletion::Retain || !look {
             return None;
         }

@@ -23,6 +23,8 @@ static BLANK: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\A[ \t]*(?
 /// The members; `None` if a line is neither a variable nor blank nor a comment. Of two with one name the last counts.
 pub(super) fn members(text: &str) -> Option<Members> {
     let (line, blank) = (LINE.as_ref()?, BLANK.as_ref()?);
+    // Tools of Windows begin a text with a byte order mark, which is no part of it.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let text = Zeroizing::new(text.replace("\r\n", "\n").replace('\r', "\n"));
     let mut members = Members::new();
     let mut rest = text.as_str();

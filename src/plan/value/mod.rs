@@ -43,8 +43,6 @@ pub(super) fn bytes_of(item: &DataItem, text: &str) -> Result<KeyBytes, Reason> 
 /// # Errors
 /// That the text is not in this format.
 pub(super) fn members_of(format: Format, text: &str) -> Result<Members, Reason> {
-    // Tools of Windows begin a text with a byte order mark, which is no part of it.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match format {
         Format::Json => {
             let members = Json::parse(text).and_then(Json::members).ok_or(Reason::InvalidJson)?;
