@@ -24,7 +24,8 @@ use crate::{
 };
 
 /// The stable and preview versions that exist.
-const API_VERSIONS: [&str; 11] = [
+const API_VERSIONS: [&str; 12] = [
+    "2016-10-01",
     "7.0",
     "7.1",
     "7.2",

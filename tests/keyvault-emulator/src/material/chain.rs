@@ -153,10 +153,13 @@ fn from_pfx(value: &str, password: &str) -> Option<Parts> {
     Some((key, archive.certs.iter().map(|bag| bag.cert.as_der().to_vec()).collect()))
 }
 
-/// As the service, it reads keys in PKCS#8 alone.
+/// As the service, it reads keys in PKCS#8 alone, and the text as Base64 too: so Microsoft's Python client sends it.
 fn from_pem(value: &str) -> Option<Parts> {
+    let decoded =
+        (!value.contains("-----BEGIN")).then(|| BASE64_STANDARD.decode(value.trim()).ok()).flatten();
+    let text = decoded.as_deref().unwrap_or(value.as_bytes());
     let (mut key, mut certificates) = (None, Vec::new());
-    for block in pem::parse_many(value).ok()? {
+    for block in pem::parse_many(text).ok()? {
         match block.tag() {
             "PRIVATE KEY" => key = Some(block.into_contents()),
             "CERTIFICATE" => certificates.push(block.into_contents()),

@@ -5,6 +5,7 @@ use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
 };
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::{
     material::{chain::Chain, policy::Policy},
@@ -31,6 +32,8 @@ pub(crate) fn request(policy: &Policy, key: &KeyPair, now: i64) -> Result<String
 fn params(policy: &Policy, now: i64) -> Result<CertificateParams, Refusal> {
     let mut params = CertificateParams::new(policy.host_names()).map_err(|_| unmakable())?;
     params.distinguished_name = name(policy.subject())?;
+    // Else it followed from the key: two certificates of one ready key could be the same.
+    params.serial_number = Some(Uuid::new_v4().as_bytes().to_vec().into());
     let ends = now + policy.validity_months() * 86_400 * 365 / 12;
     params.not_before = OffsetDateTime::from_unix_timestamp(now - BACKDATED).map_err(|_| unmakable())?;
     params.not_after = OffsetDateTime::from_unix_timestamp(ends).map_err(|_| unmakable())?;

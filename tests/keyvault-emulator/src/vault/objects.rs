@@ -66,7 +66,8 @@ impl CertificateSpec {
         Self { value, format, exportable: true, options: SecretOptions::default() }
     }
 
-    /// A certificate for `host`, valid for a year, signed by its own key.
+    /// A certificate for `host`, valid for a year, signed by its own key: a new one on a curve, the first of this
+    /// crate's `keys` folder for RSA.
     ///
     /// # Panics
     /// For the curves P-521 and P-256K, which the emulator cannot sign with; and when `host` is no host name.
