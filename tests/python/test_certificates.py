@@ -177,7 +177,8 @@ def test_a_renewal_shows_the_old_version_until_it_is_made(vault, certificates, s
     assert secrets.get_secret("tls").properties.version == first.properties.version
     assert [found.enabled for found in secrets.list_properties_of_secrets()] == [True]
     second = vault.set_certificate("tls", selfSigned={"host": "shop.test", "kind": "P-256"})
-    assert secrets.get_secret("tls").properties.version == second
+    renewed = secrets.get_secret("tls").properties
+    assert (renewed.version, renewed.previous_version) == (second, first.properties.version)
     assert open_pfx(secrets.get_secret("tls", first.properties.version))[1] == x509.load_der_x509_certificate(first.cer)
     listed = [found.version for found in certificates.list_properties_of_certificate_versions("tls")]
     assert listed == sorted([first.properties.version, second])
@@ -282,6 +283,8 @@ def test_a_pfx_is_converted_to_pem_and_nothing_else_is_converted(vault, certific
     key = serialization.load_pem_private_key(secret.value.encode(), None)
     assert octets(key.public_key()) == octets(chain.key.public_key())
     certificates.import_certificate("pem", chain.pem(), policy=CertificatePolicy(content_type=PEM))
+    as_it_is = secrets.get_secret("pem")
+    assert secrets.get_secret("pem", out_content_type="application/x-pem-file").value == as_it_is.value
     vault.set("text", "one", contentType="text/plain")
     for name, wanted in (
         ("pem", "application/x-pkcs12"),

@@ -351,3 +351,90 @@ fn is_managed<P>(store: &Store<P>, name: &str) -> bool {
     let current = store.peek(name).and_then(Object::current);
     current.is_some_and(|version| version.options.managed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CertificateFormat, CertificateSpec, KeyKind};
+
+    fn put(objects: &mut Objects, host: &str) -> String {
+        let spec = CertificateSpec::made(host, KeyKind::P256, CertificateFormat::Pem, 0).unwrap();
+        objects.put_certificate("tls", spec.into_new(0).unwrap(), 1).unwrap()
+    }
+
+    #[test]
+    fn a_certificate_its_key_and_its_secret_have_one_version() {
+        let mut objects = Objects::default();
+        let first = put(&mut objects, "shop.test");
+        let second = put(&mut objects, "shop.test");
+        for kind in ObjectKind::ALL {
+            let versions: Vec<_> =
+                objects.versions(kind, "TLS").into_iter().map(|info| info.version).collect();
+            assert_eq!(versions, [first.as_str(), &second], "{kind:?}");
+        }
+        assert_eq!(objects.rollback(ObjectKind::Certificate, "tls").unwrap(), first);
+        assert_eq!(objects.secrets.read("tls", None).unwrap().1.id, first);
+    }
+
+    #[test]
+    fn a_first_version_in_the_making_is_disabled_and_a_later_one_is_not_seen() {
+        let mut objects = Objects::default();
+        let pending = objects.begin("tls", 1).unwrap();
+        assert_eq!(objects.secrets.read("tls", None).unwrap_err().inner, Some("SecretDisabled"));
+        assert_eq!(objects.begin("tls", 2).unwrap_err().status.as_u16(), 409);
+        assert_eq!(put(&mut objects, "shop.test"), pending);
+        let next = objects.begin("tls", 3).unwrap();
+        assert_eq!(objects.secrets.read("tls", None).unwrap().1.id, pending);
+        assert_eq!(put(&mut objects, "shop.test"), next);
+    }
+
+    #[test]
+    fn a_making_that_was_forgotten_leaves_a_certificate_that_was_there() {
+        let mut objects = Objects::default();
+        objects.begin("tls", 1).unwrap();
+        objects.drop_pending("tls").unwrap();
+        assert!(objects.names(ObjectKind::Secret).is_empty());
+        let version = put(&mut objects, "shop.test");
+        objects.begin("tls", 2).unwrap();
+        objects.drop_pending("tls").unwrap();
+        assert_eq!(objects.secrets.read("tls", None).unwrap().1.id, version);
+    }
+
+    #[test]
+    fn a_deletion_reaches_a_secret_that_has_not_settled() {
+        let mut objects = Objects::default();
+        put(&mut objects, "shop.test");
+        objects.delete(ObjectKind::Certificate, "tls", 0, 2).unwrap();
+        objects.recover(ObjectKind::Certificate, "tls", 1).unwrap();
+        objects.certificates.settle("tls");
+        objects.delete(ObjectKind::Certificate, "tls", 0, 3).unwrap();
+        for kind in ObjectKind::ALL {
+            assert!(objects.versions(kind, "tls").is_empty(), "{kind:?}");
+        }
+        objects.purge(ObjectKind::Certificate, "tls").unwrap();
+        put(&mut objects, "shop.test");
+    }
+
+    #[test]
+    fn a_plain_secret_of_that_name_becomes_the_certificates() {
+        let mut objects = Objects::default();
+        objects.secrets.set("tls", "one".into(), SecretOptions::default(), 0).unwrap();
+        let refuses = |objects: &Objects| {
+            objects.refuse_managed(ObjectKind::Secret, "tls", Operation::Set).err().and_then(|no| no.inner)
+        };
+        assert_eq!(refuses(&objects), None);
+        put(&mut objects, "shop.test");
+        assert_eq!(refuses(&objects), Some("SecretManagedByKeyVault"));
+    }
+
+    #[test]
+    fn debug_of_what_a_vault_holds_hides_private_keys() {
+        let mut objects = Objects::default();
+        let spec = CertificateSpec::made("shop.test", KeyKind::P256, CertificateFormat::Pem, 0).unwrap();
+        let shown = format!("{spec:?}");
+        put(&mut objects, "shop.test");
+        objects.begin("tls", 1).unwrap();
+        let shown = format!("{shown}{objects:?}{:?}", objects.pending("tls"));
+        assert!(!shown.contains("PRIVATE KEY") && !shown.contains("MIG"), "{shown}");
+    }
+}

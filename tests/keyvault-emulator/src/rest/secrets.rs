@@ -16,7 +16,10 @@ use crate::{
 const KIND: ObjectKind = ObjectKind::Secret;
 
 /// The versions of the API that know no conversion.
-const WITHOUT_CONVERSION: [&str; 7] = ["7.0", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6"];
+const WITHOUT_CONVERSION: [&str; 8] = ["2016-10-01", "7.0", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6"];
+
+/// The versions of the API that name the version before.
+const WITH_PREVIOUS: [&str; 2] = ["2026-03-01-preview", "2026-04-01"];
 
 #[derive(Deserialize)]
 struct Written {
@@ -41,7 +44,11 @@ pub(super) fn answer(
     let body = match call.operation {
         Operation::Get => {
             let (secret, version) = secrets.read(name, version)?;
-            let body = bundle(host, secret, version, true);
+            let mut body = bundle(host, secret, version, true);
+            let api_version = request.query.get("api-version").map(String::as_str).unwrap_or_default();
+            if WITH_PREVIOUS.contains(&api_version) {
+                body.extend(previous(secret, version).map(|id| ("previousVersion".to_owned(), id.into())));
+            }
             converted(body, version, request)?
         }
         Operation::Set => {
@@ -64,6 +71,13 @@ pub(super) fn answer(
         _ => return Err(Refusal::method_not_allowed()),
     };
     Ok(Answer::ok(&Value::Object(body)))
+}
+
+/// The version before, which only secrets of certificates tell.
+fn previous<'a>(secret: &'a Object<String>, version: &Version<String>) -> Option<&'a str> {
+    let index = secret.versions.iter().position(|found| found.id == version.id)?;
+    let before = secret.versions.get(index.checked_sub(1)?)?;
+    version.options.managed.then_some(before.id.as_str())
 }
 
 /// The bundle with the value in the form that was asked for: a PFX as PEM, or as it is.
