@@ -1,5 +1,6 @@
 //! What the controllers count. Labels are bounded words, but for objects that are not Ready, which are few.
 
+use crate::api::{EntryState, VaultSecretSyncStatus};
 use crate::object_key::ObjectKey;
 use crate::plan::{Outcome, Verdict};
 use crate::reason::Reason;
@@ -20,13 +21,16 @@ pub(super) struct ObjectMetrics {
     /// Events that were not published.
     pub(super) events_dropped: IntCounter,
     undecodable: IntGaugeVec,
+    expires: IntGaugeVec,
+    /// Whether every source that ends is shown, rather than those that end soon.
+    all_expiries: bool,
     /// The reason under which an object is shown as not Ready.
     shown: Mutex<HashMap<ObjectKey, Reason>>,
 }
 
 impl ObjectMetrics {
     /// Registers the families.
-    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+    pub(super) fn new(registry: &Registry, all_expiries: bool) -> Result<Self, prometheus::Error> {
         let reconciles = IntCounterVec::new(
             Opts::new(
                 "vaultsync_reconciles_total",
@@ -61,12 +65,30 @@ impl ObjectMetrics {
             ),
             &["kind"],
         )?;
+        let expires = IntGaugeVec::new(
+            Opts::new(
+                "vaultsync_object_expires_timestamp_seconds",
+                "When the first source of a VaultSecretSync expires in the vault, as a Unix time. Only objects that are within --expiring-before of it have a series, or all that have a source which ends with --expiry-metrics.",
+            ),
+            &["object_namespace", "object_name"],
+        )?;
+        registry.register(Box::new(expires.clone()))?;
         registry.register(Box::new(reconciles.clone()))?;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(not_ready.clone()))?;
         registry.register(Box::new(events_dropped.clone()))?;
         registry.register(Box::new(undecodable.clone()))?;
-        Ok(Self { reconciles, duration, not_ready, events_dropped, undecodable, shown: Mutex::default() })
+        let shown = Mutex::default();
+        Ok(Self {
+            reconciles,
+            duration,
+            not_ready,
+            events_dropped,
+            undecodable,
+            expires,
+            all_expiries,
+            shown,
+        })
     }
 
     /// How many objects of a kind are not understood.
@@ -99,6 +121,18 @@ impl ObjectMetrics {
     /// Drops the series of an object that is gone.
     pub(super) fn forget(&self, key: &ObjectKey) {
         self.show(key, None);
+        self.expires.remove_label_values(&[&key.namespace, &key.name]).ok();
+    }
+
+    /// Shows when the first of an object's sources expires, as its status says.
+    pub(super) fn expires(&self, key: &ObjectKey, status: &VaultSecretSyncStatus) {
+        let soon = |state| matches!(state, EntryState::Expiring | EntryState::Expired);
+        let ending = status.entries.iter().filter(|entry| self.all_expiries || soon(entry.state));
+        let labels = [&*key.namespace, &*key.name];
+        match ending.filter_map(|entry| entry.expires.as_ref()).map(|time| time.0).min() {
+            Some(first) => self.expires.with_label_values(&labels).set(first.as_second()),
+            None => self.expires.remove_label_values(&labels).unwrap_or_default(),
+        }
     }
 
     fn show(&self, key: &ObjectKey, reason: Option<Reason>) {

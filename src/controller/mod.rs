@@ -20,6 +20,7 @@ mod metrics;
 mod objects;
 mod probe_pace;
 mod reconcile;
+mod render_pace;
 mod report;
 mod token_request;
 mod triggers;
@@ -47,6 +48,7 @@ use memory::Memories;
 use metrics::ObjectMetrics;
 use namespace_labels::NamespaceLabels;
 use prometheus::Registry;
+use render_pace::RenderPace;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
@@ -71,6 +73,10 @@ pub struct Settings {
     pub drift_probes_per_second: u32,
     /// How long values may go unconfirmed; `None`: three intervals of the object, at least 15 minutes.
     pub stale_after: Option<Duration>,
+    /// How long before its end a source is called expiring.
+    pub expiring_before: Duration,
+    /// Whether every object with a source that ends has a series, rather than those that are expiring.
+    pub expiry_metrics: bool,
     /// The floor of every refresh interval.
     pub min_refresh_interval: Duration,
     /// Whether grants may select namespaces by their labels, which takes the right to watch namespaces.
@@ -99,6 +105,7 @@ struct Context {
     connections: Connections,
     namespace_labels: NamespaceLabels,
     metrics: ObjectMetrics,
+    render_pace: RenderPace,
     settings: Settings,
 }
 
@@ -175,7 +182,7 @@ pub async fn run(
         settings.credentials.clone(),
         vault_metrics,
     );
-    let metrics = ObjectMetrics::new(registry)?;
+    let metrics = ObjectMetrics::new(registry, settings.expiry_metrics)?;
     let shutdown = shutdown.shared();
     let scopes: Vec<Option<String>> = if settings.namespaces.is_empty() {
         vec![None]
@@ -194,6 +201,7 @@ pub async fn run(
         connections: Connections::default(),
         namespace_labels: NamespaceLabels::new(labels.as_ref().map(Writer::as_reader)),
         metrics,
+        render_pace: RenderPace::default(),
         settings,
     });
     if context.settings.namespace_selectors && namespace_labels::is_refused(&context).await {

@@ -26,9 +26,14 @@ pub(super) async fn report(
         memory.wrote(object.metadata.resource_version.as_deref(), written);
     }
     context.metrics.settled(&key, verdict);
+    if let Some(status) = verdict.status.as_ref().or(object.status.as_ref()) {
+        context.metrics.expires(&key, status);
+    }
     let (namespace, name, outcome) = (&*key.namespace, &*key.name, verdict.outcome.as_str());
     tracing::debug!(namespace, name, outcome, reason = verdict.reason.map_or("", Reason::as_str), "settled");
-    if let Some(notice) = plan::notice(object.status.as_ref(), verdict, object.target_name()) {
+    let old = object.status.as_ref();
+    let of_sources = verdict.status.as_ref().and_then(|new| plan::notice_of_sources(old, new));
+    for notice in plan::notice(old, verdict, object.target_name()).into_iter().chain(of_sources) {
         context.events.push(object.as_ref(), notice, context.now());
     }
     Ok(())

@@ -18,10 +18,10 @@ use super::{
 use crate::object_key::ObjectKey;
 use crate::reason::Reason;
 use crate::vault::{
-    Answer, Attributes, Connection, Detect, Failure, HealthState, Identity, Limits, Peer, Reading, Reply,
-    SecretName, SecretValue, ServiceVersion, Source, Terms, VaultUrl, Wake, Want,
-    failure::{Principal, Refused, ServiceAccount},
-    rest::list::{Link, Next, Page},
+    Answer, Attributes, Connection, Detect, Failure, HealthState, Identity, Limits, ObjectKind, ObjectName,
+    Peer, Reading, Reply, SecretValue, ServiceVersion, Source, Terms, VaultUrl, Wake, Want,
+    failure::{Refused, ServiceAccount},
+    rest::list::{Link, ListedSecret, Next, Page},
 };
 
 mod core;
@@ -52,7 +52,7 @@ fn user(name: &str) -> ObjectKey {
 }
 
 fn source(name: &str) -> Source {
-    Source { name: SecretName::parse(name).unwrap(), version: None }
+    Source { kind: ObjectKind::Secret, name: ObjectName::parse(name).unwrap(), version: None }
 }
 
 fn attributes(version: u32) -> Attributes {
@@ -75,11 +75,16 @@ fn page_after<'a>(
     let url = link.map(|link| link.url(&connection(0).url)).unwrap_or_default();
     let after = url.split_once("after=").map_or("", |(_, after)| after);
     let mut rest = listed.filter(|(name, _)| name.as_str() > after).peekable();
-    let items: Vec<_> =
-        rest.by_ref().take(size).map(|(name, listed)| (SecretName::parse(name).unwrap(), listed)).collect();
+    let shown = |(name, listed): (&String, Listed)| ListedSecret {
+        name: ObjectName::parse(name).unwrap(),
+        listed,
+        managed: false,
+        tags: None,
+    };
+    let items: Vec<_> = rest.by_ref().take(size).map(shown).collect();
     let next = match (rest.peek(), items.last()) {
-        (Some(_), Some((last, _))) => {
-            let link = format!("https://prod.vault.azure.net/secrets?after={last}");
+        (Some(_), Some(last)) => {
+            let link = format!("https://prod.vault.azure.net/secrets?after={}", last.name);
             Next::parse(Some(&link), &connection(0).url)
         }
         _ => Next::End,
@@ -568,10 +573,14 @@ fn after_an_outage_each_user_looks_again_when_its_own_source_is_confirmed_and_no
     let mut woken = Vec::new();
     for _ in 0..240 {
         world.pass(SECOND);
-        woken.push(world.woken().len());
+        woken.push(world.woken());
     }
-    assert!(woken.iter().all(|users| *users <= 10), "{woken:?}");
-    assert_eq!(woken.iter().sum::<usize>(), USERS, "each once");
+    assert!(woken.iter().all(|wakes| wakes.len() <= 10), "{woken:?}");
+    let wakes: Vec<String> = woken.into_iter().flatten().map(|wake| format!("{wake:?}")).collect();
+    let distinct: std::collections::BTreeSet<&String> = wakes.iter().collect();
+    assert_eq!(distinct.len(), USERS, "each");
+    // Who did not ask since may be told of the next read too.
+    assert!(wakes.len() <= USERS + USERS / 20, "{}", wakes.len());
 }
 
 #[test]
@@ -596,7 +605,7 @@ fn who_waits_when_an_outage_begins_is_told_and_served_when_it_ends() {
 
 #[test]
 fn one_forbidden_secret_is_its_own_failure_and_all_forbidden_is_the_identitys() {
-    let refused = || Said::Fails(Failure::MissingRole(Principal::default()));
+    let refused = || Said::Fails(Failure::MissingRole(Box::default()));
     let mut world = World::new();
     world.say("a", refused());
     world.say("b", Said::Version(1));
@@ -763,7 +772,7 @@ fn many_forbidden_secrets_are_still_their_own_failures_while_another_is_read() {
     world.pass(MINUTE);
     let names = ["a", "b", "c", "d"];
     for name in names {
-        world.say(name, Said::Fails(Failure::MissingRole(Principal::default())));
+        world.say(name, Said::Fails(Failure::MissingRole(Box::default())));
     }
     let wants: Vec<Want> = names.iter().map(|name| want(name, None)).collect();
     let _ = world.ask("two", &wants);
