@@ -10,6 +10,8 @@ use crate::vault::Answer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod shapes;
+
 fn synced() -> Scene {
     let mut scene = Scene::new(vec![key("A", "one"), key("B", "two")], Vec::new());
     scene.answers = vec![read("v1", "a"), read("v1", "b")];

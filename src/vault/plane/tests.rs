@@ -25,6 +25,7 @@ use crate::vault::{
 };
 
 mod core;
+mod find;
 mod list;
 mod outage;
 mod preflight;
@@ -149,6 +150,8 @@ struct World {
     trials: Vec<Permission>,
     /// The list shows every secret as it was at version 1.
     unlisted: bool,
+    /// The tags that the list shows; a secret with the tag `certificate` backs one.
+    tags: BTreeMap<String, BTreeMap<String, String>>,
     /// Items on a page.
     page: usize,
     /// How far the clock of those who answer is ahead of the vault's, in milliseconds; `None`: they do not tell the time.
@@ -195,6 +198,7 @@ impl World {
             no_read: None,
             trials: Vec::new(),
             unlisted: false,
+            tags: BTreeMap::new(),
             page: 25,
             skew: Some(0),
             latency: (Duration::ZERO, Duration::ZERO),
@@ -292,7 +296,13 @@ impl World {
                 shown.unwrap_or_else(|| attributes(0));
             Listed { enabled, created, updated, expires, not_before }
         };
-        page_after(link, self.page, self.vault.iter().map(|(name, said)| (name, listed(said))))
+        let mut page =
+            page_after(link, self.page, self.vault.iter().map(|(name, said)| (name, listed(said))));
+        for item in &mut page.items {
+            item.tags = self.tags.get(item.name.as_str()).cloned().map(Box::new);
+            item.managed = item.tags.as_ref().is_some_and(|tags| tags.contains_key("certificate"));
+        }
+        page
     }
 
     fn sent(&mut self, fetch: &Fetch) {
