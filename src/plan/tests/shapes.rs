@@ -3,8 +3,8 @@
 use super::super::find::Listing;
 use super::*;
 use crate::api::{
-    CertificatePart, CertificateRef, Characters, DataFrom, DataItem, Decode, Encryption, FindSpec, From,
-    KeyFormat, KeyRef, PasswordRef, RenameStep, SecretRef, Store, TlsSpec,
+    CertificatePart, CertificateRef, Chain, Characters, DataFrom, DataItem, Decode, Encryption, FindSpec,
+    From, KeyFormat, KeyRef, PasswordRef, RenameStep, SecretRef, Store, TlsSpec,
 };
 use crate::vault::{ObjectName, Why};
 
@@ -21,7 +21,7 @@ const OTHER: &str = include_str!("../../../tests/certificates/P-256.pem");
 
 fn tls() -> Scene {
     let mut scene = Scene::new(Vec::new(), Vec::new());
-    let (certificate, chain) = ("shop-tls".to_owned(), Default::default());
+    let (certificate, chain) = ("shop-tls".to_owned(), Chain::default());
     scene.object.spec.tls = Some(Box::new(TlsSpec { certificate, chain, ca_key: Some("ca.crt".to_owned()) }));
     scene.answers = vec![read("v1", ROOT_FIRST)];
     scene

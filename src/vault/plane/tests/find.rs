@@ -164,8 +164,8 @@ fn an_outage_takes_no_name_away_and_half_a_list_is_none() {
 #[test]
 fn whatever_happens_everybody_ends_up_with_the_names_that_there_are() {
     for seed in 0..60_u64 {
-        let mut dice = Jitter::seeded(seed);
-        let mut pick = |below: usize| ((dice.fraction() * below as f64) as usize).min(below - 1);
+        let mut dice = core::Dice(seed);
+        let mut pick = |below: usize| dice.roll(below);
         let mut world = World::new();
         world.page = 1 + pick(4);
         let patterns = ["*", "a*", "*1", "b*2", "c*"];
