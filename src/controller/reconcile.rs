@@ -18,6 +18,8 @@ use crate::vault::{Answer, Find, Found, HealthState, Reply, Sought};
 use kube::runtime::controller::Action;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
 
 /// The longest chain that makes progress is look, ask, read anew, demand, change, look, change; twice that is somebody
 /// who keeps changing the Secret under our hands.
@@ -135,8 +137,12 @@ fn decide(
         return Err(wait);
     }
     let begun = Instant::now();
-    // The other tasks of this thread go on elsewhere meanwhile.
-    let step = tokio::task::block_in_place(|| round.next(input));
+    let step = if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
+        // The other tasks of this thread go on elsewhere meanwhile.
+        block_in_place(|| round.next(input))
+    } else {
+        round.next(input)
+    };
     context.render_pace.took(namespace, begun.elapsed(), Instant::now());
     Ok(step)
 }

@@ -33,7 +33,9 @@ pub(super) async fn report(
     tracing::debug!(namespace, name, outcome, reason = verdict.reason.map_or("", Reason::as_str), "settled");
     let old = object.status.as_ref();
     let of_sources = verdict.status.as_ref().and_then(|new| plan::notice_of_sources(old, new));
-    for notice in plan::notice(old, verdict, object.target_name()).into_iter().chain(of_sources) {
+    let of_names = verdict.status.as_ref().and_then(|new| plan::notice_of_names(object, new));
+    let of_object = plan::notice(old, verdict, object.target_name());
+    for notice in of_object.into_iter().chain(of_sources).chain(of_names) {
         context.events.push(object.as_ref(), notice, context.now());
     }
     Ok(())

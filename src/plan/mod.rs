@@ -44,7 +44,7 @@ pub use connection::{ConnectionReport, Readers, is_proved};
 pub use find::{FoundNames, finds, found_before};
 pub use grant::{Permit, Tenant, has_selector, may_read_secret, permits, reads_secrets};
 pub use kept::Kept;
-pub use notice::{Notice, notice, notice_of_sources};
+pub use notice::{Notice, notice, notice_of_names, notice_of_sources};
 pub use outcome::Outcome;
 pub use problem::Problem;
 pub use round::{Anew, Round, is_told_of_failure};

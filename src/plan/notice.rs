@@ -2,7 +2,11 @@
 
 use super::outcome::Outcome;
 use super::verdict::Verdict;
-use crate::api::{EntryState, EntryStatus, READY, VaultSecretSyncStatus, condition};
+use crate::api::{
+    EntryState, EntryStatus, READY, SecretType, TargetStatus, VaultSecretSync, VaultSecretSyncStatus,
+    condition,
+};
+use std::collections::BTreeSet;
 
 /// What is to be told of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,10 +96,47 @@ pub fn notice_of_sources(old: Option<&VaultSecretSyncStatus>, new: &VaultSecretS
     })
 }
 
+/// The event that is worth keys which a pod does not see that takes the Secret by `envFrom`: of those whose names come from
+/// the vault, for what the spec names is meant so. Told when they come.
+#[must_use]
+pub fn notice_of_names(object: &VaultSecretSync, new: &VaultSecretSyncStatus) -> Option<Notice> {
+    let (spec, old) = (&object.spec, object.status.as_ref());
+    if *spec.secret_type() != SecretType::Opaque || spec.data_from.is_empty() {
+        return None;
+    }
+    let named =
+        |name: &str| spec.data.iter().any(|item| item.key == name) || spec.target.template.contains_key(name);
+    let unfit = |status: Option<&VaultSecretSyncStatus>| -> BTreeSet<String> {
+        let keys =
+            status.and_then(|status| status.target.as_ref()).into_iter().flat_map(TargetStatus::key_names);
+        keys.filter(|name| !named(name) && !is_variable(name)).map(str::to_owned).collect()
+    };
+    let (before, now) = (unfit(old), unfit(Some(new)));
+    let came: Vec<&str> = now.difference(&before).map(String::as_str).collect();
+    let more = match came.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let told = came.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+    (!came.is_empty()).then(|| Notice {
+        warning: false,
+        reason: "NotEnvironmentVariables".to_owned(),
+        note: format!(
+            "{told}{more}: keys of dataFrom that begin with a digit, so a pod that takes the Secret by envFrom does not see them before Kubernetes 1.34. Where one does, write rename: [{{characters: EnvironmentVariable}}]."
+        ),
+    })
+}
+
+/// Whether every release of Kubernetes makes an environment variable of a key by `envFrom`: letters, digits, `-`, `_` and `.`,
+/// which a key is made of anyway, but no digit first.
+fn is_variable(name: &str) -> bool {
+    !name.starts_with(|first: char| first.is_ascii_digit())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::set_condition;
+    use crate::api::{KeyStatus, set_condition};
     use crate::plan::Kept;
     use crate::reason::Reason;
     use jiff::Timestamp;
@@ -170,5 +211,30 @@ mod tests {
         let many: Vec<(&str, EntryState)> =
             many.iter().map(|(name, state)| (name.as_str(), *state)).collect();
         assert!(told(None, &with(&many)).unwrap().contains("s0, s1, s2, s3 and 2 more: comes without"));
+    }
+
+    #[test]
+    fn keys_of_data_from_that_are_no_environment_variables_are_told_when_they_come() {
+        let mut object = crate::plan::fixtures::Scene::new(
+            vec![crate::plan::fixtures::key("config.ini", "one")],
+            vec![crate::plan::fixtures::object_source("conf")],
+        )
+        .object;
+        let with = |names: &[&str]| {
+            let keys = names.iter().map(|name| KeyStatus { name: (*name).to_owned(), of: None }).collect();
+            let target = Some(TargetStatus { keys, ..TargetStatus::default() });
+            VaultSecretSyncStatus { target, ..VaultSecretSyncStatus::default() }
+        };
+        let told = |object: &VaultSecretSync, names: &[&str]| {
+            notice_of_names(object, &with(names)).map(|notice| notice.note)
+        };
+        assert_eq!(told(&object, &["config.ini", "A_B", "_1", "a-b", "c.d"]), None);
+        let names = ["a-b", "2fa", "1st", "A"];
+        assert!(told(&object, &names).unwrap().starts_with("1st, 2fa: keys of dataFrom"));
+        object.status = Some(with(&names));
+        assert_eq!(told(&object, &names), None);
+        assert!(told(&object, &["2fa", "3rd"]).unwrap().starts_with("3rd: "));
+        object.spec.target.type_ = Some(SecretType::Other("fstab/cifs".to_owned()));
+        assert_eq!(told(&object, &["4th"]), None);
     }
 }

@@ -92,8 +92,13 @@ pub(super) fn answered(
         target.data_from = objects_after(round, picture, rendered, &target.data_from);
     }
     let delivered = Delivered::of(new.target.as_ref());
-    let mut problems: Vec<Problem> = first.into_iter().collect();
-    problems.extend(input.unfound());
+    // That nothing is found says why there is nothing to write.
+    let unfound = input.unfound();
+    let follows = unfound.is_some() && first.as_ref().is_some_and(|first| first.reason == Reason::MissingKey);
+    let mut problems: Vec<Problem> = first.into_iter().chain(unfound).collect();
+    if follows {
+        problems.reverse();
+    }
     problems.extend(rendered.faults.iter().map(|(key, fault)| Problem::template(key, fault)));
     new.entries.clear();
     for (index, row) in picture.rows.iter().enumerate() {

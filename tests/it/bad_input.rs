@@ -233,7 +233,10 @@ async fn an_object_without_entries_or_with_doubled_ones_is_refused() {
         (sync(&json!({"dataFrom": objects})), vec!["spec.dataFrom", "16"]),
         (sync(&json!({"data": [{"from": {"secret": {"name": "db"}}}]})), vec!["key", "Required"]),
         (sync(&json!({"data": [{"key": "DB"}]})), vec!["from", "Required"]),
-        (sync(&json!({"data": [{"key": "DB", "from": {}}]})), vec!["secret", "Required"]),
+        (
+            sync(&json!({"data": [{"key": "DB", "from": {}}]})),
+            vec!["from must have exactly one of secret, certificate and key"],
+        ),
         (sync(&json!({"secrets": []})), vec!["unknown field", "spec.secrets"]),
         (
             sync(
@@ -393,22 +396,22 @@ async fn a_typed_target_without_the_keys_of_its_type_is_refused() {
             keys.iter().map(|key| json!({"key": key, "from": {"secret": {"name": "db"}}})).collect();
         sync(&json!({"data": data, "target": {"type": type_}}))
     };
-    let tls = "a target of type kubernetes.io/tls needs the keys tls.crt and tls.key in data";
+    let tls = "a target of type kubernetes.io/tls needs spec.tls, or the keys tls.crt and tls.key in data";
     desk.refuses(vec![
         (typed("kubernetes.io/tls", &["tls.crt"]), vec![tls]),
         (typed("kubernetes.io/tls", &["tls.key"]), vec![tls]),
         (typed("kubernetes.io/tls", &["DB"]), vec![tls]),
         (
             typed("kubernetes.io/dockerconfigjson", &["DB"]),
-            vec!["a target of type kubernetes.io/dockerconfigjson needs the key .dockerconfigjson in data"],
+            vec!["a target of type kubernetes.io/dockerconfigjson needs the key .dockerconfigjson in data or target.template"],
         ),
         (
             typed("kubernetes.io/basic-auth", &["DB"]),
-            vec!["a target of type kubernetes.io/basic-auth needs the key username or password in data"],
+            vec!["a target of type kubernetes.io/basic-auth needs the key username or password in data or target.template"],
         ),
         (
             typed("kubernetes.io/ssh-auth", &["DB"]),
-            vec!["a target of type kubernetes.io/ssh-auth needs the key ssh-privatekey in data"],
+            vec!["a target of type kubernetes.io/ssh-auth needs the key ssh-privatekey in data or target.template"],
         ),
     ])
     .await;

@@ -241,6 +241,28 @@ impl Drop for Operator {
     }
 }
 
+/// Objects with what a template or a certificate cannot be made of.
+async fn templates(scene: &OperatorScene, marker: &str) {
+    scene.vault.set("in-template", marker);
+    let in_template = |text: &str| {
+        json!({
+            "refreshInterval": "10s",
+            "data": [{"key": "x", "from": {"secret": {"name": "in-template"}}, "publish": false}],
+            "target": {"template": {"out": text}},
+        })
+    };
+    for (name, text) in [
+        ("template-base64", "{{ x | b64decode }}"),
+        ("template-sum", "{{ x + 1 }}"),
+        ("template-json", "{{ (x | fromjson).a }}"),
+    ] {
+        scene.sync(name, in_template(text)).await;
+    }
+    scene
+        .sync("no-certificate", json!({"refreshInterval": "10s", "tls": {"certificate": "in-template"}}))
+        .await;
+}
+
 /// Every failure of one entry, of the whole object and of the API server, with the marker in each value.
 async fn objects(scene: &OperatorScene, marker: &str) -> Vec<(&'static str, &'static str, &'static str)> {
     let vault = &scene.vault;
@@ -279,8 +301,14 @@ async fn objects(scene: &OperatorScene, marker: &str) -> Vec<(&'static str, &'st
     };
     scene.sync("no-yaml", of_format("Yaml")).await;
     scene.sync("no-dotenv", of_format("Dotenv")).await;
-    vault.set("bad-member", &json!({marker: marker, "GOOD": marker}).to_string());
+    // Of JSON it is told what a member is called; of other formats a line that is misread could be a piece of a value.
+    vault.set("bad-member", &json!({"bad member": marker, "GOOD": marker}).to_string());
     scene.sync("bad-member", whole("bad-member")).await;
+    vault.set("bad-yaml-member", &format!("'{marker} x': {marker}\nGOOD: x\n"));
+    let mut yaml = whole("bad-yaml-member");
+    yaml["dataFrom"][0]["secret"]["format"] = json!("Yaml");
+    scene.sync("bad-yaml-member", yaml).await;
+    templates(scene, marker).await;
     vault.set("more", &json!({"token": marker}).to_string());
     let two = json!([{"secret": {"name": "good"}}, {"secret": {"name": "more"}}]);
     scene.sync("doubled", json!({"refreshInterval": "10s", "dataFrom": two})).await;
@@ -311,6 +339,11 @@ async fn objects(scene: &OperatorScene, marker: &str) -> Vec<(&'static str, &'st
         ("no-yaml", "False", "InvalidFormat"),
         ("no-dotenv", "False", "InvalidFormat"),
         ("bad-member", "False", "InvalidKey"),
+        ("bad-yaml-member", "False", "InvalidKey"),
+        ("template-base64", "False", "TemplateFailed"),
+        ("template-sum", "False", "TemplateFailed"),
+        ("template-json", "False", "TemplateFailed"),
+        ("no-certificate", "False", "MissingKey"),
         ("doubled", "False", "DuplicateKey"),
         ("rejected", "False", "SecretRejected"),
         ("no-key", "False", "MissingKey"),

@@ -323,6 +323,10 @@ async fn a_secret_that_carries_a_token_is_not_created_nor_written_to() {
         "rke.cattle.io/machine-plan",
     ] {
         token["type"] = refused.into();
+        if refused == "kubernetes.io/dockercfg" {
+            // The API server looks at what the type needs before it asks the policy.
+            token["data"] = json!({".dockercfg": "e30="});
+        }
         assert_fenced(&fence.operator.create(&token).await);
     }
 

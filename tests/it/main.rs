@@ -41,6 +41,7 @@ mod proxy;
 mod random;
 mod restart;
 mod samples;
+mod shapes;
 mod source;
 mod steady;
 mod tenants;

@@ -487,7 +487,7 @@ async fn a_member_that_can_be_no_key_is_reported_and_the_others_are_written() {
     scene.vault.set("config", r#"{"A": "1", "no key": "hidden"}"#);
     scene.sync("shop", from_object(&["config"])).await;
     let object = scene.ready("shop", "False", "InvalidKey").await;
-    says(&object, &["secret config (dataFrom)", "cannot be a key of a Secret"]);
+    says(&object, &["secret config (dataFrom)", "cannot be keys of a Secret", "[\"no key\"]"]);
     scene.secret_is("shop", &[("A", "1"), ("OTHER", "one")]).await;
     scene.vault.set("config", r#"{"A": "1", "a-key": "2"}"#);
     scene.force("shop", "mended").await;

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use keyvault_emulator::Emulator;
+use keyvault_emulator::{CertificateFormat, CertificateSpec, Emulator, KeyKind, SecretOptions};
 use kube::api::{Api, DeleteParams};
+use serde_json::Value;
 use tokio::process::Command;
 
 use crate::program::{Program, operator};
@@ -35,7 +36,40 @@ async fn azure(cluster: &Cluster) -> Emulator {
     vault.set("shop-db-url", "postgres://shop");
     vault.set("shop-api", r#"{"token": "t0k3n", "expires": "2030-01-01"}"#);
     vault.set("shop-config", r#"{"LOG_LEVEL": "info", "FEATURES": "search,cart"}"#);
+    let certificate = CertificateSpec::self_signed("shop.example", KeyKind::P256, CertificateFormat::Pfx);
+    vault.set_certificate("shop-tls", certificate);
+    vault.set("shop-store-password", "changeit");
+    vault.set_key("shop-signing", KeyKind::P256);
+    let tags = [("env".to_owned(), "prod".to_owned())].into();
+    vault.set_with("shop-smtp-url", "smtp://mail", SecretOptions { tags, ..SecretOptions::default() });
+    vault.set("shop-registry", r#"{"user": "shop", "password": "p"}"#);
+    vault.set("shop-registry-host", "r.example");
+    vault.set("shop-env", "USER=shop\nMODE=fast\n");
+    vault.set("shop-files", r#"{"logo": "iVBORw=="}"#);
     emulator
+}
+
+/// What the samples of `shapes` make: each Secret with its type and its keys.
+const SHAPES: [(&str, &str, &[&str]); 7] = [
+    ("shop-tls", "kubernetes.io/tls", &["ca.crt", "tls.crt", "tls.key"]),
+    ("shop-java", "Opaque", &["keystore.p12", "password", "truststore.p12"]),
+    ("shop-signing", "Opaque", &["current.pem"]),
+    ("shop-environment", "Opaque", &["SMTP_URL"]),
+    ("shop-pull", "kubernetes.io/dockerconfigjson", &[".dockerconfigjson"]),
+    ("shop-members", "Opaque", &["MODE", "USER", "logo.png"]),
+    ("shop-versions", "Opaque", &["url"]),
+];
+
+async fn each_shape_is_made(cluster: &Cluster) {
+    kubectl(cluster, &["apply", "-k", "config/samples/shapes"]).await;
+    kubectl(cluster, &["wait", "--for=condition=Ready", "vss", "--all", "-n", "shop", "--timeout=120s"])
+        .await;
+    let secrets: Api<Secret> = Api::namespaced(cluster.admin(), "shop");
+    for (name, type_, keys) in SHAPES {
+        let secret = secrets.get(name).await.unwrap();
+        let found: Vec<&str> = secret.data.iter().flatten().map(|(key, _)| key.as_str()).collect();
+        assert_eq!((secret.type_.as_deref(), found.as_slice()), (Some(type_), keys), "{name}");
+    }
 }
 
 #[tokio::test]
@@ -72,23 +106,88 @@ async fn the_samples_give_an_app_its_environment_from_the_vault() {
     }
     assert!(!seen.iter().any(|line| line.contains("t0k3n") || line.contains("postgres")), "{seen:?}");
 
+    each_shape_is_made(cluster).await;
+    // An operator of one namespace reads through none of these; what the API server thinks of them is to be known.
+    kubectl(cluster, &["apply", "--dry-run=server", "-k", "config/samples/cluster"]).await;
+
     let (status, printed) = program.terminate().await;
     assert_eq!(status.code(), Some(0), "{printed}");
     let namespaces: Api<Namespace> = Api::all(cluster.admin());
     namespaces.delete("shop", &DeleteParams::background()).await.unwrap();
 }
 
+/// The samples, and those that are applied by themselves.
+fn folders() -> [PathBuf; 3] {
+    ["", "shapes", "cluster"].map(|folder| samples::folder().join(folder))
+}
+
+/// The files of a folder, but its kustomization.
+fn files(folder: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.filter(|path| path.is_file()).map(|path| path.file_name().unwrap().to_owned());
+    let mut files: BTreeSet<String> = files.map(|name| name.into_string().unwrap()).collect();
+    assert!(files.remove("kustomization.yaml"));
+    files
+}
+
 #[test]
-fn every_sample_is_applied_by_the_kustomization() {
-    let text = fs::read_to_string(samples::folder().join("kustomization.yaml")).unwrap();
-    let listed: BTreeSet<String> =
-        text.lines().filter_map(|line| line.trim().strip_prefix("- ")).map(str::to_owned).collect();
-    let mut there: BTreeSet<String> = fs::read_dir(samples::folder())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    assert!(there.remove("kustomization.yaml"));
-    assert_eq!(listed, there);
+fn every_sample_is_applied_by_the_kustomization_of_its_folder() {
+    for folder in folders() {
+        let text = fs::read_to_string(folder.join("kustomization.yaml")).unwrap();
+        let listed: BTreeSet<String> =
+            text.lines().filter_map(|line| line.trim().strip_prefix("- ")).map(str::to_owned).collect();
+        assert_eq!(listed, files(&folder));
+    }
+    let entries = fs::read_dir(samples::folder()).unwrap().map(|entry| entry.unwrap().path());
+    let there: BTreeSet<PathBuf> = entries.filter(|path| path.is_dir()).collect();
+    assert_eq!(there, folders().into_iter().skip(1).collect(), "a folder that nothing applies");
+}
+
+/// The paths of the fields that a schema has.
+fn fields_of(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
+    let schema = if schema["items"].is_object() { &schema["items"] } else { schema };
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        fields_of(field, &path, found);
+        found.insert(path);
+    }
+}
+
+/// The paths of the fields that an object sets.
+fn set_in(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    for item in value.as_array().into_iter().flatten() {
+        set_in(item, path, found);
+    }
+    for (name, field) in value.as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        set_in(field, &path, found);
+        found.insert(path);
+    }
+}
+
+#[test]
+fn every_field_of_every_kind_is_in_a_sample() {
+    let (mut wanted, mut shown, mut alternatives) = (BTreeSet::new(), BTreeSet::new(), String::new());
+    for crd in vaultsync::api::crds() {
+        let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
+        let spec = &schema["openAPIV3Schema"]["properties"]["spec"];
+        fields_of(spec, &crd.spec.names.kind, &mut wanted);
+    }
+    for folder in folders() {
+        for file in files(&folder) {
+            let text = fs::read_to_string(folder.join(file)).unwrap();
+            let object: Value = serde_saphyr::from_str(&text).unwrap();
+            set_in(&object["spec"], object["kind"].as_str().unwrap(), &mut shown);
+            alternatives.push_str(&text);
+        }
+    }
+    // Of fields that exclude each other the samples say the others in comments.
+    let said = |path: &&String| {
+        let name = path.rsplit('.').next().unwrap_or_default();
+        alternatives.contains(&format!("# Or {name}: "))
+    };
+    let missing: Vec<&String> = wanted.difference(&shown).filter(|path| !said(path)).collect();
+    assert!(wanted.len() > 80 && missing.is_empty(), "of {}: {missing:#?}", wanted.len());
 }
 
 /// The (file, block) pairs of a text: `<!-- config/samples/x.yaml -->` and the fenced YAML right below it.
