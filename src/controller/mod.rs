@@ -21,6 +21,7 @@ mod objects;
 mod probe_pace;
 mod reconcile;
 mod report;
+mod rollouts;
 mod token_request;
 mod triggers;
 mod wakes;
@@ -47,6 +48,7 @@ use memory::Memories;
 use metrics::ObjectMetrics;
 use namespace_labels::NamespaceLabels;
 use prometheus::Registry;
+use rollouts::RolloutPace;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
@@ -77,6 +79,8 @@ pub struct Settings {
     pub namespace_selectors: bool,
     /// How many `KeyVault`s objects of one namespace may use at once.
     pub max_connections_per_namespace: usize,
+    /// How many workloads may be restarted in a minute, over all objects; `None`: none, for there is no right to.
+    pub rollouts_per_minute: Option<u32>,
     /// How long to wait before `ClusterKeyVault`s are tried again that could not be watched.
     pub shared_retry: Duration,
     /// What the plane may ask of a vault.
@@ -99,6 +103,7 @@ struct Context {
     connections: Connections,
     namespace_labels: NamespaceLabels,
     metrics: ObjectMetrics,
+    rollouts: RolloutPace,
     settings: Settings,
 }
 
@@ -113,6 +118,7 @@ impl Context {
         self.plane.forget(key);
         self.memories.forget(key);
         self.metrics.forget(key);
+        self.rollouts.leave(key);
     }
 
     /// The same, if the object is gone. Whoever kept something for it without the watch calls this afterwards: the
@@ -194,6 +200,7 @@ pub async fn run(
         connections: Connections::default(),
         namespace_labels: NamespaceLabels::new(labels.as_ref().map(Writer::as_reader)),
         metrics,
+        rollouts: RolloutPace::new(settings.rollouts_per_minute),
         settings,
     });
     if context.settings.namespace_selectors && namespace_labels::is_refused(&context).await {
@@ -245,6 +252,7 @@ pub async fn run(
         ready.then(|()| pending()).boxed(),
         wakes::deliver(Arc::clone(&context), wakes).boxed(),
         probe_pace::probe(Arc::clone(&context)).boxed(),
+        rollouts::deliver(Arc::clone(&context)).boxed(),
     ];
     if let Some(labels) = labels {
         support.push(namespace_labels::run(context, labels).boxed());

@@ -6,7 +6,7 @@ use super::index::key_of;
 use super::memory::Memory;
 use crate::api::VaultSecretSync;
 use crate::object_key::ObjectKey;
-use crate::plan::{self, Verdict};
+use crate::plan::{self, Notice, Verdict};
 use crate::reason::Reason;
 use std::sync::Arc;
 
@@ -32,6 +32,13 @@ pub(super) async fn report(
         context.events.push(object.as_ref(), notice, context.now());
     }
     Ok(())
+}
+
+/// Queues the events of what was said.
+pub(super) fn tell(context: &Context, object: &Arc<VaultSecretSync>, notices: Vec<Notice>) {
+    for notice in notices {
+        context.events.push(object.as_ref(), notice, context.now());
+    }
 }
 
 /// A round that the API server failed.

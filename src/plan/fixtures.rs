@@ -86,6 +86,7 @@ impl Scene {
             data,
             data_from,
             target: Target::default(),
+            rollout: None,
         };
         let mut object = VaultSecretSync::new("shop", spec);
         object.metadata.namespace = Some("shop".to_owned());

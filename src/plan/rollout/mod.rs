@@ -1,0 +1,234 @@
+//! Which workloads are to be restarted for what is in the Secret; pure.
+//!
+//! ```text
+//!  a round ended ──> record: what is in the Secret, beside what the workloads have ──> due, once that stands in status
+//!                                            restart each (annotation, then status) <──┘
+//! ```
+//!
+//! It rests on levels, not on events: only a recorded digest that differs from that of the Secret restarts anybody. So a
+//! first sync, a lost status and a restart of the operator touch nothing, and a change is taken up once, whenever the
+//! operator ran. A restart writes the digest into the pod template; to write it twice is none.
+
+mod progress;
+mod record;
+mod words;
+
+#[cfg(test)]
+mod model;
+
+pub use progress::{Progress, RestartFailure, RestartStep, Workload};
+
+use super::verdict::Verdict;
+use super::{Notice, Outcome};
+use crate::api::{
+    Fingerprint, READY, ROLLED_OUT, RolloutSpec, VaultSecretSync, VaultSecretSyncStatus, condition,
+    set_condition, whole_second,
+};
+use crate::reason::Reason;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use std::time::Duration;
+
+/// The rollout of one object after one of its rounds.
+#[derive(Debug)]
+pub struct Rolling<'a> {
+    object: &'a VaultSecretSync,
+    status: VaultSecretSyncStatus,
+    progress: Progress,
+    /// How many workloads may be restarted in a minute; `None`: none.
+    per_minute: Option<u32>,
+    /// What workloads are restarted for now.
+    acts_for: Option<Fingerprint>,
+    now: Timestamp,
+}
+
+/// What a rollout came to.
+#[derive(Debug)]
+pub struct RollingEnd {
+    /// The object's status.
+    pub status: VaultSecretSyncStatus,
+    /// What is kept for the next round.
+    pub kept: Option<Box<Progress>>,
+    /// When to look again without being woken.
+    pub next: Option<Duration>,
+    /// What is worth an event, once the status is said.
+    pub notices: Vec<Notice>,
+}
+
+impl<'a> Rolling<'a> {
+    /// What follows from a round. `object`: as this process knew it before the round; `stored`: its status as the API
+    /// server has it; `kept`: what the last round left. `None` where nothing is to be said of the object any more, or yet.
+    #[must_use]
+    pub fn begin(
+        object: &'a VaultSecretSync,
+        stored: Option<&VaultSecretSyncStatus>,
+        verdict: &Verdict,
+        kept: Option<Box<Progress>>,
+        per_minute: Option<u32>,
+        now: Timestamp,
+    ) -> Option<Self> {
+        if verdict.outcome == Outcome::Deleting || object.metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        let mut status = verdict.status.as_ref().or(object.status.as_ref())?.clone();
+        let known = object.status.as_ref();
+        let before = stored.and_then(|status| status.rollout.as_ref()).and_then(|rollout| rollout.due);
+        if object.spec.rollout.is_none() {
+            // To turn it on again begins anew.
+            status.rollout = None;
+            status.conditions.retain(|condition| condition.type_ != ROLLED_OUT);
+        } else if is_settled(verdict) {
+            let recorded = known.and_then(|status| status.target.as_ref());
+            status.rollout = record::after(status.rollout.take(), recorded, status.target.as_ref());
+        }
+        let due = status.rollout.as_ref().and_then(|rollout| rollout.due);
+        let mut progress = kept.map(|kept| *kept).unwrap_or_default();
+        progress.turn_to(due, object.metadata.generation, now);
+        if is_settled(verdict) {
+            progress.confirm();
+        }
+        // What is due stands in status before anybody is restarted for it, or the next process would do so for what was due
+        // before. It is still what is in the Secret: not while more of a change is being written. And this process has found
+        // it so: a status may have been put back.
+        let here = status.target.as_ref().and_then(record::digest);
+        let acts = due == before && due == here && progress.is_confirmed() && per_minute.is_some();
+        let acts_for = due.filter(|_| acts && may_restart(object, &status));
+        Some(Self { object, status, progress, per_minute, acts_for, now })
+    }
+
+    /// What is in the Secret, as the pod templates are to have it.
+    #[must_use]
+    pub const fn acts_for(&self) -> Option<Fingerprint> {
+        self.acts_for
+    }
+
+    /// The next step; `None` where there is nothing to do now.
+    #[must_use]
+    pub fn next(&self) -> Option<RestartStep> {
+        self.acts_for?;
+        if self.progress.holds_back_for(self.now).is_some() || self.progress.waits() {
+            return None;
+        }
+        self.progress.next(self.spec()?)
+    }
+
+    /// The workloads that an item selects.
+    pub fn listed(&mut self, item: usize, found: Result<Vec<String>, RestartFailure>) {
+        self.progress.listed(item, found);
+    }
+
+    /// What became of a restart; false: there is no such workload.
+    pub fn answered(&mut self, workload: Workload, found: Result<bool, RestartFailure>) {
+        self.progress.answered(workload, found);
+    }
+
+    /// It is the turn of others.
+    pub const fn wait(&mut self) {
+        self.progress.wait();
+    }
+
+    /// What is to be said, and kept.
+    #[must_use]
+    pub fn end(mut self) -> RollingEnd {
+        let mut notices = Vec::new();
+        let complete = self.close();
+        // Of a spec that was not looked at yet nothing is said.
+        let observed = self.status.observed_generation == self.object.metadata.generation;
+        let told = self.spec().filter(|_| observed).and_then(|spec| {
+            words::told(&words::Told {
+                spec,
+                secret: self.object.target_name(),
+                said: condition(&self.status.conditions, ROLLED_OUT),
+                generation: self.object.metadata.generation,
+                rollout: self.status.rollout.as_ref(),
+                progress: &self.progress,
+                complete,
+                per_minute: self.per_minute,
+                idle: !may_restart(self.object, &self.status),
+            })
+        });
+        if !self.progress.waits()
+            && let Some(restarted) = self.progress.take_untold()
+        {
+            notices.push(words::restarted(&restarted, self.object.target_name()));
+        }
+        if let Some((reason, message)) = told {
+            let old = condition(&self.status.conditions, ROLLED_OUT);
+            let is_news = old.is_none_or(|old| old.reason != reason.as_str());
+            if is_news && words::is_failure(reason) {
+                notices.push(Notice {
+                    warning: true,
+                    reason: reason.as_str().to_owned(),
+                    note: message.clone(),
+                });
+            }
+            self.say(reason, message);
+        }
+        let next = self.next_look();
+        let over = self.status.rollout.as_ref().is_none_or(|rollout| rollout.due.is_none());
+        let kept = (!over && !self.progress.is_empty()).then(|| Box::new(self.progress));
+        RollingEnd { status: self.status, kept, next, notices }
+    }
+
+    /// Ends a pass: records what is over. Returns whether all of it is.
+    fn close(&mut self) -> bool {
+        if self.acts_for.is_none() || self.next().is_some() || self.progress.waits() {
+            return false;
+        }
+        if self.progress.holds_back_for(self.now).is_none() {
+            self.progress.pass(self.now);
+        }
+        let complete = self.progress.is_complete();
+        if let Some(rollout) = self.status.rollout.as_mut().filter(|_| complete)
+            && let Some(due) = rollout.due.take()
+        {
+            rollout.hash = due;
+            if self.progress.has_restarted() {
+                rollout.at = Some(Time(whole_second(self.now)));
+            }
+        }
+        complete
+    }
+
+    fn say(&mut self, reason: Reason, message: String) {
+        let status = if matches!(reason, Reason::NotNeeded | Reason::Restarted) { "True" } else { "False" };
+        let generation = self.object.metadata.generation;
+        set_condition(&mut self.status.conditions, ROLLED_OUT, status, reason, message, generation, self.now);
+        self.status.conditions.sort_by(|one, other| one.type_.cmp(&other.type_));
+    }
+
+    /// What is due and not begun is begun at once, and what failed is tried again when its time has come.
+    fn next_look(&self) -> Option<Duration> {
+        let due = self.status.rollout.as_ref()?.due;
+        due.filter(|_| self.per_minute.is_some() && may_restart(self.object, &self.status))?;
+        if self.acts_for.is_none() {
+            // What was written in part, or is not confirmed, is awaited like any value.
+            let here = self.status.target.as_ref().and_then(record::digest);
+            return (here == due && self.progress.is_confirmed()).then_some(Duration::ZERO);
+        }
+        self.progress.holds_back_for(self.now)
+    }
+
+    fn spec(&self) -> Option<&'a RolloutSpec> {
+        self.object.spec.rollout.as_ref()
+    }
+}
+
+/// Whether the round ended with the Secret as the vault says: what is recorded of its keys is one snapshot then.
+fn is_settled(verdict: &Verdict) -> bool {
+    let moves = matches!(
+        verdict.outcome,
+        Outcome::Created | Outcome::Updated | Outcome::Repaired | Outcome::Unchanged
+    );
+    moves && !verdict.waits && verdict.reason == Some(Reason::Synced)
+}
+
+/// Whether anybody may be restarted for an object that is as it says: Ready, of the spec as it is, and not suspended.
+fn may_restart(object: &VaultSecretSync, status: &VaultSecretSyncStatus) -> bool {
+    let ready = condition(&status.conditions, READY).is_some_and(|ready| ready.status == "True");
+    ready
+        && object.spec.rollout.is_some()
+        && !object.spec.suspend
+        && object.metadata.deletion_timestamp.is_none()
+        && status.observed_generation == object.metadata.generation
+}

@@ -1,0 +1,211 @@
+//! What the condition RolledOut says, and the event of a restart.
+
+use super::super::Notice;
+use super::progress::{Attempt, Progress, RestartFailure, Workload};
+use crate::api::{RestartItem, RolloutSpec, RolloutStatus};
+use crate::reason::Reason;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+/// How many workloads a message spells out.
+const SPELLED_OUT: usize = 4;
+
+/// What there is to tell of.
+#[derive(Debug)]
+pub(super) struct Told<'a> {
+    pub(super) spec: &'a RolloutSpec,
+    pub(super) secret: &'a str,
+    /// What was said last.
+    pub(super) said: Option<&'a Condition>,
+    pub(super) generation: Option<i64>,
+    pub(super) rollout: Option<&'a RolloutStatus>,
+    pub(super) progress: &'a Progress,
+    /// Whether a rollout ended just now.
+    pub(super) complete: bool,
+    pub(super) per_minute: Option<u32>,
+    /// Whether the object is not in a state in which anybody would be restarted.
+    pub(super) idle: bool,
+}
+
+/// What the condition is to say; `None` where what was said stands.
+pub(super) fn told(told: &Told<'_>) -> Option<(Reason, String)> {
+    let Some(per_minute) = told.per_minute else { return Some(disabled(told)) };
+    if told.complete {
+        return Some(ended(told));
+    }
+    let rollout = told.rollout?;
+    if rollout.due.is_none() {
+        return at_rest(told);
+    }
+    if told.idle {
+        return None;
+    }
+    let progress = told.progress;
+    if let Some((attempt, failure)) = progress.failures().next() {
+        return Some(failed(told, attempt, failure));
+    }
+    let left: Vec<String> = match progress.left(told.spec).as_slice() {
+        [] => told.spec.restart.iter().map(described).collect(),
+        left => left.iter().map(Workload::to_string).collect(),
+    };
+    let message = if progress.waits() {
+        format!(
+            "Secret {} has changed. To be restarted for it, in turn with those of other objects: {}. vaultsync restarts at most {per_minute} workloads a minute in all (chart: settings.rolloutsPerMinute).",
+            told.secret,
+            list(&left)
+        )
+    } else {
+        format!("Secret {} has changed. To be restarted for it: {}.", told.secret, list(&left))
+    };
+    Some((Reason::RolloutWaiting, message))
+}
+
+fn disabled(told: &Told<'_>) -> (Reason, String) {
+    let owed = told.rollout.is_some_and(|rollout| rollout.due.is_some());
+    let workloads: Vec<String> = told.spec.restart.iter().map(described).collect();
+    let (secret, workloads) = (told.secret, list(&workloads));
+    let message = if owed {
+        format!(
+            "Secret {secret} has changed, and vaultsync may not restart workloads, so these have not been: {workloads}. Set the chart's value rollouts.enabled to true, or restart them by hand."
+        )
+    } else {
+        format!(
+            "vaultsync may not restart workloads, so these will not be when Secret {secret} changes: {workloads}. Set the chart's value rollouts.enabled to true, or remove spec.rollout."
+        )
+    };
+    (Reason::RolloutsDisabled, message)
+}
+
+/// Nothing is due: what was said of the last rollout stands, as far as it speaks of this spec.
+fn at_rest(told: &Told<'_>) -> Option<(Reason, String)> {
+    let said = told.said.and_then(|said| Some((said, said.reason.parse::<Reason>().ok()?)));
+    match said {
+        Some((said, Reason::Restarted)) => Some((Reason::Restarted, said.message.clone())),
+        Some((said, Reason::NotNeeded | Reason::WorkloadNotFound))
+            if said.observed_generation == told.generation =>
+        {
+            None
+        }
+        _ => Some((
+            Reason::NotNeeded,
+            format!(
+                "No restart is needed: Secret {} has not changed since it was recorded for its workloads.",
+                told.secret
+            ),
+        )),
+    }
+}
+
+/// All workloads are over.
+fn ended(told: &Told<'_>) -> (Reason, String) {
+    let progress = told.progress;
+    let names = |found| progress.done(found).into_iter().map(Workload::to_string).collect::<Vec<_>>();
+    let mut missing = names(false);
+    missing.extend(progress.selects_nobody().filter_map(|place| told.spec.restart.get(place)).map(described));
+    let restarted = names(true);
+    let secret = told.secret;
+    if missing.is_empty() {
+        return (
+            Reason::Restarted,
+            format!("Restarted for what is in Secret {secret} now: {}.", list(&restarted)),
+        );
+    }
+    let others =
+        if restarted.is_empty() { String::new() } else { format!(" Restarted: {}.", list(&restarted)) };
+    (
+        Reason::WorkloadNotFound,
+        format!(
+            "Secret {secret} has changed, and these are not in the namespace: {}. Correct spec.rollout; what is created from now on begins with the new values.{others}",
+            list(&missing)
+        ),
+    )
+}
+
+fn failed(told: &Told<'_>, attempt: &Attempt, failure: &RestartFailure) -> (Reason, String) {
+    let (what, verb) = match attempt {
+        Attempt::Listing(place) => (told.spec.restart.get(*place).map(described).unwrap_or_default(), "list"),
+        Attempt::Restarting(workload) => (workload.to_string(), "patch"),
+    };
+    let more = told.progress.failures().count() - 1;
+    let more = if more == 0 { String::new() } else { format!(" And {more} more.") };
+    let changed = format!("Secret {} has changed", told.secret);
+    let (reason, message) = match failure {
+        RestartFailure::Forbidden => (
+            Reason::RolloutForbidden,
+            format!(
+                "{changed}, and the API server does not let vaultsync restart {what}: check the right to {verb} it (chart: rollouts.enabled) and the admission plugins of this cluster."
+            ),
+        ),
+        RestartFailure::DeniedByWebhook(name) => (
+            Reason::RolloutDenied,
+            format!(
+                "{changed}, and the admission webhook {name} does not let vaultsync restart {what}. Ask whoever runs the webhook what it wants."
+            ),
+        ),
+        RestartFailure::DeniedByPolicy(name) => (
+            Reason::RolloutDenied,
+            format!(
+                "{changed}, and the ValidatingAdmissionPolicy {name} does not let vaultsync restart {what}. Ask whoever wrote the policy what it wants."
+            ),
+        ),
+        RestartFailure::WebhookFailed(name) => (
+            Reason::RolloutFailed,
+            format!(
+                "{changed}, and the admission webhook {name} does not answer the API server, so {what} cannot be restarted. Check the webhook's pods and Service."
+            ),
+        ),
+        RestartFailure::Failed(Some(code)) => (
+            Reason::RolloutFailed,
+            format!(
+                "{changed}, and the API server answers {code} when vaultsync restarts {what}. Check the API server's log, and the workload."
+            ),
+        ),
+        RestartFailure::Failed(None) => (
+            Reason::RolloutFailed,
+            format!(
+                "{changed}, and the API server does not answer when vaultsync restarts {what}. Check the admission webhooks of this cluster."
+            ),
+        ),
+    };
+    (reason, format!("{message}{more} vaultsync tries again, at most ten minutes apart."))
+}
+
+/// The event of workloads that were restarted.
+pub(super) fn restarted(workloads: &[Workload], secret: &str) -> Notice {
+    let names: Vec<String> = workloads.iter().map(Workload::to_string).collect();
+    Notice {
+        warning: false,
+        reason: Reason::Restarted.as_str().to_owned(),
+        note: format!("Restarted for what is in Secret {secret} now: {}.", list(&names)),
+    }
+}
+
+/// Whether somebody has to do something about it.
+pub(super) const fn is_failure(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::RolloutsDisabled
+            | Reason::WorkloadNotFound
+            | Reason::RolloutForbidden
+            | Reason::RolloutDenied
+            | Reason::RolloutFailed
+    )
+}
+
+/// An item of the spec in words.
+fn described(item: &RestartItem) -> String {
+    match (&item.name, &item.selector) {
+        (Some(name), _) => format!("{} {name}", item.kind),
+        (None, Some(selector)) => format!("{}s with the labels {}", item.kind, selector.query()),
+        (None, None) => format!("{}s without a name", item.kind),
+    }
+}
+
+fn list(names: &[String]) -> String {
+    let mut text = names.iter().take(SPELLED_OUT).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > SPELLED_OUT {
+        text.push_str(" and ");
+        text.push_str(&(names.len() - SPELLED_OUT).to_string());
+        text.push_str(" more");
+    }
+    text
+}
