@@ -26,14 +26,15 @@ pub(super) struct Restart<'a> {
     pub(super) manager: &'a str,
 }
 
-/// Names alone: no more of a workload is kept.
+/// ListedWorkloads alone: no more of a workload is kept.
 #[derive(Deserialize)]
-struct Names {
-    items: Vec<Named>,
+struct ListedWorkloads {
+    /// `null` where there are none.
+    items: Option<Vec<ListedWorkload>>,
 }
 
 #[derive(Deserialize)]
-struct Named {
+struct ListedWorkload {
     metadata: ObjectMeta,
 }
 
@@ -52,8 +53,8 @@ impl ApiServer {
         let path = format!("/apis/apps/v1/namespaces/{namespace}/{}?{query}", item.kind.plural());
         let request = Request::get(path).header(header::ACCEPT, METADATA_LIST).body(Vec::new());
         let request = request.map_err(|_| RestartFailure::Failed(None))?;
-        let names: Names = self.ask(request).await?;
-        let names = names.items.into_iter().filter_map(|item| item.metadata.name);
+        let names: ListedWorkloads = self.ask(request).await?;
+        let names = names.items.unwrap_or_default().into_iter().filter_map(|item| item.metadata.name);
         Ok(names.take(MOST_SELECTED).collect())
     }
 

@@ -57,7 +57,7 @@ pub struct RollingEnd {
 
 impl<'a> Rolling<'a> {
     /// What follows from a round. `object`: as this process knew it before the round; `stored`: its status as the API
-    /// server has it; `kept`: what the last round left. `None` where nothing is to be said of the object any more, or yet.
+    /// server has it; `kept`: what the last round left. `None` where there is nothing to do or to say.
     #[must_use]
     pub fn begin(
         object: &'a VaultSecretSync,
@@ -70,7 +70,12 @@ impl<'a> Rolling<'a> {
         if verdict.outcome == Outcome::Deleting || object.metadata.deletion_timestamp.is_some() {
             return None;
         }
-        let mut status = verdict.status.as_ref().or(object.status.as_ref())?.clone();
+        let status = verdict.status.as_ref().or(object.status.as_ref())?;
+        let speaks = status.rollout.is_some() || condition(&status.conditions, ROLLED_OUT).is_some();
+        if object.spec.rollout.is_none() && !speaks {
+            return None;
+        }
+        let mut status = status.clone();
         let known = object.status.as_ref();
         let before = stored.and_then(|status| status.rollout.as_ref()).and_then(|rollout| rollout.due);
         if object.spec.rollout.is_none() {
@@ -135,7 +140,7 @@ impl<'a> Rolling<'a> {
         // Of a spec that was not looked at yet nothing is said.
         let observed = self.status.observed_generation == self.object.metadata.generation;
         let told = self.spec().filter(|_| observed).and_then(|spec| {
-            words::told(&words::Told {
+            words::told(&words::RolloutNews {
                 spec,
                 secret: self.object.target_name(),
                 said: condition(&self.status.conditions, ROLLED_OUT),

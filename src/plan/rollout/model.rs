@@ -68,8 +68,7 @@ struct World {
     revision: u64,
     /// What was in the Secret at the end of the last round that left it whole.
     settled: Option<Content>,
-    /// What was in the Secret, by its digest.
-    contents: BTreeMap<String, Content>,
+    digest: Option<String>,
     workloads: BTreeMap<&'static str, Pods>,
     now: Timestamp,
     restarts: u64,
@@ -114,7 +113,7 @@ impl World {
             version: 0,
             revision: 1,
             settled: None,
-            contents: BTreeMap::new(),
+            digest: None,
             workloads: BTreeMap::new(),
             now: Timestamp::from_second(1_750_000_000).unwrap(),
             restarts: 0,
@@ -231,23 +230,26 @@ impl World {
     fn account(&mut self) {
         let recorded = self.known().status.is_some_and(|status| status.rollout.is_some());
         let changed = self.settled.as_ref() != Some(&self.secret);
+        self.digest = digest(&self.target()).map(|of| of.to_string());
         for pods in self.workloads.values_mut() {
-            if !recorded || self.object.spec.rollout.is_none() {
+            if !recorded {
                 (pods.owed, pods.excused) = (false, false);
+            } else if self.object.spec.rollout.is_none() {
+                // Until that is said, nobody knows that it was turned off in between.
+                (pods.owed, pods.excused) = (false, true);
             } else if changed {
                 // What went away and came back before anybody was restarted for it is no change to them.
-                let has = pods.template.as_ref().and_then(|value| self.contents.get(value));
-                pods.owed = has != Some(&self.secret);
+                pods.owed = pods.template != self.digest;
             }
-        }
-        if let Some(here) = digest(&self.target()) {
-            self.contents.insert(here.to_string(), self.secret.clone());
         }
         self.settled = Some(self.secret.clone());
     }
 
     fn crash(&mut self) {
         self.tell("the process ends");
+        // What is stored counts again, though it was known better.
+        let older = self.unsaid.is_some();
+        self.workloads.values_mut().for_each(|pods| pods.excused |= older);
         (self.unsaid, self.progress) = (None, None);
     }
 
@@ -349,7 +351,7 @@ impl World {
             self.restarts += 1;
             self.check(pods.owed || pods.excused, &format!("{name} has no reason to be restarted"));
             // It may be restarted for what was due while the next change is in the Secret and not yet said.
-            let owed = self.contents.get(&value) != self.settled.as_ref();
+            let owed = Some(&value) != self.digest.as_ref();
             pods = Pods { template: Some(value), owed, excused: false };
             let name = NAMES.into_iter().find(|known| *known == name).unwrap();
             self.workloads.insert(name, pods);

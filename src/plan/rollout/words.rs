@@ -11,7 +11,7 @@ const SPELLED_OUT: usize = 4;
 
 /// What there is to tell of.
 #[derive(Debug)]
-pub(super) struct Told<'a> {
+pub(super) struct RolloutNews<'a> {
     pub(super) spec: &'a RolloutSpec,
     pub(super) secret: &'a str,
     /// What was said last.
@@ -27,7 +27,7 @@ pub(super) struct Told<'a> {
 }
 
 /// What the condition is to say; `None` where what was said stands.
-pub(super) fn told(told: &Told<'_>) -> Option<(Reason, String)> {
+pub(super) fn told(told: &RolloutNews<'_>) -> Option<(Reason, String)> {
     let Some(per_minute) = told.per_minute else { return Some(disabled(told)) };
     if told.complete {
         return Some(ended(told));
@@ -59,7 +59,7 @@ pub(super) fn told(told: &Told<'_>) -> Option<(Reason, String)> {
     Some((Reason::RolloutWaiting, message))
 }
 
-fn disabled(told: &Told<'_>) -> (Reason, String) {
+fn disabled(told: &RolloutNews<'_>) -> (Reason, String) {
     let owed = told.rollout.is_some_and(|rollout| rollout.due.is_some());
     let workloads: Vec<String> = told.spec.restart.iter().map(described).collect();
     let (secret, workloads) = (told.secret, list(&workloads));
@@ -76,7 +76,7 @@ fn disabled(told: &Told<'_>) -> (Reason, String) {
 }
 
 /// Nothing is due: what was said of the last rollout stands, as far as it speaks of this spec.
-fn at_rest(told: &Told<'_>) -> Option<(Reason, String)> {
+fn at_rest(told: &RolloutNews<'_>) -> Option<(Reason, String)> {
     let said = told.said.and_then(|said| Some((said, said.reason.parse::<Reason>().ok()?)));
     match said {
         Some((said, Reason::Restarted)) => Some((Reason::Restarted, said.message.clone())),
@@ -96,7 +96,7 @@ fn at_rest(told: &Told<'_>) -> Option<(Reason, String)> {
 }
 
 /// All workloads are over.
-fn ended(told: &Told<'_>) -> (Reason, String) {
+fn ended(told: &RolloutNews<'_>) -> (Reason, String) {
     let progress = told.progress;
     let names = |found| progress.done(found).into_iter().map(Workload::to_string).collect::<Vec<_>>();
     let mut missing = names(false);
@@ -120,7 +120,7 @@ fn ended(told: &Told<'_>) -> (Reason, String) {
     )
 }
 
-fn failed(told: &Told<'_>, attempt: &Attempt, failure: &RestartFailure) -> (Reason, String) {
+fn failed(told: &RolloutNews<'_>, attempt: &Attempt, failure: &RestartFailure) -> (Reason, String) {
     let (what, verb) = match attempt {
         Attempt::Listing(place) => (told.spec.restart.get(*place).map(described).unwrap_or_default(), "list"),
         Attempt::Restarting(workload) => (workload.to_string(), "patch"),
