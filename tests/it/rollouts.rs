@@ -1,5 +1,6 @@
 //! Workloads are restarted once for each change of their Secret, and for nothing else.
 
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use support::scene::{OperatorScene, data, version};
 use support::{Fault, Says as _, eventually, until};
@@ -412,9 +413,9 @@ async fn a_policy_of_the_clusters_own_that_refuses_a_restart_is_named_without_it
     scene.create_for_all(&format!("{path}/validatingadmissionpolicybindings"), &binding).await;
     let deployments = support::workloads::workloads(&scene.admin(), &scene.namespace, "Deployment");
     eventually("the policy is in force", async || {
-        let patch = kube::api::Patch::Merge(json!({"spec": {"replicas": 3}}));
-        let dry_run = kube::api::PatchParams { dry_run: true, ..Default::default() };
-        match deployments.patch("shop", &dry_run, &patch).await {
+        let replicas = Patch::Merge(json!({"spec": {"replicas": 3}}));
+        let dry_run = PatchParams { dry_run: true, ..PatchParams::default() };
+        match deployments.patch("shop", &dry_run, &replicas).await {
             Err(kube::Error::Api(status)) if status.message.contains(&name) => Ok(()),
             other => Err(format!("{:?}", other.map(|_| "allowed"))),
         }

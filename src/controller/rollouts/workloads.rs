@@ -3,7 +3,7 @@
 use super::super::api_server::ApiServer;
 use super::super::api_status;
 use super::super::apply::request;
-use crate::api::RestartItem;
+use crate::api::{RestartItem, WorkloadSelector};
 use crate::plan::{RestartFailure, Workload};
 use http::{Method, Request, header};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -26,7 +26,7 @@ pub(super) struct Restart<'a> {
     pub(super) manager: &'a str,
 }
 
-/// ListedWorkloads alone: no more of a workload is kept.
+/// Names alone: no more of a workload is kept.
 #[derive(Deserialize)]
 struct ListedWorkloads {
     /// `null` where there are none.
@@ -45,7 +45,7 @@ impl ApiServer {
         namespace: &str,
         item: &RestartItem,
     ) -> Result<Vec<String>, RestartFailure> {
-        let labels = item.selector.as_ref().map(|selector| selector.query()).unwrap_or_default();
+        let labels = item.selector.as_ref().map(WorkloadSelector::query).unwrap_or_default();
         let query = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("labelSelector", &labels)
             .append_pair("limit", &MOST_SELECTED.to_string())
@@ -67,9 +67,9 @@ impl ApiServer {
         let Restart { workload, annotation, value, manager } = restart;
         let path =
             format!("/apis/apps/v1/namespaces/{namespace}/{}/{}", workload.kind.plural(), workload.name);
-        let patch =
+        let body =
             json!({ "spec": { "template": { "metadata": { "annotations": { annotation: value } } } } });
-        let request = request(Method::PATCH, &path, manager, "application/merge-patch+json", &patch);
+        let request = request(Method::PATCH, &path, manager, "application/merge-patch+json", &body);
         let request = request.map_err(|_| RestartFailure::Failed(None))?;
         match self.ask::<PartialObjectMeta<Deployment>>(request).await {
             Ok(_) => Ok(true),

@@ -148,7 +148,7 @@ impl World {
         }
         self.object.spec.rollout = (!restart.is_empty()).then_some(RolloutSpec { restart });
         self.edited();
-        self.tell(&self.object.spec.rollout.clone());
+        self.tell(self.object.spec.rollout.clone());
     }
 
     fn edited(&mut self) {
@@ -386,7 +386,7 @@ impl World {
                     let version = self.dice.throw(6) + 1;
                     self.vault.insert(key, version);
                 }
-                self.tell(&self.vault.clone());
+                self.tell(self.vault.clone());
             }
             3 => {
                 self.object.spec.suspend = !self.object.spec.suspend;

@@ -1,4 +1,4 @@
-//! What the condition RolledOut says, and the event of a restart.
+//! What the condition `RolledOut` says, and the event of a restart.
 
 use super::super::Notice;
 use super::progress::{Attempt, Progress, RestartFailure, Workload};

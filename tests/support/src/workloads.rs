@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use k8s_openapi::api::rbac::v1::{ClusterRole, Role};
-use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
@@ -84,7 +84,7 @@ pub async fn let_restart(namespace: &Namespace, account: &Account) {
         }
     })
     .await;
-    let gone = workloads(&admin, namespace, "Deployment").delete(name, &Default::default()).await;
+    let gone = workloads(&admin, namespace, "Deployment").delete(name, &DeleteParams::default()).await;
     gone.expect("a deletion");
 }
 
