@@ -33,11 +33,8 @@ pub(super) async fn reconcile(shown: Arc<VaultSecretSync>, context: Arc<Context>
     let timer = context.metrics.start();
     let result = match round(&context, &stored, &memory).await {
         Ok(mut end) => {
-            let told = rollouts::after_round(&context, &key, &stored, &mut memory, &mut end.verdict).await;
+            rollouts::after_round(&context, &key, &stored, &mut memory, &mut end.verdict).await;
             let said = report::report(&context, &stored, &mut memory, &end.verdict).await;
-            if said.is_ok() {
-                report::tell(&context, &stored, told);
-            }
             // Values are let go of once the round that used them was said.
             if said.is_ok() && end.asked && !end.verdict.waits && end.failed.is_none() {
                 context.plane.release(&key);

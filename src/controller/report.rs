@@ -6,7 +6,7 @@ use super::index::key_of;
 use super::memory::Memory;
 use crate::api::VaultSecretSync;
 use crate::object_key::ObjectKey;
-use crate::plan::{self, Notice, Verdict};
+use crate::plan::{self, Verdict};
 use crate::reason::Reason;
 use std::sync::Arc;
 
@@ -28,17 +28,13 @@ pub(super) async fn report(
     context.metrics.settled(&key, verdict);
     let (namespace, name, outcome) = (&*key.namespace, &*key.name, verdict.outcome.as_str());
     tracing::debug!(namespace, name, outcome, reason = verdict.reason.map_or("", Reason::as_str), "settled");
-    if let Some(notice) = plan::notice(object.status.as_ref(), verdict, object.target_name()) {
+    let rollout = verdict.status.iter().flat_map(|new| plan::rollout_notices(object.status.as_ref(), new));
+    for notice in
+        plan::notice(object.status.as_ref(), verdict, object.target_name()).into_iter().chain(rollout)
+    {
         context.events.push(object.as_ref(), notice, context.now());
     }
     Ok(())
-}
-
-/// Queues the events of what was said.
-pub(super) fn tell(context: &Context, object: &Arc<VaultSecretSync>, notices: Vec<Notice>) {
-    for notice in notices {
-        context.events.push(object.as_ref(), notice, context.now());
-    }
 }
 
 /// A round that the API server failed.

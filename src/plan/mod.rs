@@ -45,7 +45,7 @@ pub use kept::Kept;
 pub use notice::{Notice, notice};
 pub use outcome::Outcome;
 pub use problem::Problem;
-pub use rollout::{Progress, RestartFailure, RestartStep, Rolling, RollingEnd, Workload};
+pub use rollout::{Progress, RestartFailure, RestartStep, Rolling, RollingEnd, Workload, rollout_notices};
 pub use round::{Anew, Round, is_told_of_failure};
 use sources::asked_interval;
 pub use sources::{UsedSource, interval, sources, stale_after, wants};

@@ -10,32 +10,29 @@ use super::Context;
 use super::memory::Memory;
 use crate::api::{VaultSecretSync, secret_annotation};
 use crate::object_key::ObjectKey;
-use crate::plan::{self, Notice, RestartFailure, RestartStep, Rolling, Verdict};
+use crate::plan::{self, RestartFailure, RestartStep, Rolling, Verdict};
 use std::sync::Arc;
 use workloads::Restart;
 
-/// Restarts what a round leaves to be restarted, and puts into its verdict what there is to say. Returns what is worth an
-/// event once that is said.
+/// Restarts what a round leaves to be restarted, and puts into its verdict what there is to say.
 pub(super) async fn after_round(
     context: &Context,
     key: &ObjectKey,
     stored: &Arc<VaultSecretSync>,
     memory: &mut Memory,
     verdict: &mut Verdict,
-) -> Vec<Notice> {
+) {
     let object = memory.kept.known(stored);
     let (allowed, now) = (context.settings.rollouts_per_minute, context.now());
     let (said, kept) = (stored.status.as_ref(), memory.rollout.take());
     let Some(mut rolling) = Rolling::begin(&object, said, verdict, kept, allowed, now) else {
-        context.rollouts.leave(key);
-        return Vec::new();
+        return context.rollouts.leave(key);
     };
     restart(context, key, &object, &mut rolling).await;
     let end = rolling.end();
     memory.rollout = end.kept;
     verdict.status = (stored.status.as_ref() != Some(&end.status)).then_some(end.status);
     verdict.next = [verdict.next, end.next].into_iter().flatten().min();
-    end.notices
 }
 
 async fn restart(context: &Context, key: &ObjectKey, object: &VaultSecretSync, rolling: &mut Rolling<'_>) {

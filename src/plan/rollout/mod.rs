@@ -17,9 +17,10 @@ mod words;
 mod model;
 
 pub use progress::{Progress, RestartFailure, RestartStep, Workload};
+pub use words::rollout_notices;
 
+use super::Outcome;
 use super::verdict::Verdict;
-use super::{Notice, Outcome};
 use crate::api::{
     Fingerprint, READY, ROLLED_OUT, RolloutSpec, VaultSecretSync, VaultSecretSyncStatus, condition,
     set_condition, whole_second,
@@ -51,8 +52,6 @@ pub struct RollingEnd {
     pub kept: Option<Box<Progress>>,
     /// When to look again without being woken.
     pub next: Option<Duration>,
-    /// What is worth an event, once the status is said.
-    pub notices: Vec<Notice>,
 }
 
 impl<'a> Rolling<'a> {
@@ -135,7 +134,6 @@ impl<'a> Rolling<'a> {
     /// What is to be said, and kept.
     #[must_use]
     pub fn end(mut self) -> RollingEnd {
-        let mut notices = Vec::new();
         let complete = self.close();
         // Of a spec that was not looked at yet nothing is said.
         let observed = self.status.observed_generation == self.object.metadata.generation;
@@ -152,27 +150,13 @@ impl<'a> Rolling<'a> {
                 idle: !may_restart(self.object, &self.status),
             })
         });
-        if !self.progress.waits()
-            && let Some(restarted) = self.progress.take_untold()
-        {
-            notices.push(words::restarted(&restarted, self.object.target_name()));
-        }
         if let Some((reason, message)) = told {
-            let old = condition(&self.status.conditions, ROLLED_OUT);
-            let is_news = old.is_none_or(|old| old.reason != reason.as_str());
-            if is_news && words::is_failure(reason) {
-                notices.push(Notice {
-                    warning: true,
-                    reason: reason.as_str().to_owned(),
-                    note: message.clone(),
-                });
-            }
             self.say(reason, message);
         }
         let next = self.next_look();
         let over = self.status.rollout.as_ref().is_none_or(|rollout| rollout.due.is_none());
         let kept = (!over && !self.progress.is_empty()).then(|| Box::new(self.progress));
-        RollingEnd { status: self.status, kept, next, notices }
+        RollingEnd { status: self.status, kept, next }
     }
 
     /// Ends a pass: records what is over. Returns whether all of it is.

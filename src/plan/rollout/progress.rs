@@ -80,7 +80,6 @@ pub struct Progress {
     passes: u32,
     last: Option<Timestamp>,
     waits: bool,
-    untold: Vec<Workload>,
 }
 
 impl Progress {
@@ -88,7 +87,7 @@ impl Progress {
     /// the spec was edited.
     pub(super) fn turn_to(&mut self, due: Option<Fingerprint>, generation: Option<i64>, now: Timestamp) {
         if self.due != due {
-            *self = Self { due, generation, untold: std::mem::take(&mut self.untold), ..Self::default() };
+            *self = Self { due, generation, ..Self::default() };
         }
         self.waits = false;
         if self.generation != generation {
@@ -150,9 +149,6 @@ impl Progress {
     pub(super) fn answered(&mut self, workload: Workload, found: Result<bool, RestartFailure>) {
         match found {
             Ok(found) => {
-                if found {
-                    self.untold.push(workload.clone());
-                }
                 self.done.insert(workload, found);
             }
             Err(failure) => {
@@ -190,11 +186,6 @@ impl Progress {
     /// Whether anybody was restarted.
     pub(super) fn has_restarted(&self) -> bool {
         self.done.values().any(|found| *found)
-    }
-
-    /// Those that were restarted and not told of.
-    pub(super) fn take_untold(&mut self) -> Option<Vec<Workload>> {
-        (!self.untold.is_empty()).then(|| std::mem::take(&mut self.untold))
     }
 
     pub(super) fn done(&self, found: bool) -> Vec<&Workload> {

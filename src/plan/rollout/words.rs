@@ -1,8 +1,8 @@
-//! What the condition `RolledOut` says, and the event of a restart.
+//! What the condition `RolledOut` says, and the events that it is worth.
 
 use super::super::Notice;
 use super::progress::{Attempt, Progress, RestartFailure, Workload};
-use crate::api::{RestartItem, RolloutSpec, RolloutStatus};
+use crate::api::{ROLLED_OUT, RestartItem, RolloutSpec, RolloutStatus, VaultSecretSyncStatus, condition};
 use crate::reason::Reason;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -169,18 +169,32 @@ fn failed(told: &RolloutNews<'_>, attempt: &Attempt, failure: &RestartFailure) -
     (reason, format!("{message}{more} vaultsync tries again, at most ten minutes apart."))
 }
 
-/// The event of workloads that were restarted.
-pub(super) fn restarted(workloads: &[Workload], secret: &str) -> Notice {
-    let names: Vec<String> = workloads.iter().map(Workload::to_string).collect();
-    Notice {
-        warning: false,
-        reason: Reason::Restarted.as_str().to_owned(),
-        note: format!("Restarted for what is in Secret {secret} now: {}.", list(&names)),
-    }
+/// The events that a status is worth where it takes the place of another: workloads that were restarted, once for each
+/// change, and what is in the way, when that is news.
+#[must_use]
+pub fn rollout_notices(old: Option<&VaultSecretSyncStatus>, new: &VaultSecretSyncStatus) -> Vec<Notice> {
+    let said = |status: &VaultSecretSyncStatus| condition(&status.conditions, ROLLED_OUT).cloned();
+    let Some((now, reason)) = said(new).and_then(|now| Some((now.clone(), now.reason.parse().ok()?))) else {
+        return Vec::new();
+    };
+    let notice = |warning, reason: Reason| Notice {
+        warning,
+        reason: reason.as_str().to_owned(),
+        note: now.message.clone(),
+    };
+    let rollouts = old.and_then(|old| old.rollout.as_ref()).zip(new.rollout.as_ref());
+    let restarted = rollouts.is_some_and(|(old, new)| {
+        let over = new.due.is_none() && old.due == Some(new.hash);
+        over && (reason == Reason::Restarted || old.at != new.at)
+    });
+    let is_news = old.and_then(said).is_none_or(|old| old.reason != now.reason);
+    let restarted = restarted.then(|| notice(false, Reason::Restarted));
+    let failed = (is_news && is_failure(reason)).then(|| notice(true, reason));
+    restarted.into_iter().chain(failed).collect()
 }
 
 /// Whether somebody has to do something about it.
-pub(super) const fn is_failure(reason: Reason) -> bool {
+const fn is_failure(reason: Reason) -> bool {
     matches!(
         reason,
         Reason::RolloutsDisabled
@@ -208,4 +222,48 @@ fn list(names: &[String]) -> String {
         text.push_str(" more");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Fingerprint, set_condition};
+    use jiff::Timestamp;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    fn status(reason: Reason, hash: u64, due: Option<u64>, at: Option<i64>) -> VaultSecretSyncStatus {
+        let mut status = VaultSecretSyncStatus {
+            rollout: Some(RolloutStatus {
+                hash: Fingerprint(hash),
+                due: due.map(Fingerprint),
+                at: at.map(|at| Time(Timestamp::from_second(at).unwrap())),
+            }),
+            ..VaultSecretSyncStatus::default()
+        };
+        let (message, now) = (reason.to_string(), Timestamp::UNIX_EPOCH);
+        set_condition(&mut status.conditions, ROLLED_OUT, "", reason, message, None, now);
+        status
+    }
+
+    #[test]
+    fn a_rollout_is_told_of_once_and_a_failure_when_it_is_news() {
+        let told = |old: Option<&VaultSecretSyncStatus>, new: &VaultSecretSyncStatus| {
+            let notices = rollout_notices(old, new);
+            notices.iter().map(|notice| format!("{} {}", notice.warning, notice.reason)).collect::<Vec<_>>()
+        };
+        let recorded = status(Reason::NotNeeded, 1, None, None);
+        let due = status(Reason::RolloutWaiting, 1, Some(2), None);
+        let done = status(Reason::Restarted, 2, None, Some(5));
+        assert!(told(None, &recorded).is_empty() && told(Some(&recorded), &due).is_empty());
+        assert_eq!(told(Some(&due), &done), ["false Restarted"]);
+        assert!(told(Some(&done), &done).is_empty());
+        let carried = status(Reason::Restarted, 3, None, Some(5));
+        assert!(told(Some(&done), &carried).is_empty(), "nobody was restarted");
+        let refused = status(Reason::RolloutForbidden, 1, Some(2), None);
+        assert_eq!(told(Some(&due), &refused), ["true RolloutForbidden"]);
+        assert!(told(Some(&refused), &refused).is_empty());
+        let missing = |at| status(Reason::WorkloadNotFound, 2, None, at);
+        assert_eq!(told(Some(&due), &missing(None)), ["true WorkloadNotFound"]);
+        assert_eq!(told(Some(&due), &missing(Some(5))), ["false Restarted", "true WorkloadNotFound"]);
+    }
 }
