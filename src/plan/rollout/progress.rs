@@ -4,7 +4,7 @@
 use crate::api::{Fingerprint, RestartItem, RolloutSpec, WorkloadKind};
 use crate::vault::doubled;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -76,6 +76,8 @@ pub struct Progress {
     /// The workloads that are over, and whether they were there.
     done: BTreeMap<Workload, bool>,
     failed: BTreeMap<Attempt, RestartFailure>,
+    /// What failed in the pass before: it is tried again after all others.
+    again: BTreeSet<Attempt>,
     /// The passes that failed, and when the last of them did.
     passes: u32,
     last: Option<Timestamp>,
@@ -93,10 +95,10 @@ impl Progress {
         if self.generation != generation {
             self.generation = generation;
             self.listed.clear();
-            self.failed.clear();
             (self.passes, self.last) = (0, None);
-        } else if self.holds_back_for(now).is_none() {
-            self.failed.clear();
+        }
+        if self.holds_back_for(now).is_none() {
+            self.again.extend(std::mem::take(&mut self.failed).into_keys());
         }
     }
 
@@ -116,21 +118,22 @@ impl Progress {
     }
 
     pub(super) fn next(&self, spec: &RolloutSpec) -> Option<RestartStep> {
-        let items = || spec.restart.iter().enumerate();
-        let unlisted = items().find(|(place, item)| {
-            item.name.is_none()
-                && !self.listed.contains_key(place)
-                && !self.failed.contains_key(&Attempt::Listing(*place))
-        });
-        if let Some((place, _)) = unlisted {
-            return Some(RestartStep::List(place));
+        // Each may take as long as a call may: a webhook that hangs holds up one a pass.
+        if self.failed.values().any(RestartFailure::may_pass) {
+            return None;
         }
-        let mut workloads = items().flat_map(|(place, item)| self.workloads(place, item));
-        let left = workloads.find(|workload| {
-            !self.done.contains_key(workload)
-                && !self.failed.contains_key(&Attempt::Restarting(workload.clone()))
-        });
-        left.map(RestartStep::Restart)
+        let items = || spec.restart.iter().enumerate();
+        let unlisted =
+            items().filter(|(place, item)| item.name.is_none() && !self.listed.contains_key(place));
+        let listings = unlisted.map(|(place, _)| Attempt::Listing(place));
+        let workloads = items().flat_map(|(place, item)| self.workloads(place, item));
+        let undone = workloads.filter(|workload| !self.done.contains_key(workload));
+        let left = listings.chain(undone.map(Attempt::Restarting));
+        let left = left.filter(|attempt| !self.failed.contains_key(attempt));
+        Some(match left.min_by_key(|attempt| self.again.contains(attempt))? {
+            Attempt::Listing(place) => RestartStep::List(place),
+            Attempt::Restarting(workload) => RestartStep::Restart(workload),
+        })
     }
 
     fn workloads(&self, place: usize, item: &RestartItem) -> Vec<Workload> {
@@ -267,5 +270,22 @@ mod tests {
             Some(RestartStep::Restart(workload("b"))),
             "an edit is worth a try at once"
         );
+    }
+
+    #[test]
+    fn what_hangs_holds_up_a_pass_once_and_the_others_not_for_long() {
+        let spec = RolloutSpec { restart: ["a", "b", "c"].map(|name| item(Some(name))).into() };
+        let mut progress = Progress::default();
+        let mut tried = Vec::new();
+        for pass in 0..3 {
+            progress.turn_to(Some(Fingerprint(1)), Some(1), at(pass * 100));
+            while let Some(RestartStep::Restart(workload)) = progress.next(&spec) {
+                tried.push(format!("{pass}{}", workload.name));
+                let hangs = workload.name == "a";
+                progress.answered(workload, if hangs { Err(RestartFailure::Failed(None)) } else { Ok(true) });
+            }
+            progress.pass(at(pass * 100));
+        }
+        assert_eq!(tried, ["0a", "1b", "1c", "1a", "2a"]);
     }
 }
