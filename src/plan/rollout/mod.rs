@@ -221,3 +221,48 @@ fn may_restart(object: &VaultSecretSync, status: &VaultSecretSyncStatus) -> bool
         && object.metadata.deletion_timestamp.is_none()
         && status.observed_generation == object.metadata.generation
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{KeyStatus, RolloutStatus, TargetStatus, VaultSecretSyncSpec};
+    use crate::plan::Kept;
+
+    #[test]
+    fn nobody_is_restarted_for_what_does_not_stand_in_status_yet() {
+        let spec = r#"{"data": [], "rollout": {"restart": [{"kind": "Deployment", "name": "shop"}]}}"#;
+        let spec: VaultSecretSyncSpec = serde_json::from_str(spec).unwrap();
+        let mut object = VaultSecretSync::new("shop", spec);
+        object.metadata.generation = Some(1);
+        let target = TargetStatus {
+            keys: vec![KeyStatus { name: "a".to_owned(), of: Some(Fingerprint(2)) }],
+            ..TargetStatus::default()
+        };
+        let due = record::digest(&target);
+        let mut known = VaultSecretSyncStatus {
+            observed_generation: Some(1),
+            target: Some(target),
+            rollout: Some(RolloutStatus { hash: Fingerprint(1), due, at: None }),
+            ..VaultSecretSyncStatus::default()
+        };
+        let now = Timestamp::UNIX_EPOCH;
+        let (reason, message) = (Reason::Synced, String::new());
+        set_condition(&mut known.conditions, READY, "True", reason, message, Some(1), now);
+        let mut stored = known.clone();
+        stored.rollout = Some(RolloutStatus { hash: Fingerprint(1), due: None, at: None });
+        object.status = Some(known.clone());
+        let verdict = Verdict {
+            outcome: Outcome::Unchanged,
+            reason: Some(reason),
+            status: Some(known.clone()),
+            next: None,
+            waits: false,
+            kept: Kept::default(),
+        };
+        let acts_for = |stored: &VaultSecretSyncStatus| {
+            Rolling::begin(&object, Some(stored), &verdict, None, Some(10), now).unwrap().acts_for()
+        };
+        assert_eq!(acts_for(&stored), None, "it could not be said");
+        assert_eq!(acts_for(&known), due);
+    }
+}

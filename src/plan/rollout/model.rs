@@ -13,6 +13,7 @@ use crate::api::{
 use crate::plan::{Kept, Outcome, Verdict};
 use crate::reason::Reason;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
@@ -269,6 +270,9 @@ impl World {
             let mut verdict = self.verdict(Ending::Waiting);
             (verdict.outcome, verdict.reason, verdict.waits) =
                 (Outcome::Suspended, Some(Reason::Suspended), false);
+            let mut status = self.known().status.unwrap_or_default();
+            status.observed_generation = self.object.metadata.generation;
+            verdict.status = Some(status);
             verdict
         } else {
             if ending == Ending::Whole {
@@ -283,7 +287,9 @@ impl World {
         let ready = {
             let status = verdict.status.as_ref().or(object.status.as_ref());
             status.is_some_and(|status| {
-                status.conditions.iter().any(|said| said.type_ == READY && said.status == "True")
+                let ready = |said: &Condition| said.type_ == READY && said.status == "True";
+                status.observed_generation == self.object.metadata.generation
+                    && status.conditions.iter().any(ready)
             })
         };
         while let Some(step) = rolling.next() {
@@ -306,7 +312,9 @@ impl World {
                     self.check(workload.kind == WorkloadKind::Deployment, "the kind of the spec");
                     let may = ready && !self.object.spec.suspend && self.allowed.is_some();
                     self.check(may, "nobody is restarted for an object that is suspended, or not Ready");
-                    let value = rolling.acts_for().unwrap().to_string();
+                    let value = rolling.acts_for();
+                    self.check(value == digest(&self.target()), "they are restarted for what is there");
+                    let value = value.unwrap().to_string();
                     // An answer that is lost is a restart all the same.
                     let found = if failure.is_none() || self.dice.one_in(2) {
                         self.restart(&workload.name, value)
@@ -323,6 +331,11 @@ impl World {
         let before = object.status.as_ref().and_then(|status| status.rollout.clone());
         let end = rolling.end();
         let after = end.status.rollout.as_ref();
+        let whole = ending == Ending::Whole && !self.object.spec.suspend;
+        let due = |rollout: &RolloutStatus| rollout.due.or(Some(rollout.hash));
+        let recorded = after.and_then(due);
+        let stands = recorded.is_none() || recorded == before.as_ref().and_then(due);
+        self.check(whole || stands, "only a Secret that is whole is recorded");
         if before.is_some_and(|rollout| rollout.due.is_some())
             && after.is_some_and(|rollout| rollout.due.is_none())
         {
