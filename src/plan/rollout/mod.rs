@@ -209,7 +209,7 @@ fn is_settled(verdict: &Verdict) -> bool {
         verdict.outcome,
         Outcome::Created | Outcome::Updated | Outcome::Repaired | Outcome::Unchanged
     );
-    moves && !verdict.waits && verdict.reason == Some(Reason::Synced)
+    moves && verdict.reason == Some(Reason::Synced)
 }
 
 /// Whether anybody may be restarted for an object that is as it says: Ready, of the spec as it is, and not suspended.
