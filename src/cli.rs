@@ -129,6 +129,14 @@ pub struct RunArgs {
     /// refresh intervals [default: three refresh intervals, at least 15m].
     #[arg(long, env = "VAULTSYNC_STALE_AFTER", value_parser = duration)]
     pub stale_after: Option<Duration>,
+    /// How long before a secret, certificate or key expires in the vault its object says so, by an event and a metric; 0s for
+    /// never.
+    #[arg(long, env = "VAULTSYNC_EXPIRING_BEFORE", default_value = "720h", value_parser = duration)]
+    pub expiring_before: Duration,
+    /// Whether the metric of expiry has a series for every object with a source that ends, rather than for those alone that
+    /// expire within --expiring-before.
+    #[arg(long, env = "VAULTSYNC_EXPIRY_METRICS", default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub expiry_metrics: bool,
     /// The most requests that one vault host gets in a second, from all identities together; the burst is twice that. Key
     /// Vault allows 400 a second for all clients of a vault together.
     #[arg(long, env = "VAULTSYNC_MAX_REQUESTS_PER_SECOND", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -270,6 +278,8 @@ impl RunArgs {
             drift_interval: self.drift_interval,
             drift_probes_per_second: self.drift_probes_per_second,
             stale_after: self.stale_after,
+            expiring_before: self.expiring_before,
+            expiry_metrics: self.expiry_metrics,
             min_refresh_interval: self.min_refresh_interval,
             namespace_selectors: self.namespace_selectors,
             max_connections_per_namespace: usize::try_from(self.max_connections_per_namespace)

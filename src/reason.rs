@@ -78,12 +78,40 @@ pub enum Reason {
     MissingKey,
     /// Two dataFrom sources give the same key.
     DuplicateKey,
+    /// `find` finds more than status has room for.
+    TooManyMatches,
+    /// The list that `find` needs cannot be read.
+    ListFailed,
+    /// No secret of the vault is as `find` says.
+    NothingMatched,
     /// A member of a JSON object cannot be a key of a Secret.
     InvalidKey,
     /// The value is not JSON, or not a JSON object.
     InvalidJson,
     /// A value is not in the format that `dataFrom` names.
     InvalidFormat,
+    /// A pattern of `rename` takes too much to run.
+    InvalidPattern,
+    /// The value is no certificate that can be read.
+    InvalidCertificate,
+    /// The private key belongs to none of the certificates beside it.
+    KeyMismatch,
+    /// The value is larger, or takes more to decrypt, than any honest certificate.
+    CertificateTooCostly,
+    /// The certificate is kept as PEM, so that there is no PFX of it.
+    NotPfx,
+    /// The password for a PKCS#12 file has characters that no file can have.
+    InvalidPassword,
+    /// The vault gives no private key with the certificate.
+    NoPrivateKey,
+    /// The value holds no issuer of the certificate.
+    NoIssuer,
+    /// A key of a TLS Secret would be a whole certificate, private key and all.
+    WholeCertificate,
+    /// The key is of a kind that has no public part.
+    InvalidKeyType,
+    /// A template cannot be rendered.
+    TemplateFailed,
     /// The property is not in the value.
     PropertyNotFound,
     /// The value is not what `decode` says.
@@ -92,6 +120,10 @@ pub enum Reason {
     SecretNotFound,
     /// The secret is disabled in the vault.
     SecretDisabled,
+    /// The vault has no such key or version.
+    KeyNotFound,
+    /// The key is disabled in the vault.
+    KeyDisabled,
     /// The identity has no role that lets it read.
     MissingRole,
     /// The vault's access policies do not let the identity read.

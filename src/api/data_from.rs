@@ -5,14 +5,30 @@ use super::vaultsecretsync::OnMissing;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A source that gives many keys.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = (
+        "has(self.secret) != has(self.find)",
+        "an entry of dataFrom must have either secret or find, as in {secret: {name: shop-config}} or {find: {name: \"shop-*\"}}"
+    ),
+    validation = (
+        "!has(self.find) || !has(self.onMissing)",
+        "onMissing belongs to secret: what find no longer finds leaves the Secret"
+    )
+)]
 pub struct DataFrom {
     /// A secret whose value has members: each becomes a key. A string is taken raw, a number as it is written, anything
     /// else as compact JSON; `null` counts as absent.
-    pub secret: ObjectSecretRef,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<ObjectSecretRef>,
+    /// All secrets of the vault with such a name and such tags: each becomes a key of its name. Secrets that back
+    /// certificates are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub find: Option<Box<FindSpec>>,
     /// How members are called as keys: each step takes the name that the one before it gave. Two members that come to one
     /// name are `DuplicateKey`. Default: as they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -21,6 +37,32 @@ pub struct DataFrom {
     /// What happens to its keys while the secret does not exist: `Keep` (default) or `Remove`.
     #[serde(default)]
     pub on_missing: OnMissing,
+    /// `false` keeps its keys out of the Secret: they only feed `target.template`. Default: `true`.
+    #[serde(default = "super::vaultsecretsync::published")]
+    pub publish: bool,
+}
+
+/// Which secrets of the vault are meant; all of it must fit.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "has(self.name) || (has(self.tags) && size(self.tags) > 0)",
+    "find must have a name, as in shop-*, or tags"
+))]
+pub struct FindSpec {
+    /// How their names are: `*` stands for any characters, case does not count. Default: any name. Example: `shop-*`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 127))]
+    #[x_kube(validation = (
+        "self.matches('^[0-9a-zA-Z*-]+$')",
+        "find.name must be letters, digits, '-' and '*' for any characters, as in shop-*"
+    ))]
+    pub name: Option<String>,
+    /// Tags that they have, with these values; case counts. Default: any. Example: `{env: prod}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 15, "additionalProperties" = {"type": "string", "maxLength": 256}))]
+    #[x_kube(validation = ("self.all(tag, tag.size() <= 256)", "the name of a tag has at most 256 characters"))]
+    pub tags: BTreeMap<String, String>,
 }
 
 /// A secret of the vault whose value has members.

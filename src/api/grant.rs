@@ -39,6 +39,14 @@ pub struct Grant {
         "certificates must be names of certificates: letters, digits, '-' and '*' for any characters, as in shop-*"
     ))]
     pub certificates: Vec<String>,
+    /// Names of keys, of which the vault gives the public part alone, written likewise. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 127)), extend("x-kubernetes-list-type" = "atomic"))]
+    #[x_kube(validation = (
+        "self.all(p, p.matches('^[0-9a-zA-Z*-]+$'))",
+        "keys must be names of keys: letters, digits, '-' and '*' for any characters, as in shop-*"
+    ))]
+    pub keys: Vec<String>,
 }
 
 /// Namespaces by name or by label; exactly one field is set.

@@ -3,12 +3,14 @@
 //! Nothing here talks to a cluster; what a field means is written on the field, because that text is what
 //! `kubectl explain` prints.
 
+mod certificate;
 mod cluster_key_vault;
 mod conditions;
 mod connection;
 mod crds;
 mod data_from;
 mod fingerprint;
+mod from;
 mod grant;
 mod keyvault;
 mod rollout;
@@ -18,6 +20,7 @@ mod vault_ref;
 mod vaultsecretsync;
 
 pub use crate::reason::Reason;
+pub use certificate::{CertificatePart, CertificateRef, Chain, Encryption, PasswordRef, Store, TlsSpec};
 pub use cluster_key_vault::{
     CloudSpec, ClusterIdentity, ClusterKeyVault, ClusterKeyVaultSpec, ManagedIdentity, OperatorIdentitySpec,
     ServicePrincipal,
@@ -26,8 +29,9 @@ pub(crate) use conditions::whole_second;
 pub use conditions::{READY, ROLLED_OUT, STALLED, condition, set_condition};
 pub use connection::{IdentityStatus, KeyVaultStatus, ReadSettings, RequestLimits, WorkloadIdentity};
 pub use crds::{crd_files, crds};
-pub use data_from::{Case, Characters, DataFrom, Format, ObjectSecretRef, RenameStep};
+pub use data_from::{Case, Characters, DataFrom, FindSpec, Format, ObjectSecretRef, RenameStep};
 pub use fingerprint::Fingerprint;
+pub use from::{Decode, From, KeyFormat, KeyRef, SecretRef};
 pub use grant::{Grant, GrantedNamespaces, NamespaceSelector, SelectorOperator, SelectorRequirement};
 pub use keyvault::{KeyVault, KeyVaultIdentity, KeyVaultSpec};
 pub use rollout::{
@@ -37,9 +41,7 @@ pub use rollout::{
 pub use secret_type::SecretType;
 pub use status::{EntryKind, EntryState, EntryStatus, KeyStatus, TargetStatus, VaultSecretSyncStatus};
 pub use vault_ref::{VaultKind, VaultRef};
-pub use vaultsecretsync::{
-    DataItem, Decode, Deletion, From, OnMissing, SecretRef, Target, VaultSecretSync, VaultSecretSyncSpec,
-};
+pub use vaultsecretsync::{DataItem, Deletion, OnMissing, Target, VaultSecretSync, VaultSecretSyncSpec};
 
 use jiff::SignedDuration;
 use jiff::fmt::friendly::{Spacing, SpanPrinter};

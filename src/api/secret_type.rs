@@ -28,11 +28,14 @@ impl SecretType {
     const KNOWN: [Self; 5] =
         [Self::Opaque, Self::Tls, Self::DockerConfigJson, Self::BasicAuth, Self::SshAuth];
 
-    /// A type that is never written: the API server makes a token for it.
-    pub const REFUSED: &str = "kubernetes.io/service-account-token";
+    /// What the domain of a type ends with that only the types above may have: the API server, a kubelet or a controller of
+    /// Kubernetes trusts whoever writes one.
+    pub const REFUSED_DOMAIN: &str = "kubernetes.io";
 
-    /// What types begin with that are never written: whoever writes one lets a node join, or says what Helm has installed.
-    pub const REFUSED_PREFIXES: [&str; 2] = ["bootstrap.kubernetes.io/", "helm.sh/"];
+    /// What types begin with that are never written either: whoever writes one says what Helm has installed, runs commands
+    /// on nodes, makes clusters, or speaks for a mesh.
+    pub const REFUSED_PREFIXES: [&str; 4] =
+        ["helm.sh/", "rke.cattle.io/", "addons.cluster.x-k8s.io/", "cluster.x-k8s.io/"];
 
     /// The word of the API.
     #[must_use]
@@ -47,11 +50,18 @@ impl SecretType {
         }
     }
 
-    /// Whether it is a power rather than a container: the schema, the code and the policy of the chart refuse the same.
+    /// Whether it is a power rather than a container, or a misspelt `Opaque`: the schema, the code and the policy of the
+    /// chart refuse the same.
     #[must_use]
     pub fn is_refused(&self) -> bool {
-        let word = self.as_str();
-        word == Self::REFUSED || Self::REFUSED_PREFIXES.iter().any(|prefix| word.starts_with(prefix))
+        let Self::Other(word) = self else { return false };
+        let domain = word.split_once('/').map_or("", |(domain, _)| domain);
+        let of_kubernetes = domain
+            .strip_suffix(Self::REFUSED_DOMAIN)
+            .is_some_and(|before| before.is_empty() || before.ends_with('.'));
+        of_kubernetes
+            || Self::REFUSED_PREFIXES.iter().any(|prefix| word.starts_with(prefix))
+            || word.eq_ignore_ascii_case("Opaque")
     }
 
     /// The keys without which the API server refuses a Secret of this type.
@@ -107,11 +117,17 @@ mod tests {
             ("fstab/cifs", false),
             ("kubernetes.io/service-account-token", true),
             ("bootstrap.kubernetes.io/token", true),
+            ("kubernetes.io/dockercfg", true),
+            ("kubernetes.io/TLS", true),
+            ("mykubernetes.io/own", false),
+            ("rke.cattle.io/machine-plan", true),
+            ("opaque", true),
             ("helm.sh/release.v1", true),
         ] {
             let read = SecretType::from(word.to_owned());
             assert_eq!((String::from(read.clone()).as_str(), read.is_refused()), (word, refused));
-            assert_eq!(matches!(read, SecretType::Other(_)), word.contains("cifs") || refused, "{word}");
+            let known = SecretType::KNOWN.iter().any(|known| known.as_str() == word);
+            assert_eq!(matches!(read, SecretType::Other(_)), !known, "{word}");
         }
     }
 }

@@ -35,6 +35,10 @@ pub struct VaultSecretSyncStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "atomic"))]
     pub entries: Vec<EntryStatus>,
+    /// How many secrets `find` has found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 256))]
+    pub matched: Option<u16>,
     /// The Secret that was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetStatus>,
@@ -54,7 +58,7 @@ pub struct VaultSecretSyncStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EntryStatus {
-    /// The kind of object in the vault: `Secret`.
+    /// The kind of object in the vault: `Secret` (a certificate's private side too), or `Key`.
     pub kind: EntryKind,
     /// Its name.
     #[schemars(length(max = 127))]
@@ -82,7 +86,11 @@ pub struct EntryStatus {
     /// Until when the vault calls it valid; informational there, delivered here all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Time>,
-    /// `Synced`, `Expired` or `NotYetValid` (all in the Secret), `Pending` (read, but not in the Secret yet: Ready says
+    /// Of a JSON object, up to four members that cannot be keys of a Secret, because of their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4), extend("x-kubernetes-list-type" = "atomic"))]
+    pub invalid_keys: Vec<String>,
+    /// `Synced`, `Expiring`, `Expired`, `NotYetValid` or `IncompleteChain` (all in the Secret), `Pending` (read, but not in the Secret yet: Ready says
     /// why), `Missing` (its keys were removed, as `onMissing: Remove` asks), or the reason why its keys keep their
     /// last value.
     pub state: EntryState,
@@ -93,10 +101,14 @@ pub struct EntryStatus {
 pub enum EntryState {
     /// Every key that it gives is in the Secret, as this version has it.
     Synced,
+    /// As `Synced`; the version expires within `--expiring-before`.
+    Expiring,
     /// As `Synced`; the vault calls the version expired.
     Expired,
     /// As `Synced`; the vault calls the version not yet valid.
     NotYetValid,
+    /// As `Synced`; the certificate comes without its issuer, so that most clients will not trust it.
+    IncompleteChain,
     /// Nothing is wrong with it, but its value is not in the Secret yet.
     Pending,
     /// It does not exist, and its keys were removed as the spec asks.
@@ -114,8 +126,10 @@ impl EntryState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Synced => "Synced",
+            Self::Expiring => "Expiring",
             Self::Expired => "Expired",
             Self::NotYetValid => "NotYetValid",
+            Self::IncompleteChain => "IncompleteChain",
             Self::Pending => "Pending",
             Self::Missing => "Missing",
             Self::Because(reason) => reason.as_str(),
@@ -124,7 +138,16 @@ impl EntryState {
     }
 
     fn parse(word: &str) -> Self {
-        [Self::Synced, Self::Expired, Self::NotYetValid, Self::Pending, Self::Missing]
+        const WORDS: [EntryState; 7] = [
+            EntryState::Synced,
+            EntryState::Expiring,
+            EntryState::Expired,
+            EntryState::NotYetValid,
+            EntryState::IncompleteChain,
+            EntryState::Pending,
+            EntryState::Missing,
+        ];
+        WORDS
             .into_iter()
             .find(|state| state.as_str() == word)
             .or_else(|| word.parse().ok().map(Self::Because))
@@ -170,6 +193,8 @@ pub enum EntryKind {
     /// A secret of the vault.
     #[default]
     Secret,
+    /// A key of the vault.
+    Key,
 }
 
 /// The Secret as vaultsync last wrote or verified it.

@@ -1,7 +1,9 @@
 //! `VaultSecretSync`: one target Secret, built from one vault.
 #![expect(unreachable_pub, reason = "KubeSchema repeats each struct, pub and all, inside a private block")]
 
+use super::certificate::TlsSpec;
 use super::data_from::DataFrom;
+use super::from::From;
 use super::rollout::RolloutSpec;
 use super::secret_type::SecretType;
 use super::status::VaultSecretSyncStatus;
@@ -45,28 +47,40 @@ use std::collections::BTreeMap;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = (
-        "(has(self.data) && size(self.data) > 0) || (has(self.dataFrom) && size(self.dataFrom) > 0)",
-        "spec needs at least one entry in data or dataFrom"
+        "(has(self.data) && size(self.data) > 0) || (has(self.dataFrom) && size(self.dataFrom) > 0) || has(self.tls)",
+        "spec needs at least one entry in data or dataFrom, or tls"
     ),
     validation = (
-        "(has(self.target) && has(self.target.type) ? self.target.type : 'Opaque') == (has(oldSelf.target) && has(oldSelf.target.type) ? oldSelf.target.type : 'Opaque')",
-        "spec.target.type cannot change, for a Secret's type cannot: create a second VaultSecretSync, move the consumers to its Secret, then delete this one"
+        "(has(self.target) && has(self.target.type) ? self.target.type : has(self.tls) ? 'kubernetes.io/tls' : 'Opaque') == (has(oldSelf.target) && has(oldSelf.target.type) ? oldSelf.target.type : has(oldSelf.tls) ? 'kubernetes.io/tls' : 'Opaque')",
+        "spec.target.type cannot change, for a Secret's type cannot, and spec.tls means kubernetes.io/tls: create a second VaultSecretSync, move the consumers to its Secret, then delete this one"
     ),
     validation = (
-        "!has(self.target) || !has(self.target.type) || self.target.type != 'kubernetes.io/tls' || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && self.data.exists(d, d.key == 'tls.crt') && self.data.exists(d, d.key == 'tls.key'))",
-        "a target of type kubernetes.io/tls needs the keys tls.crt and tls.key in data"
+        "!has(self.tls) || !has(self.target) || !has(self.target.type) || self.target.type == 'kubernetes.io/tls'",
+        "spec.tls makes a Secret of type kubernetes.io/tls: leave target.type out, or take the parts of the certificate by from.certificate in data"
     ),
     validation = (
-        "!has(self.target) || !has(self.target.type) || self.target.type != 'kubernetes.io/dockerconfigjson' || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && self.data.exists(d, d.key == '.dockerconfigjson'))",
-        "a target of type kubernetes.io/dockerconfigjson needs the key .dockerconfigjson in data"
+        "!has(self.tls) || !has(self.data) || !self.data.exists(d, d.key == 'tls.crt' || d.key == 'tls.key' || (has(self.tls.caKey) && d.key == self.tls.caKey))",
+        "spec.tls gives tls.crt, tls.key and the key that caKey names: remove them from data"
     ),
     validation = (
-        "!has(self.target) || !has(self.target.type) || self.target.type != 'kubernetes.io/basic-auth' || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && self.data.exists(d, d.key == 'username' || d.key == 'password'))",
-        "a target of type kubernetes.io/basic-auth needs the key username or password in data"
+        "!has(self.target) || !has(self.target.type) || self.target.type != 'kubernetes.io/tls' || has(self.tls) || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && self.data.exists(d, d.key == 'tls.crt') && self.data.exists(d, d.key == 'tls.key'))",
+        "a target of type kubernetes.io/tls needs spec.tls, or the keys tls.crt and tls.key in data"
     ),
     validation = (
-        "!has(self.target) || !has(self.target.type) || self.target.type != 'kubernetes.io/ssh-auth' || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && self.data.exists(d, d.key == 'ssh-privatekey'))",
-        "a target of type kubernetes.io/ssh-auth needs the key ssh-privatekey in data"
+        "!has(self.target) || !has(self.target.type) || self.target.type != 'kubernetes.io/dockerconfigjson' || (has(self.target.template) && '.dockerconfigjson' in self.target.template) || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && self.data.exists(d, d.key == '.dockerconfigjson'))",
+        "a target of type kubernetes.io/dockerconfigjson needs the key .dockerconfigjson in data or target.template"
+    ),
+    validation = (
+        "!has(self.target) || !has(self.target.type) || self.target.type != 'kubernetes.io/basic-auth' || (has(self.target.template) && ('username' in self.target.template || 'password' in self.target.template)) || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && self.data.exists(d, d.key == 'username' || d.key == 'password'))",
+        "a target of type kubernetes.io/basic-auth needs the key username or password in data or target.template"
+    ),
+    validation = (
+        "!has(self.target) || !has(self.target.type) || self.target.type != 'kubernetes.io/ssh-auth' || (has(self.target.template) && 'ssh-privatekey' in self.target.template) || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && self.data.exists(d, d.key == 'ssh-privatekey'))",
+        "a target of type kubernetes.io/ssh-auth needs the key ssh-privatekey in data or target.template"
+    ),
+    validation = (
+        "!has(self.target) || !has(self.target.template) || ((!has(self.data) || !self.data.exists(d, d.key in self.target.template)) && (!has(self.tls) || !self.target.template.exists(k, k == 'tls.crt' || k == 'tls.key' || (has(self.tls.caKey) && k == self.tls.caKey))))",
+        "a key of target.template must be in neither data nor tls: name the entry of data differently, and give it publish: false where it only feeds the template"
     )
 )]
 pub struct VaultSecretSyncSpec {
@@ -99,6 +113,11 @@ pub struct VaultSecretSyncSpec {
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub data_from: Vec<DataFrom>,
 
+    /// A certificate of the vault as a Secret of type `kubernetes.io/tls`: `tls.crt` and `tls.key`. Default: none. Example:
+    /// `{certificate: shop-tls}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Box<TlsSpec>>,
+
     /// The Secret to write. Default: an Opaque Secret of this object's name, deleted with it.
     #[serde(default)]
     pub target: Target,
@@ -126,65 +145,9 @@ pub struct DataItem {
     /// last value and reports it, `Remove` removes the key. A key that the type of the Secret needs is never removed.
     #[serde(default)]
     pub on_missing: OnMissing,
-}
-
-/// A source of one value; exactly one field is set.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct From {
-    /// A secret of the vault.
-    pub secret: SecretRef,
-}
-
-/// A secret of the vault, or a part of it.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SecretRef {
-    /// The name of the secret in the vault. Example: `shop-db-url`.
-    #[schemars(length(min = 1, max = 127))]
-    #[x_kube(validation = (
-        "self.matches('^[0-9a-zA-Z-]+$')",
-        "name must be the name of a secret in the vault: letters, digits and '-', as in shop-db-url"
-    ))]
-    pub name: String,
-    /// One version of it, 32 hexadecimal digits; it is read once. Default: the current version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
-    #[x_kube(validation = (
-        "self.matches('^[0-9a-f]{32}$')",
-        "version must be the 32 hexadecimal digits that end the secret's id; leave it out for the current version"
-    ))]
-    pub version: Option<String>,
-    /// A part of a value that is JSON, as a singular JSONPath (RFC 9535): names and indexes, no `..`, filter or
-    /// wildcard. A string is taken raw, anything else as compact JSON, `null` counts as absent. Default: the whole
-    /// value. Example: `$.connection.password` or `$['user-name']`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256))]
-    #[x_kube(validation = (
-        r#"self.matches('^[$]([.][A-Za-z_][A-Za-z0-9_]*|\\[-?[0-9]{1,6}\\]|\\[\'[^\'\\\\]+\'\\]|\\["[^"\\\\]+"\\])+$')"#,
-        r#"property must be a singular JSONPath of names and indexes, as in $.token, $.hosts[0] or $["user-name"]"#
-    ))]
-    pub property: Option<String>,
-    /// How the value is decoded, after `property`: `None` (default), `Base64`, `Base64Url`, `Hex`, or `Auto` (padded Base64
-    /// of sixteen characters or more in one line, else unchanged; a text that only looks like that is decoded too).
-    #[serde(default)]
-    pub decode: Decode,
-}
-
-/// How a value is decoded before it is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Decode {
-    /// Written as it is.
-    #[default]
-    None,
-    /// Standard Base64, with or without padding.
-    Base64,
-    /// URL-safe Base64, with or without padding.
-    Base64Url,
-    /// Pairs of hexadecimal digits.
-    Hex,
-    /// Padded Base64 of sixteen characters or more in one line, else unchanged.
-    Auto,
+    /// `false` keeps the key out of the Secret: it only feeds `target.template`. Default: `true`.
+    #[serde(default = "published")]
+    pub publish: bool,
 }
 
 /// What happens to a key whose source is missing.
@@ -209,17 +172,17 @@ pub struct Target {
         "target.name must be a name for a Secret: lower-case letters, digits, '-' and '.'"
     ))]
     pub name: Option<String>,
-    /// The type of the Secret; cannot change. `Opaque` (default) takes any keys; `kubernetes.io/tls` needs `tls.crt` and
+    /// The type of the Secret; cannot change. Default: `kubernetes.io/tls` where `spec.tls` is set, else `Opaque`, which takes any keys; `kubernetes.io/tls` needs `tls.crt` and
     /// `tls.key`, `kubernetes.io/dockerconfigjson` needs `.dockerconfigjson`, `kubernetes.io/ssh-auth` needs
     /// `ssh-privatekey`; `kubernetes.io/basic-auth` is for `username` and `password`. Any other that somebody made up is taken
-    /// too, as `fstab/cifs`, but those that Kubernetes or Helm trust: `kubernetes.io/service-account-token`, and whatever begins
-    /// with `bootstrap.kubernetes.io/` or `helm.sh/`.
-    #[serde(default, rename = "type")]
+    /// too, as `fstab/cifs`, but those that others trust: whatever else has `kubernetes.io` as its domain or the end of it, or
+    /// begins with `helm.sh/`, `rke.cattle.io/`, `cluster.x-k8s.io/` or `addons.cluster.x-k8s.io/`.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = (
-        "self.matches('^[A-Za-z0-9]([-A-Za-z0-9._/]*[A-Za-z0-9])?$') && self != 'kubernetes.io/service-account-token' && !self.startsWith('bootstrap.kubernetes.io/') && !self.startsWith('helm.sh/')",
-        "target.type must be Opaque, kubernetes.io/tls or another type of letters, digits and '-._/'; kubernetes.io/service-account-token and types that begin with bootstrap.kubernetes.io/ or helm.sh/ are never written"
+        "self in ['Opaque', 'kubernetes.io/tls', 'kubernetes.io/dockerconfigjson', 'kubernetes.io/basic-auth', 'kubernetes.io/ssh-auth'] || (self.matches('^[A-Za-z0-9]([-A-Za-z0-9._/]*[A-Za-z0-9])?$') && !self.matches('^([^/]*[.])?kubernetes[.]io/') && !self.matches('^[Oo][Pp][Aa][Qq][Uu][Ee]$') && !['helm.sh/', 'rke.cattle.io/', 'addons.cluster.x-k8s.io/', 'cluster.x-k8s.io/'].exists(prefix, self.startsWith(prefix)))",
+        "target.type must be Opaque, kubernetes.io/tls, /dockerconfigjson, /basic-auth or /ssh-auth, or a type of your own of letters, digits and '-._/'; other types of kubernetes.io, and those of helm.sh, rke.cattle.io and cluster.x-k8s.io, are never written"
     ))]
-    pub type_: SecretType,
+    pub type_: Option<SecretType>,
     /// Labels for the Secret. Default: none. Nothing is ever copied from this object's own labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 63}))]
@@ -248,6 +211,16 @@ pub struct Target {
         )
     )]
     pub annotations: BTreeMap<String, String>,
+    /// Keys that are made of the others: each a template (minijinja) over the values of `data` and `dataFrom`, by name or as
+    /// `data["name"]`. `docs/templates.md` has its functions. Default: none. Example:
+    /// `{DATABASE_URL: "postgres://{{ user | urlencode }}:{{ password | urlencode }}@db/shop"}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 16384}))]
+    #[x_kube(validation = (
+        "self.all(k, k.size() <= 253 && k.matches('^[-._a-zA-Z0-9]+$') && k != '.' && !k.startsWith('..'))",
+        "a key of target.template must consist of letters, digits, '-', '_' and '.', and neither be '.' nor begin with '..', as in config.ini"
+    ))]
+    pub template: BTreeMap<String, String>,
     /// What happens to the Secret when this object is deleted: `Delete` (default, by an ownerReference) or `Retain`.
     #[serde(default)]
     pub deletion: Deletion,
@@ -261,6 +234,15 @@ pub enum Deletion {
     Delete,
     /// It stays, mark and all.
     Retain,
+}
+
+impl VaultSecretSyncSpec {
+    /// The type of the Secret.
+    #[must_use]
+    pub fn secret_type(&self) -> &SecretType {
+        let by_default = if self.tls.is_some() { &SecretType::Tls } else { &SecretType::Opaque };
+        self.target.type_.as_ref().unwrap_or(by_default)
+    }
 }
 
 impl VaultSecretSync {
@@ -287,6 +269,10 @@ impl VaultSecretSync {
 
 /// So many characters `status.lastHandledSync` may have.
 const MAX_REQUEST: usize = 1024;
+
+pub(super) const fn published() -> bool {
+    true
+}
 
 fn default_refresh_interval() -> String {
     "5m".to_owned()

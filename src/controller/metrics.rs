@@ -1,6 +1,6 @@
 //! What the controllers count. Labels are bounded words, but for objects that are not Ready, which are few.
 
-use crate::api::WorkloadKind;
+use crate::api::{EntryState, VaultSecretSyncStatus, WorkloadKind};
 use crate::object_key::ObjectKey;
 use crate::plan::{Outcome, RestartFailure, Verdict};
 use crate::reason::Reason;
@@ -22,13 +22,16 @@ pub(super) struct ObjectMetrics {
     pub(super) events_dropped: IntCounter,
     undecodable: IntGaugeVec,
     rollouts: IntCounterVec,
+    expires: IntGaugeVec,
+    /// Whether every source that ends is shown, rather than those that end soon.
+    all_expiries: bool,
     /// The reason under which an object is shown as not Ready.
     shown: Mutex<HashMap<ObjectKey, Reason>>,
 }
 
 impl ObjectMetrics {
     /// Registers the families.
-    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+    pub(super) fn new(registry: &Registry, all_expiries: bool) -> Result<Self, prometheus::Error> {
         let reconciles = IntCounterVec::new(
             Opts::new(
                 "vaultsync_reconciles_total",
@@ -71,11 +74,20 @@ impl ObjectMetrics {
             &["kind", "result"],
         )?;
         registry.register(Box::new(rollouts.clone()))?;
+        let expires = IntGaugeVec::new(
+            Opts::new(
+                "vaultsync_object_expires_timestamp_seconds",
+                "When the first source of a VaultSecretSync expires in the vault, as a Unix time. Only objects that are within --expiring-before of it have a series, or all that have a source which ends with --expiry-metrics.",
+            ),
+            &["object_namespace", "object_name"],
+        )?;
+        registry.register(Box::new(expires.clone()))?;
         registry.register(Box::new(reconciles.clone()))?;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(not_ready.clone()))?;
         registry.register(Box::new(events_dropped.clone()))?;
         registry.register(Box::new(undecodable.clone()))?;
+        let shown = Mutex::default();
         Ok(Self {
             reconciles,
             duration,
@@ -83,7 +95,9 @@ impl ObjectMetrics {
             events_dropped,
             undecodable,
             rollouts,
-            shown: Mutex::default(),
+            expires,
+            all_expiries,
+            shown,
         })
     }
 
@@ -129,6 +143,18 @@ impl ObjectMetrics {
     /// Drops the series of an object that is gone.
     pub(super) fn forget(&self, key: &ObjectKey) {
         self.show(key, None);
+        self.expires.remove_label_values(&[&key.namespace, &key.name]).ok();
+    }
+
+    /// Shows when the first of an object's sources expires, as its status says.
+    pub(super) fn expires(&self, key: &ObjectKey, status: &VaultSecretSyncStatus) {
+        let soon = |state| matches!(state, EntryState::Expiring | EntryState::Expired);
+        let ending = status.entries.iter().filter(|entry| self.all_expiries || soon(entry.state));
+        let labels = [&*key.namespace, &*key.name];
+        match ending.filter_map(|entry| entry.expires.as_ref()).map(|time| time.0).min() {
+            Some(first) => self.expires.with_label_values(&labels).set(first.as_second()),
+            None => self.expires.remove_label_values(&labels).unwrap_or_default(),
+        }
     }
 
     fn show(&self, key: &ObjectKey, reason: Option<Reason>) {

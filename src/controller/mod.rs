@@ -20,6 +20,7 @@ mod metrics;
 mod objects;
 mod probe_pace;
 mod reconcile;
+mod render_pace;
 mod report;
 mod rollouts;
 mod token_request;
@@ -48,6 +49,7 @@ use memory::Memories;
 use metrics::ObjectMetrics;
 use namespace_labels::NamespaceLabels;
 use prometheus::Registry;
+use render_pace::RenderPace;
 use rollouts::RolloutPace;
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -73,6 +75,10 @@ pub struct Settings {
     pub drift_probes_per_second: u32,
     /// How long values may go unconfirmed; `None`: three intervals of the object, at least 15 minutes.
     pub stale_after: Option<Duration>,
+    /// How long before its end a source is called expiring.
+    pub expiring_before: Duration,
+    /// Whether every object with a source that ends has a series, rather than those that are expiring.
+    pub expiry_metrics: bool,
     /// The floor of every refresh interval.
     pub min_refresh_interval: Duration,
     /// Whether grants may select namespaces by their labels, which takes the right to watch namespaces.
@@ -104,6 +110,7 @@ struct Context {
     namespace_labels: NamespaceLabels,
     metrics: ObjectMetrics,
     rollouts: RolloutPace,
+    render_pace: RenderPace,
     settings: Settings,
 }
 
@@ -181,7 +188,7 @@ pub async fn run(
         settings.credentials.clone(),
         vault_metrics,
     );
-    let metrics = ObjectMetrics::new(registry)?;
+    let metrics = ObjectMetrics::new(registry, settings.expiry_metrics)?;
     let shutdown = shutdown.shared();
     let scopes: Vec<Option<String>> = if settings.namespaces.is_empty() {
         vec![None]
@@ -201,6 +208,7 @@ pub async fn run(
         namespace_labels: NamespaceLabels::new(labels.as_ref().map(Writer::as_reader)),
         metrics,
         rollouts: RolloutPace::new(settings.rollouts_per_minute),
+        render_pace: RenderPace::default(),
         settings,
     });
     if context.settings.namespace_selectors && namespace_labels::is_refused(&context).await {

@@ -10,12 +10,14 @@ use super::memory::Memory;
 use super::{report, rollouts};
 use crate::api::{READY, VaultSecretSync, condition, fnv1a};
 use crate::object_key::ObjectKey;
-use crate::plan::{self, Input, Refusal, Round, Seen, Step, UsedSource, Vault, Verdict};
+use crate::plan::{
+    self, FoundNames, Input, Permit, Problem, Refusal, Round, Seen, Sources, Step, UsedSource, Vault, Verdict,
+};
 use crate::reason::Reason;
-use crate::vault::{HealthState, Reply};
+use crate::vault::{Answer, Find, Found, HealthState, Reply, Sought};
 use kube::runtime::controller::Action;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The longest chain that makes progress is look, ask, read anew, demand, change, look, change; twice that is somebody
 /// who keeps changing the Secret under our hands.
@@ -79,13 +81,71 @@ struct End {
 /// A failure of the API server that a Secret's write meets is told of at this try.
 const TOLD_AT: u32 = 3;
 
+/// What an object reads, and through what.
+struct Reads {
+    found: ConnectionOf,
+    /// How often.
+    interval: Duration,
+    sources: Result<Sources, Problem>,
+    /// As what each source may be read.
+    permits: Vec<Permit>,
+}
+
+/// Finds out what an object reads: its connection, what it finds there by name, and what it may read of it all.
+fn gather(context: &Context, key: &ObjectKey, object: &VaultSecretSync) -> Reads {
+    let mut found = connection_of(context, object);
+    let interval = interval(context, object, &found);
+    let finds = plan::finds(&object.spec);
+    let names = match &found {
+        ConnectionOf::Usable(usable) if !finds.is_empty() => {
+            find(context, key, object, usable, (&finds, interval))
+        }
+        _ => {
+            context.plane.find_none(key);
+            FoundNames::none()
+        }
+    };
+    let sources = plan::sources(&object.spec, &names);
+    let mut permits = Vec::new();
+    if let (ConnectionOf::Usable(usable), Ok(sources)) = (&found, &sources) {
+        match usable.permits(object, &sources.used) {
+            Ok(permitted) => permits = permitted,
+            Err(problem) => found = ConnectionOf::Unusable(problem),
+        }
+    }
+    Reads { found, interval, sources, permits }
+}
+
+/// The next step of a round. Values that take work are rendered at the pace of their namespace; `Err`: in this time.
+fn decide(
+    context: &Context,
+    namespace: &Arc<str>,
+    round: &mut Round,
+    input: &Input<'_>,
+) -> Result<Step, Duration> {
+    let has_values = |reply: &Reply| reply.answers.iter().any(|answer| matches!(answer, Answer::Read(_)));
+    let takes_work = || input.sources.as_ref().is_ok_and(|sources| sources.take_work(&input.object.spec));
+    let Vault::Usable { reply: Some(reply), .. } = input.vault else { return Ok(round.next(input)) };
+    if !has_values(reply) || !takes_work() {
+        return Ok(round.next(input));
+    }
+    // What a request carried is said at once.
+    if !round.is_sealed()
+        && let Some(wait) = context.render_pace.wait(namespace, Instant::now())
+    {
+        return Err(wait);
+    }
+    let begun = Instant::now();
+    // The other tasks of this thread go on elsewhere meanwhile.
+    let step = tokio::task::block_in_place(|| round.next(input));
+    context.render_pace.took(namespace, begun.elapsed(), Instant::now());
+    Ok(step)
+}
+
 async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory) -> Result<End, Error> {
     let key = context.index.shared_key_of(stored);
     let object = memory.kept.known(stored);
-    let sources = plan::sources(&object.spec);
-    let found =
-        sources.as_ref().map_or(ConnectionOf::Unknown, |sources| connection_of(context, &object, sources));
-    let interval = interval(context, &object, &found);
+    let Reads { found, interval, sources, permits } = gather(context, &key, &object);
     let rival = context.index.rival(&object);
     let manager = plan::manager_of(&object);
     let target = WriteTarget {
@@ -100,14 +160,15 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
     let mut failed = None;
     for _ in 0..MOST_STEPS {
         let vault = match &found {
-            ConnectionOf::Usable(Usable { connection, permits, .. }) => {
-                Vault::Usable { url: connection.url.as_str(), interval, permits, reply: snapshot.as_ref() }
+            ConnectionOf::Usable(Usable { connection, .. }) => {
+                let (url, reply) = (connection.url.as_str(), snapshot.as_ref());
+                Vault::Usable { url, interval, permits: &permits, reply }
             }
             ConnectionOf::Unusable(problem) => Vault::Unusable(problem.clone()),
             ConnectionOf::Unknown => Vault::Unknown,
         };
         let users = snapshot.as_ref().map_or(0, |reply| reply.health.users);
-        let step = round.next(&Input {
+        let input = Input {
             object: &object,
             stored: stored.status.as_ref(),
             sources: &sources,
@@ -115,8 +176,18 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
             rival: rival.as_deref(),
             vault,
             stale_after: stale_after(context, &object, interval, users),
+            expiring_before: context.settings.expiring_before,
             now: context.now(),
-        });
+        };
+        let step = match decide(context, &key.namespace, &mut round, &input) {
+            Ok(step) => step,
+            Err(wait) => {
+                if probe {
+                    context.memories.want_probe(ObjectKey::clone(&key));
+                }
+                return Ok(End { verdict: round.put_off(wait), asked: true, failed: None });
+            }
+        };
         let written = match step {
             Step::Ask | Step::Demand(_) => None,
             Step::ReadAnew(_) => {
@@ -126,7 +197,7 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
             Step::Look => Some(context.server.probe(target, round.expected()).await),
             Step::Create(new) => Some(context.server.create(target, &new).await),
             Step::Change(change) => {
-                Some(context.server.change(target, object.spec.target.type_.as_str(), &change).await)
+                Some(context.server.change(target, object.spec.secret_type().as_str(), &change).await)
             }
             Step::End(verdict) => {
                 let refused = failed.is_none() && verdict.reason.is_some_and(Reason::blocks_target);
@@ -164,10 +235,29 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
             }
             round.answered(seen);
         } else if let (ConnectionOf::Usable(usable), Ok(sources)) = (&found, &sources) {
-            snapshot = Some(ask(context, &key, &object, usable, (sources, interval), &round));
+            snapshot = Some(ask(context, &key, &object, usable, (&sources.used, interval), &round));
         }
     }
     Err(Error::Unsettled)
+}
+
+/// What the object looks for by name, as far as its namespace may read it; no list is asked for where it may read nothing.
+fn find(
+    context: &Context,
+    key: &ObjectKey,
+    object: &VaultSecretSync,
+    usable: &Usable,
+    (finds, interval): (&[Find], Duration),
+) -> FoundNames {
+    let connection = &usable.connection;
+    let known = plan::found_before(object, finds, connection.url.as_str());
+    let found = if usable.reads_secrets(object) && !object.spec.suspend {
+        let sought = Sought { finds, interval, known: &known };
+        context.plane.find(key, connection, usable.described.spec.terms, sought)
+    } else {
+        Found::Names { names: vec![Vec::new(); finds.len()].into(), absent: known.clone() }
+    };
+    FoundNames::of(finds, found, &known, usable.names(object))
 }
 
 fn ask(

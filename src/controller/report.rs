@@ -26,11 +26,16 @@ pub(super) async fn report(
         memory.wrote(object.metadata.resource_version.as_deref(), written);
     }
     context.metrics.settled(&key, verdict);
+    if let Some(status) = verdict.status.as_ref().or(object.status.as_ref()) {
+        context.metrics.expires(&key, status);
+    }
     let (namespace, name, outcome) = (&*key.namespace, &*key.name, verdict.outcome.as_str());
     tracing::debug!(namespace, name, outcome, reason = verdict.reason.map_or("", Reason::as_str), "settled");
-    let rollout = verdict.status.iter().flat_map(|new| plan::rollout_notices(object.status.as_ref(), new));
+    let old = object.status.as_ref();
+    let of_rollout = verdict.status.iter().flat_map(|new| plan::rollout_notices(old, new));
+    let of_sources = verdict.status.as_ref().and_then(|new| plan::notice_of_sources(old, new));
     for notice in
-        plan::notice(object.status.as_ref(), verdict, object.target_name()).into_iter().chain(rollout)
+        plan::notice(old, verdict, object.target_name()).into_iter().chain(of_sources).chain(of_rollout)
     {
         context.events.push(object.as_ref(), notice, context.now());
     }

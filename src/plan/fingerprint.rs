@@ -5,8 +5,9 @@
 //! function makes every key due once, which costs a read of each source and moves nothing.
 
 use super::desired::Desired;
+use super::recipe::{Made, Recipe, StoreOf, WantedPart, recipes};
 use crate::api::{DataFrom, Decode, Fingerprint, SecretRef, VaultSecretSyncSpec};
-use crate::vault::{SecretName, SecretVersion};
+use crate::vault::{ObjectName, ObjectVersion};
 use ring::digest::{Context, SHA256};
 
 /// A release that renders the same source to other bytes raises it, so that every key is written again.
@@ -23,8 +24,54 @@ fn of_parts<'a>(parts: impl IntoIterator<Item = &'a str>) -> Fingerprint {
     Fingerprint(digest.as_ref().iter().take(8).fold(0, |bits, byte| bits << 8 | u64::from(*byte)))
 }
 
-/// What makes a key of `spec.data`.
-pub(super) fn of_key(vault: &str, name: &SecretName, version: &str, part: &SecretRef) -> Fingerprint {
+/// A version of a source.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Version<'a> {
+    pub(super) name: &'a ObjectName,
+    pub(super) version: &'a str,
+}
+
+/// What makes a key by its recipe out of versions of its sources, in their order; `None` for a template, and where a
+/// source lacks.
+pub(super) fn of_recipe(vault: &str, recipe: &Recipe<'_>, sources: &[Version<'_>]) -> Option<Fingerprint> {
+    let [own, others @ ..] = sources else { return None };
+    let of = |kind: &str, how: &[&str]| {
+        let parts = [REVISION, kind, vault, &own.name.folded(), own.version];
+        of_parts(parts.into_iter().chain(how.iter().copied()))
+    };
+    Some(match recipe.made {
+        Made::Secret(part) => of_key(vault, own.name, own.version, part),
+        Made::Certificate(certificate) => match certificate.part {
+            WantedPart::Named(part) => of("Certificate", &[&format!("{part:?}")]),
+            WantedPart::WithRoot => of("Certificate", &["WithRoot"]),
+            WantedPart::Store(store, what) => {
+                // Of a certificate whose password is itself the two are one source.
+                let password = others.first().unwrap_or(own);
+                let word = match what {
+                    StoreOf::Key => "Pkcs12",
+                    StoreOf::Issuers => "TrustStore",
+                };
+                let alias = store.alias.as_deref().unwrap_or(certificate.name);
+                let encryption = format!("{:?}", store.encryption);
+                of("Certificate", &[word, alias, &encryption, &password.name.folded(), password.version])
+            }
+        },
+        Made::Key { format, .. } => of("Key", &[&format!("{format:?}")]),
+        Made::Template(_) => return None,
+    })
+}
+
+/// What makes a template: its text, and what makes each of its inputs; of one that is not there nothing does.
+pub(super) fn of_template(text: &str, inputs: &[(&str, Option<Fingerprint>)]) -> Fingerprint {
+    let inputs = inputs
+        .iter()
+        .flat_map(|(key, of)| [(*key).to_owned(), of.map(|of| of.to_string()).unwrap_or_default()]);
+    let inputs: Vec<String> = inputs.collect();
+    of_parts([REVISION, "template", text].into_iter().chain(inputs.iter().map(String::as_str)))
+}
+
+/// What makes a key of `spec.data` that is a secret, or a part of one.
+fn of_key(vault: &str, name: &ObjectName, version: &str, part: &SecretRef) -> Fingerprint {
     let decode = match part.decode {
         // It decoded more at first.
         Decode::Auto => "Auto2".to_owned(),
@@ -38,25 +85,32 @@ pub(super) fn of_key(vault: &str, name: &SecretName, version: &str, part: &Secre
 /// What makes the keys of a `dataFrom` source: which of its members become keys depends on the rest of the spec.
 pub(super) fn of_object(
     vault: &str,
-    name: &SecretName,
+    name: &ObjectName,
     version: &str,
     item: &DataFrom,
     others: Fingerprint,
 ) -> Fingerprint {
-    let (format, others) = (format!("{:?}", item.secret.format), others.to_string());
+    // What is found by its name is a value of its own, whatever else is found.
+    let format = item.secret.as_ref().map(|secret| format!("{:?}", secret.format));
+    let others = if format.is_some() { others.to_string() } else { String::new() };
+    let format = format.unwrap_or_else(|| "Name".to_owned());
     let source = [REVISION, "dataFrom", vault, "Secret", &name.folded(), version, &format, &others];
-    let steps: Vec<String> = item.rename.iter().map(|step| format!("{step:?}")).collect();
-    of_parts(source.into_iter().chain(steps.iter().map(String::as_str)))
+    let steps = item.rename.iter().map(|step| format!("{step:?}"));
+    let hidden = (!item.publish).then(|| "unpublished".to_owned());
+    let rest: Vec<String> = steps.chain(hidden).collect();
+    of_parts(source.into_iter().chain(rest.iter().map(String::as_str)))
 }
 
-/// Which keys `data` names and which sources `dataFrom` has: a member that one of them gives too is shadowed, or
+/// Which keys the spec names and which sources `dataFrom` has: a member that one of them gives too is shadowed, or
 /// doubled.
 pub(super) fn of_others(spec: &VaultSecretSyncSpec) -> Fingerprint {
-    let keys = spec.data.iter().map(|item| item.key.as_str());
+    let recipes = recipes(spec).unwrap_or_default();
+    let keys = recipes.iter().map(|recipe| recipe.key);
     let sources = spec
         .data_from
         .iter()
-        .flat_map(|item| [item.secret.name.as_str(), item.secret.version.as_deref().unwrap_or_default()]);
+        .filter_map(|item| item.secret.as_ref())
+        .flat_map(|secret| [secret.name.as_str(), secret.version.as_deref().unwrap_or_default()]);
     of_parts(keys.chain([""]).chain(sources))
 }
 
@@ -76,8 +130,8 @@ pub(super) fn of_all(words: &[String]) -> Fingerprint {
 }
 
 /// As a pinned version is written in a spec.
-pub(super) fn version_of(version: Option<&SecretVersion>) -> Option<&str> {
-    version.map(SecretVersion::as_str)
+pub(super) fn version_of(version: Option<&ObjectVersion>) -> Option<&str> {
+    version.map(ObjectVersion::as_str)
 }
 
 /// What a version of a source makes by a spec: keys of `data` by their place, and the keys of `dataFrom`.
@@ -88,12 +142,14 @@ pub(crate) fn fingerprints_of(
     version: &str,
     spec: &VaultSecretSyncSpec,
 ) -> (Vec<(usize, Fingerprint)>, Option<Fingerprint>) {
-    let source = SecretName::parse(name).unwrap();
+    let source = ObjectName::parse(name).unwrap();
     let of_name = |other: &str| other == name;
-    let keys = spec.data.iter().enumerate().filter(|(_, item)| of_name(&item.from.secret.name));
-    let keys =
-        keys.map(|(place, item)| (place, of_key(vault, &source, version, &item.from.secret))).collect();
-    let object = spec.data_from.iter().find(|item| of_name(&item.secret.name));
+    let secrets =
+        spec.data.iter().enumerate().filter_map(|(place, item)| Some((place, item.from.secret.as_ref()?)));
+    let keys = secrets.filter(|(_, secret)| of_name(&secret.name));
+    let keys = keys.map(|(place, secret)| (place, of_key(vault, &source, version, secret))).collect();
+    let object =
+        spec.data_from.iter().find(|item| item.secret.as_ref().is_some_and(|secret| of_name(&secret.name)));
     (keys, object.map(|item| of_object(vault, &source, version, item, of_others(spec))))
 }
 
@@ -107,8 +163,8 @@ mod tests {
         SecretRef { name: "db".to_owned(), version: None, property: property.map(str::to_owned), decode }
     }
 
-    fn name() -> SecretName {
-        SecretName::parse("Shop-DB").unwrap()
+    fn name() -> ObjectName {
+        ObjectName::parse("Shop-DB").unwrap()
     }
 
     #[test]
@@ -132,7 +188,7 @@ mod tests {
         let base = of("https://a", "v1", None, Decode::None);
         assert_eq!(
             base,
-            of_key("https://a", &SecretName::parse("shop-db").unwrap(), "v1", &part(None, Decode::None))
+            of_key("https://a", &ObjectName::parse("shop-db").unwrap(), "v1", &part(None, Decode::None))
         );
         for other in [
             of("https://b", "v1", None, Decode::None),
@@ -145,7 +201,7 @@ mod tests {
         let of = |item: &DataFrom| of_object("https://a", &name(), "v1", item, Fingerprint(7));
         let (base, mut yaml, mut upper) =
             (object_source("Shop-DB"), object_source("Shop-DB"), object_source("Shop-DB"));
-        yaml.secret.format = Format::Yaml;
+        yaml.secret.as_mut().unwrap().format = Format::Yaml;
         upper.rename.push(RenameStep { match_: None, to: None, case: Some(Case::Upper), characters: None });
         assert_ne!(of(&base), of(&yaml));
         assert_ne!(of(&base), of(&upper));

@@ -2,8 +2,8 @@
 
 use super::outcome::Outcome;
 use super::{
-    Change, Input, Kept, Observed, Permit, Problem, Round, Seen, Step, UsedSource, Vault, Verdict, sources,
-    wants,
+    Change, FoundNames, Input, Kept, Observed, Permit, Problem, Round, Seen, Step, UsedSource, Vault,
+    Verdict, sources, wants,
 };
 use crate::api::{
     DataFrom, DataItem, Decode, Format, From, ObjectSecretRef, OnMissing, SecretRef, Target, VaultRef,
@@ -45,14 +45,17 @@ pub(super) fn failed(failure: Failure) -> Answer {
 
 pub(super) fn key(key: &str, secret: &str) -> DataItem {
     let secret = SecretRef { name: secret.to_owned(), version: None, property: None, decode: Decode::None };
-    DataItem { key: key.to_owned(), from: From { secret }, on_missing: OnMissing::Keep }
+    let from = From { secret: Some(secret), ..From::default() };
+    DataItem { key: key.to_owned(), from, on_missing: OnMissing::Keep, publish: true }
 }
 
 pub(super) fn object_source(secret: &str) -> DataFrom {
     DataFrom {
-        secret: ObjectSecretRef { name: secret.to_owned(), version: None, format: Format::Json },
+        secret: Some(ObjectSecretRef { name: secret.to_owned(), version: None, format: Format::Json }),
+        find: None,
         rename: Vec::new(),
         on_missing: OnMissing::Keep,
+        publish: true,
     }
 }
 
@@ -64,6 +67,7 @@ pub(super) struct Scene {
     pub(super) state: HealthState,
     pub(super) unconfirmed_for: Option<Duration>,
     pub(super) interval: Duration,
+    pub(super) expiring_before: Duration,
     /// What the last round left.
     pub(super) kept: Kept,
     pub(super) round: Option<Round>,
@@ -73,6 +77,8 @@ pub(super) struct Scene {
     pub(super) ignored: bool,
     pub(super) rival: Option<String>,
     pub(super) vault_exists: bool,
+    /// What `find` has found.
+    pub(super) found: FoundNames,
     pub(super) permit: Permit,
     pub(super) now: Timestamp,
 }
@@ -85,6 +91,7 @@ impl Scene {
             suspend: false,
             data,
             data_from,
+            tls: None,
             target: Target::default(),
             rollout: None,
         };
@@ -98,6 +105,7 @@ impl Scene {
             state: HealthState::Working,
             unconfirmed_for: None,
             interval: Duration::from_secs(300),
+            expiring_before: Duration::ZERO,
             kept: Kept::default(),
             round: None,
             asked: false,
@@ -105,13 +113,14 @@ impl Scene {
             ignored: false,
             rival: None,
             vault_exists: true,
+            found: FoundNames::none(),
             permit: Permit::FULL,
             now: Timestamp::from_second(1_750_000_000).unwrap(),
         }
     }
 
     pub(super) fn sources(&self) -> Vec<UsedSource> {
-        sources(&self.object.spec).unwrap()
+        sources(&self.object.spec, &self.found).unwrap().used
     }
 
     /// What the plane is asked for when a round begins.
@@ -140,7 +149,7 @@ impl Scene {
             unconfirmed_for: self.unconfirmed_for,
         };
         let permits = vec![self.permit; self.answers.len()];
-        let sources = sources(&self.object.spec);
+        let sources = sources(&self.object.spec, &self.found);
         let stored = Arc::new(self.object.clone());
         let known = self.kept.known(&stored);
         let mut next = |reply| {
@@ -157,6 +166,7 @@ impl Scene {
                 rival: self.rival.as_deref(),
                 vault,
                 stale_after: Duration::from_secs(900),
+                expiring_before: self.expiring_before,
                 now: self.now,
             })
         };

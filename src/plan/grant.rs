@@ -5,7 +5,7 @@
 
 use super::{Problem, UsedSource};
 use crate::api::{Grant, VaultRef};
-use crate::vault::SecretName;
+use crate::vault::{NamePattern, ObjectKind, ObjectName, Source};
 use std::collections::BTreeMap;
 
 /// As what a source may be read.
@@ -48,18 +48,32 @@ pub fn permits(
     sources: &[UsedSource],
 ) -> Result<Vec<Permit>, Problem> {
     let grants: Vec<&Grant> = allow.iter().filter(|grant| concerns(grant, reader)).collect();
-    let permits: Vec<Permit> = sources.iter().map(|used| permit(&grants, &used.source.name)).collect();
-    let refused: Vec<&SecretName> = sources
+    let permits: Vec<Permit> = sources.iter().map(|used| permit(&grants, &used.source)).collect();
+    let refused: Vec<&UsedSource> = sources
         .iter()
         .zip(&permits)
         .filter(|(_, permit)| **permit == Permit::default())
-        .map(|(used, _)| &used.source.name)
+        .map(|(used, _)| used)
         .collect();
     if refused.is_empty() {
         return Ok(permits);
     }
     let selectors = reader.labels.is_none() && allow.iter().any(has_selector);
     Err(Problem::not_allowed(vault, reader.namespace, &refused, selectors))
+}
+
+/// Whether `reader` may read this name as a secret.
+#[must_use]
+pub fn may_read_secret(allow: &[Grant], reader: Tenant<'_>, name: &ObjectName) -> bool {
+    let folded = name.folded();
+    let listed = |grant: &Grant| grant.secrets.iter().any(|pattern| NamePattern::new(pattern).fits(&folded));
+    allow.iter().any(|grant| concerns(grant, reader) && listed(grant))
+}
+
+/// Whether `reader` may read any secret.
+#[must_use]
+pub fn reads_secrets(allow: &[Grant], reader: Tenant<'_>) -> bool {
+    allow.iter().any(|grant| !grant.secrets.is_empty() && concerns(grant, reader))
 }
 
 /// Whether a grant selects namespaces by their labels.
@@ -77,27 +91,20 @@ fn concerns(grant: &Grant, reader: Tenant<'_>) -> bool {
     }
 }
 
-fn permit(grants: &[&Grant], name: &SecretName) -> Permit {
+fn permit(grants: &[&Grant], source: &Source) -> Permit {
+    let folded = source.name.folded();
     let listed = |list: fn(&Grant) -> &Vec<String>| {
-        grants.iter().any(|grant| list(grant).iter().any(|pattern| matches(pattern, name)))
+        grants.iter().any(|grant| list(grant).iter().any(|pattern| NamePattern::new(pattern).fits(&folded)))
     };
-    Permit { secret: listed(|grant| &grant.secrets), certificate: listed(|grant| &grant.certificates) }
-}
-
-/// Whether a name, in whatever case, is as a pattern of `*` and letters says.
-fn matches(pattern: &str, name: &SecretName) -> bool {
-    let pattern = pattern.to_ascii_lowercase();
-    let name = name.folded();
-    let mut pieces = pattern.split('*');
-    let first = pieces.next().unwrap_or_default();
-    let Some(mut rest) = name.strip_prefix(first) else { return false };
-    let Some(last) = pieces.next_back() else { return rest.is_empty() };
-    // The earliest place of each piece leaves the most for those behind it.
-    for piece in pieces {
-        let Some(at) = rest.find(piece) else { return false };
-        rest = rest.get(at + piece.len()..).unwrap_or_default();
+    match source.kind {
+        ObjectKind::Secret => Permit {
+            secret: listed(|grant| &grant.secrets),
+            certificate: listed(|grant| &grant.certificates),
+        },
+        // Of a key there is the public part alone, whosever key it is.
+        ObjectKind::Key if listed(|grant| &grant.keys) => Permit::FULL,
+        ObjectKind::Key => Permit::default(),
     }
-    rest.ends_with(last)
 }
 
 #[cfg(test)]
@@ -105,8 +112,7 @@ mod tests {
     use super::*;
     use crate::api::{GrantedNamespaces, NamespaceSelector, SelectorOperator, SelectorRequirement};
     use crate::plan::fixtures::{Scene, key};
-    use crate::plan::sources;
-    use proptest::prelude::*;
+    use crate::plan::{FoundNames, sources};
 
     fn grant(names: &[&str], secrets: &[&str], certificates: &[&str]) -> Grant {
         let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<String>>();
@@ -114,6 +120,7 @@ mod tests {
             namespaces: GrantedNamespaces { names: Some(texts(names)), selector: None },
             secrets: texts(secrets),
             certificates: texts(certificates),
+            keys: Vec::new(),
         }
     }
 
@@ -123,9 +130,9 @@ mod tests {
 
     fn judge_labelled(allow: &[Grant], reader: Tenant<'_>, secrets: &[&str]) -> Result<Vec<Permit>, String> {
         let data = secrets.iter().map(|secret| key(&secret.to_uppercase(), secret)).collect();
-        let used = sources(&Scene::new(data, Vec::new()).object.spec).unwrap();
+        let used = sources(&Scene::new(data, Vec::new()).object.spec, &FoundNames::none()).unwrap();
         let vault = VaultRef { kind: crate::api::VaultKind::ClusterKeyVault, name: "prod".to_owned() };
-        permits(&vault, allow, reader, &used).map_err(|problem| problem.message)
+        permits(&vault, allow, reader, &used.used).map_err(|problem| problem.message)
     }
 
     const SECRET: Permit = Permit { secret: true, certificate: false };
@@ -195,31 +202,5 @@ mod tests {
         let message =
             judge_labelled(&allow, Tenant { namespace: "shop", labels: None }, &["db"]).unwrap_err();
         assert!(message.contains("--namespace-selectors"), "{message}");
-    }
-
-    /// The definition, one character after the other.
-    fn by_definition(pattern: &[u8], name: &[u8]) -> bool {
-        match (pattern, name) {
-            ([], []) => true,
-            ([b'*', rest @ ..], _) => {
-                by_definition(rest, name) || (!name.is_empty() && by_definition(pattern, &name[1..]))
-            }
-            ([one, rest @ ..], [other, others @ ..]) => one == other && by_definition(rest, others),
-            _ => false,
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_star_stands_for_any_characters_and_nothing_else_does(
-            pattern in "[abAB*-]{1,8}",
-            name in "[abAB-]{1,10}",
-        ) {
-            let expected = by_definition(
-                pattern.to_ascii_lowercase().as_bytes(),
-                name.to_ascii_lowercase().as_bytes(),
-            );
-            prop_assert_eq!(matches(&pattern, &SecretName::parse(&name).unwrap()), expected);
-        }
     }
 }

@@ -1,9 +1,9 @@
 //! What a process keeps of an object from one round to the next.
 
 use super::outcome::Outcome;
+use super::picture::Flaw;
 use super::target::Verified;
 use crate::api::{Fingerprint, VaultSecretSync, VaultSecretSyncStatus};
-use crate::reason::Reason;
 use crate::vault::doubled;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +35,7 @@ pub(super) struct Open {
     /// The resourceVersion of the target for which every source is read again.
     pub(super) anew: Option<String>,
     /// Values that were read and give no key, by the fingerprint of what they would make.
-    pub(super) judged: BTreeMap<Fingerprint, Reason>,
+    pub(super) judged: BTreeMap<Fingerprint, Flaw>,
     /// The picture that was answered whole and could not be written.
     pub(super) blocked: Option<Fingerprint>,
     /// Since when the Secret is known to differ while its values cannot be had.

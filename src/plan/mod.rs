@@ -11,6 +11,7 @@
 
 mod connection;
 mod desired;
+mod find;
 mod fingerprint;
 mod grant;
 mod kept;
@@ -18,6 +19,7 @@ mod notice;
 mod outcome;
 mod picture;
 mod problem;
+mod recipe;
 mod render;
 mod rollout;
 mod round;
@@ -40,20 +42,22 @@ mod tests;
 pub(crate) use fingerprint::fingerprints_of;
 
 pub use connection::{ConnectionReport, Readers, is_proved};
-pub use grant::{Permit, Tenant, has_selector, permits};
+pub use find::{FoundNames, finds, found_before};
+pub use grant::{Permit, Tenant, has_selector, may_read_secret, permits, reads_secrets};
 pub use kept::Kept;
-pub use notice::{Notice, notice};
+pub use notice::{Notice, notice, notice_of_sources};
 pub use outcome::Outcome;
 pub use problem::Problem;
 pub use rollout::{Progress, RestartFailure, RestartStep, Rolling, RollingEnd, Workload, rollout_notices};
 pub use round::{Anew, Round, is_told_of_failure};
 use sources::asked_interval;
-pub use sources::{UsedSource, interval, sources, stale_after, wants};
+pub use sources::{Sources, UsedSource, interval, sources, stale_after, wants};
 pub use target::{Change, KeyBytes, NewSecret, Observed, Refusal, Seen, Verified, Written, manager_of};
 pub use verdict::Verdict;
 
 use crate::api::{TargetStatus, VaultSecretSync, VaultSecretSyncStatus};
 use crate::vault::{Failure, HealthState, Reply};
+use find::Listing;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -66,7 +70,7 @@ pub struct Input<'a> {
     /// Its status as it is stored.
     pub stored: Option<&'a VaultSecretSyncStatus>,
     /// Its sources, or why the spec has none that can be read.
-    pub sources: &'a Result<Vec<UsedSource>, String>,
+    pub sources: &'a Result<Sources, Problem>,
     /// Whether the namespace is one that we leave alone.
     pub ignored: bool,
     /// The object that has the better claim to the target, if any.
@@ -75,6 +79,8 @@ pub struct Input<'a> {
     pub vault: Vault<'a>,
     /// How long values may go unconfirmed.
     pub stale_after: Duration,
+    /// How long before its end a version is called expiring.
+    pub expiring_before: Duration,
     /// Now.
     pub now: Timestamp,
 }
@@ -141,6 +147,16 @@ impl<'a> Input<'a> {
     fn stretched_interval(&self) -> Option<Duration> {
         let Vault::Usable { interval, .. } = self.vault else { return None };
         (interval > asked_interval(self.object)).then_some(interval)
+    }
+
+    /// What `find` cannot find: the list is not to be had, or shows nothing that fits.
+    fn unfound(&self) -> Option<Problem> {
+        let sources = self.sources.as_ref().ok()?;
+        match (&sources.listing, sources.unmatched.first()) {
+            (Listing::Failed(why), _) => Some(Problem::list_failed(&self.object.spec.vault_ref, why)),
+            (Listing::Whole, Some(&place)) => Some(Problem::nothing_matched(place)),
+            (Listing::Whole | Listing::Awaited, _) => None,
+        }
     }
 
     fn vault_url(&self) -> Option<&'a str> {

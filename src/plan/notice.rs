@@ -2,7 +2,7 @@
 
 use super::outcome::Outcome;
 use super::verdict::Verdict;
-use crate::api::{READY, VaultSecretSyncStatus, condition};
+use crate::api::{EntryState, EntryStatus, READY, VaultSecretSyncStatus, condition};
 
 /// What is to be told of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,54 @@ pub fn notice(old: Option<&VaultSecretSyncStatus>, verdict: &Verdict, target: &s
         warning: false,
         reason: new.reason.clone(),
         note: new.message.clone(),
+    })
+}
+
+/// How many sources a notice names.
+const NAMED: usize = 4;
+
+/// The event that is worth what became of sources which are in the Secret all the same: one is about to expire, did, or
+/// comes without its chain. Told when it becomes so, and not again.
+#[must_use]
+pub fn notice_of_sources(old: Option<&VaultSecretSyncStatus>, new: &VaultSecretSyncStatus) -> Option<Notice> {
+    const TOLD: [(EntryState, &str); 3] = [
+        (
+            EntryState::Expired,
+            "expired in the vault, and is delivered all the same. Renew it, or set another date.",
+        ),
+        (EntryState::Expiring, "expires soon in the vault. Renew it."),
+        (
+            EntryState::IncompleteChain,
+            "comes without its issuer, so that clients which do not know that one will not trust it. Import the certificate with its chain.",
+        ),
+    ];
+    let same = |one: &EntryStatus, other: &EntryStatus| {
+        (one.kind, &one.name, &one.pin) == (other.kind, &other.name, &other.pin)
+    };
+    let was = |entry: &EntryStatus| {
+        let before = old.into_iter().flat_map(|old| &old.entries).find(|before| same(before, entry));
+        before.map(|before| before.state)
+    };
+    TOLD.into_iter().find_map(|(state, what)| {
+        let became = new.entries.iter().filter(|entry| entry.state == state && was(entry) != Some(state));
+        let names: Vec<String> = became
+            .map(|entry| match (&entry.expires, state) {
+                (Some(time), EntryState::Expired | EntryState::Expiring) => {
+                    format!("{} ({})", entry.name, time.0)
+                }
+                _ => entry.name.clone(),
+            })
+            .collect();
+        let more = match names.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let told = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        (!names.is_empty()).then(|| Notice {
+            warning: true,
+            reason: state.as_str().to_owned(),
+            note: format!("{told}{more}: {what}"),
+        })
     })
 }
 
@@ -91,5 +139,36 @@ mod tests {
             "failures first"
         );
         assert_eq!(told(None, Outcome::Suspended, says("Unknown", Reason::Suspended, "")), None);
+    }
+
+    #[test]
+    fn what_expires_is_told_when_it_becomes_so_and_once() {
+        let with = |states: &[(&str, EntryState)]| VaultSecretSyncStatus {
+            entries: states
+                .iter()
+                .map(|(name, state)| EntryStatus {
+                    name: (*name).to_owned(),
+                    state: *state,
+                    ..EntryStatus::default()
+                })
+                .collect(),
+            ..VaultSecretSyncStatus::default()
+        };
+        let told = |old: Option<&VaultSecretSyncStatus>, new: &VaultSecretSyncStatus| {
+            notice_of_sources(old, new).map(|notice| format!("{} {}", notice.reason, notice.note))
+        };
+        let fresh = with(&[("a", EntryState::Synced), ("b", EntryState::Synced)]);
+        let soon = with(&[("a", EntryState::Expiring), ("b", EntryState::Synced)]);
+        let over = with(&[("a", EntryState::Expired), ("b", EntryState::Expiring)]);
+        assert_eq!(told(Some(&fresh), &fresh), None);
+        assert!(told(Some(&fresh), &soon).unwrap().starts_with("Expiring a: expires soon"));
+        assert_eq!(told(Some(&soon), &soon), None);
+        assert!(told(Some(&soon), &over).unwrap().starts_with("Expired a: expired"), "the graver first");
+        assert!(told(None, &soon).is_some());
+        let many: Vec<(String, EntryState)> =
+            (0..6).map(|index| (format!("s{index}"), EntryState::IncompleteChain)).collect();
+        let many: Vec<(&str, EntryState)> =
+            many.iter().map(|(name, state)| (name.as_str(), *state)).collect();
+        assert!(told(None, &with(&many)).unwrap().contains("s0, s1, s2, s3 and 2 more: comes without"));
     }
 }

@@ -2,13 +2,16 @@
 //!
 //! Built from names and parsed fields alone: no text of a service, no piece of a value.
 
+mod of_source;
+
+pub(super) use of_source::SourceKeys;
+
 use super::sources::UsedSource;
 use super::target::Refusal;
-use crate::api::{
-    Deletion, SecretType, VaultKind, VaultRef, VaultSecretSync, VaultSecretSyncSpec, format_duration,
-};
+use super::value::Fault;
+use crate::api::{Deletion, SecretType, VaultKind, VaultRef, VaultSecretSync, format_duration};
 use crate::reason::Reason;
-use crate::vault::{Failure, SecretName};
+use crate::vault::{Failure, Why};
 use std::time::Duration;
 
 /// A reason with its sentence.
@@ -40,6 +43,41 @@ impl Problem {
 
     pub(super) fn invalid_spec(sentence: &str) -> Self {
         Self::terminal(Reason::InvalidSpec, sentence.to_owned())
+    }
+
+    pub(super) fn too_many_matches(found: usize, most: usize) -> Self {
+        Self::terminal(
+            Reason::TooManyMatches,
+            format!(
+                "find makes {found} sources of this object, more than {most}, so nothing is read. Narrow spec.dataFrom[].find by name or tags, or split it into several objects."
+            ),
+        )
+    }
+
+    /// A `find` finds nothing.
+    pub(super) fn nothing_matched(place: usize) -> Self {
+        Self::new(
+            Reason::NothingMatched,
+            format!(
+                "spec.dataFrom[{place}].find finds no secret in the vault. Check name and tags; case counts in tags, secrets of certificates are left out, and on a ClusterKeyVault those that its spec.allow does not name as secrets."
+            ),
+        )
+    }
+
+    /// The list that `find` needs cannot be read.
+    pub(super) fn list_failed(vault: &VaultRef, why: &Why) -> Self {
+        let why = match why {
+            Why::Forbidden => "The identity may not list the vault's secrets. Grant it the role `Key Vault Secrets User`, or the secret permission `list`, without conditions.".to_owned(),
+            Why::Endless => "The list of the vault's secrets is too long or too slow to read to its end. Split the vault.".to_owned(),
+            Why::Unreadable(reason) => format!("The list of the vault's secrets cannot be read ({reason}). Check whether a proxy answers in the vault's place."),
+            Why::Asked | Why::Cheaper | Why::Finds => "The list of the vault's secrets cannot be read.".to_owned(),
+        };
+        Self::new(
+            Reason::ListFailed,
+            format!(
+                "{vault}: find looks for secrets by name. {why} It is tried again every hour. What was found before stays."
+            ),
+        )
     }
 
     pub(super) fn target_conflict(target: &str, rival: &str) -> Self {
@@ -75,20 +113,26 @@ impl Problem {
         Self::new(Reason::TooManyConnections, format!("{vault} is not used: {sentence}"))
     }
 
-    /// Names that nothing permits. `selectors`: some grant selects by labels that cannot be read.
+    /// Sources that nothing permits. `selectors`: some grant selects by labels that cannot be read.
     pub(super) fn not_allowed(
         vault: &VaultRef,
         namespace: &str,
-        refused: &[&SecretName],
+        refused: &[&UsedSource],
         selectors: bool,
     ) -> Self {
         const SPELLED_OUT: usize = 4;
-        let names: Vec<&str> = refused.iter().take(SPELLED_OUT).map(|name| name.as_str()).collect();
+        let told = || refused.iter().take(SPELLED_OUT);
+        let what = told().map(|used| used.display()).collect::<Vec<_>>().join(", ");
         let more = match refused.len().saturating_sub(SPELLED_OUT) {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        let names = names.join(", ");
+        let lists = ["secrets", "certificates", "keys"].into_iter().filter_map(|list| {
+            let of_list = |used: &&&UsedSource| used.grant() == list;
+            let names: Vec<&str> = told().filter(of_list).map(|used| used.source.name.as_str()).collect();
+            (!names.is_empty()).then(|| format!("{list} [{}]", names.join(", ")))
+        });
+        let lists = lists.collect::<Vec<_>>().join(" and ");
         let hint = if selectors {
             " Its grants by label do not count, because vaultsync runs without --namespace-selectors."
         } else {
@@ -97,30 +141,7 @@ impl Problem {
         Self::new(
             Reason::NotAllowed,
             format!(
-                "{vault} does not allow namespace {namespace} to read secret {names}{more}. The Secret keeps its last values.{hint} Ask its administrator for an item in spec.allow with namespaces {{names: [{namespace}]}} and secrets [{names}]."
-            ),
-        )
-    }
-
-    /// A source whose name is permitted, but not as the kind of thing that it is.
-    pub(super) fn kind_not_allowed(
-        spec: &VaultSecretSyncSpec,
-        used: &UsedSource,
-        managed: bool,
-        delivered: bool,
-    ) -> Self {
-        let (source, keys, vault, name) =
-            (used.display(), keys(spec, used), &spec.vault_ref, &used.source.name);
-        let (what, list) = if managed {
-            ("it is the private side of a certificate", "certificates")
-        } else {
-            ("it is not the secret of a certificate", "secrets")
-        };
-        Self::new(
-            Reason::NotAllowed,
-            format!(
-                "{source} ({keys}): {what}, and {vault} does not allow this namespace to read it as such. {} Ask its administrator for {list} [{name}] in spec.allow.",
-                meanwhile(delivered)
+                "{vault} does not allow namespace {namespace} to read {what}{more}. The Secret keeps its last values.{hint} Ask its administrator for an item in spec.allow with namespaces {{names: [{namespace}]}} and {lists}."
             ),
         )
     }
@@ -203,7 +224,7 @@ impl Problem {
                 Reason::TypeMismatch,
                 format!(
                     "Secret {target} exists with a type other than {}, and the type of a Secret cannot change. Delete the Secret, or create a new object with another spec.target.name.",
-                    object.spec.target.type_.as_str()
+                    object.spec.secret_type().as_str()
                 ),
             ),
             Refusal::Immutable => Self::new(
@@ -264,7 +285,7 @@ impl Problem {
                 Reason::SecretRejected,
                 format!(
                     "The API server rejects Secret {target} as invalid at {field}, so it keeps what it has. Check that the values fit the type {}.",
-                    object.spec.target.type_.as_str()
+                    object.spec.secret_type().as_str()
                 ),
             ),
         }
@@ -308,43 +329,11 @@ impl Problem {
         )
     }
 
-    /// A problem of one source. `failure` is there where the plane told of it in this process; `delivered`: one of its
-    /// keys is in the Secret.
-    pub(super) fn of_source(
-        spec: &VaultSecretSyncSpec,
-        used: &UsedSource,
-        reason: Reason,
-        failure: Option<&Failure>,
-        delivered: bool,
-    ) -> Self {
-        let (source, keys) = (used.display(), keys(spec, used));
-        let remedy = match (reason, failure) {
-            (_, Some(failure)) => failure.to_string(),
-            (Reason::PropertyNotFound, _) => "a property that the spec names is not in the value. Correct the property, or the value in the vault.".to_owned(),
-            (Reason::InvalidJson, _) => "the value is not JSON (for dataFrom: not a JSON object). JSON inside of a JSON string, or with escaped quotes, is none: store the object itself. Correct the value in the vault, or remove the property from the spec.".to_owned(),
-            (Reason::InvalidFormat, _) => "the value is not in the format that dataFrom names: a mapping for Yaml, lines of NAME=value for Dotenv. Correct format, or the value in the vault.".to_owned(),
-            (Reason::DecodeFailed, _) => "the value is not in the encoding that decode names. Correct decode, or the value in the vault.".to_owned(),
-            (Reason::DuplicateKey, _) => "another dataFrom source, or another member of this one, provides one of the same keys. Rename one of them in the vault or by rename, or name the key in data.".to_owned(),
-            (Reason::InvalidKey, _) => "a member has a name that cannot be a key of a Secret. Rename it in the vault, or by rename: letters, digits, '-', '_' and '.'.".to_owned(),
-            (Reason::SecretNotFound, _) => Failure::SecretNotFound.to_string(),
-            (Reason::SecretDisabled, _) => Failure::SecretDisabled.to_string(),
-            _ => "the vault does not provide it.".to_owned(),
-        };
-        Self::new(reason, format!("{source} ({keys}): {remedy} {}", meanwhile(delivered)))
-    }
-}
-
-/// What becomes of a source's keys until its problem is solved.
-const fn meanwhile(delivered: bool) -> &'static str {
-    if delivered { "Its keys keep their last value." } else { "Its keys are not in the Secret yet." }
-}
-
-fn keys(spec: &VaultSecretSyncSpec, used: &UsedSource) -> String {
-    let keys = used.keys(spec);
-    match (keys.as_slice(), used.data_from.is_empty()) {
-        ([], _) => "dataFrom".to_owned(),
-        ([key], true) => format!("key {key}"),
-        ([key, rest @ ..], true) => format!("key {key} and {} more", rest.len()),
-        ([key, ..], false) => format!("key {key} and dataFrom"),
+    /// A template that cannot be rendered.
+    pub(super) fn template(key: &str, fault: &Fault) -> Self {
+        Self::new(
+            Reason::TemplateFailed,
+            format!("key {key} of target.template cannot be rendered: {fault} The key keeps its last value."),
+        )
     }
 }

@@ -1,11 +1,13 @@
 //! From values of the vault to keys of a Secret, and what becomes of keys that have no value.
 
-use super::picture::{Fate, Picture, Row, WantedKey, WantedObject};
+use super::picture::{Fate, Flaw, Picture, Row, WantedKey, WantedObject};
+use super::recipe::Made;
 use super::target::KeyBytes;
-use super::value::{Renaming, bytes_of, members_of};
-use crate::api::Fingerprint;
+use super::value::{Certificates, Fault, Renaming, members_of, of_certificate, of_public_key, of_secret};
+use crate::api::{Fingerprint, Format};
 use crate::reason::Reason;
 use std::collections::{BTreeMap, BTreeSet};
+use zeroize::Zeroizing;
 
 /// The most that the API server takes in one Secret, keys and values together.
 pub(super) const MAX_SECRET_BYTES: usize = 1024 * 1024;
@@ -18,7 +20,7 @@ pub(super) const MAX_KEYS: usize = 4096;
 pub(super) struct Rendered {
     /// Keys whose values are at hand, with what made them.
     pub set: BTreeMap<String, (KeyBytes, Fingerprint)>,
-    /// Keys of `data` that are to go, because their source is missing and the spec says so.
+    /// Keys that the spec names and that are to go: their source is missing and the spec says so, or they are not published.
     pub remove: BTreeSet<String>,
     /// Keys that stay as they are: unread, or failing.
     pub keep: BTreeSet<String>,
@@ -26,14 +28,22 @@ pub(super) struct Rendered {
     pub complete: bool,
     /// Why keys keep their last value, by the source's index.
     pub problems: BTreeMap<usize, Reason>,
+    /// The lines where values are not in their format, by the source's index.
+    pub lines: BTreeMap<usize, usize>,
+    /// Templates that cannot be rendered, by their key.
+    pub faults: BTreeMap<String, Fault>,
     /// Why a key has no value that no Secret is created without.
     pub needed: Option<Reason>,
     /// A key that stays only because the Secret's type needs it.
     pub kept_by_type: Option<String>,
     /// Sources all of whose keys go because they are missing.
     pub missing: BTreeSet<usize>,
+    /// Certificates whose chain lacks an issuer, and those read now that do not, by the source's index.
+    pub incomplete: BTreeMap<usize, bool>,
+    /// Members of `dataFrom` that cannot be keys, by the source's index.
+    pub unfit: BTreeMap<usize, Vec<String>>,
     /// Values at hand that give no key, by the fingerprint of what they would have made.
-    pub judged: BTreeMap<Fingerprint, Reason>,
+    pub judged: BTreeMap<Fingerprint, Flaw>,
     /// The `dataFrom` sources whose keys are in `set`.
     pub objects: BTreeSet<Fingerprint>,
 }
@@ -45,6 +55,14 @@ impl Rendered {
         self.needs(reason, fate);
     }
 
+    /// The same, with the line where a value is wrong.
+    fn flaw(&mut self, row: usize, flaw: &Flaw, fate: Fate) {
+        if let Flaw::Line(line) = flaw {
+            self.lines.entry(row).or_insert(*line);
+        }
+        self.problem(row, flaw.reason(), fate);
+    }
+
     fn needs(&mut self, reason: Reason, fate: Fate) {
         if fate == Fate::Needed {
             self.needed.get_or_insert(reason);
@@ -52,30 +70,42 @@ impl Rendered {
     }
 }
 
+/// Values for templates: `None` where there is none now, though there may be.
+#[derive(Debug, Default)]
+struct TemplateValues {
+    data: BTreeMap<String, Zeroizing<Vec<u8>>>,
+    /// Whether every `dataFrom` source is among them.
+    objects: bool,
+}
+
 /// Renders every key of the spec whose value is at hand, and says what becomes of the others.
 #[must_use]
 pub(super) fn render(picture: &Picture<'_>) -> Rendered {
-    let mut rendered = Rendered { complete: true, ..Rendered::default() };
+    let mut rendered = Rendered { complete: picture.listed, ..Rendered::default() };
+    let mut context = TemplateValues { objects: true, ..TemplateValues::default() };
     let mut gone: BTreeSet<usize> = BTreeSet::new();
     let mut staying: BTreeSet<usize> = BTreeSet::new();
-    for key in &picture.keys {
-        let goes = render_key(picture, key, &mut rendered);
-        if goes { &mut gone } else { &mut staying }.insert(key.row);
+    let mut certificates = Certificates::default();
+    for key in picture.keys.iter().filter(|key| key.template.is_none()) {
+        let goes = render_key(picture, key, &mut certificates, &mut rendered, &mut context);
+        if goes { &mut gone } else { &mut staying }.extend(&key.rows);
     }
-    let of_data: BTreeSet<&str> = picture.keys.iter().map(|key| key.item.key.as_str()).collect();
+    rendered.incomplete = certificates.incomplete();
+    let named: BTreeSet<&str> = picture.keys.iter().map(|key| key.recipe.key).collect();
     let mut given: BTreeMap<String, (&WantedObject<'_>, KeyBytes, Fingerprint)> = BTreeMap::new();
     let mut doubled: BTreeSet<String> = BTreeSet::new();
     for object in &picture.objects {
         let members = match render_object(picture, object, &mut rendered) {
             Ok(members) => members,
             Err(fate) => {
+                context.objects &= fate == Fate::Goes;
                 if fate == Fate::Goes { &mut gone } else { &mut staying }.insert(object.row);
                 continue;
             }
         };
         staying.insert(object.row);
         for (name, bytes) in members {
-            if of_data.contains(name.as_str()) {
+            if named.contains(name.as_str()) {
                 continue;
             }
             if let Some((other, ..)) = given.get(&name) {
@@ -89,34 +119,60 @@ pub(super) fn render(picture: &Picture<'_>) -> Rendered {
             }
         }
     }
-    for (name, (_, bytes, of)) in given {
+    let with_templates = picture.keys.iter().any(|key| key.template.is_some());
+    for (name, (object, bytes, of)) in given {
         if doubled.contains(&name) {
+            // What the two were called before may be in the Secret: nothing goes until that is settled.
+            (context.objects, rendered.complete) = (false, false);
             rendered.keep.insert(name);
-        } else {
+            continue;
+        }
+        if with_templates {
+            context.data.insert(name.clone(), Zeroizing::new(bytes.expose().to_vec()));
+        }
+        if object.item.publish {
             rendered.set.insert(name, (bytes, of));
         }
+    }
+    for key in picture.keys.iter().filter(|key| key.template.is_some()) {
+        render_template(picture, key, &context, &mut rendered);
     }
     rendered.missing = gone.difference(&staying).copied().collect();
     rendered
 }
 
-/// Renders a key of `data`; returns whether it is to go.
-fn render_key(picture: &Picture<'_>, key: &WantedKey<'_>, rendered: &mut Rendered) -> bool {
-    let value = picture.rows.get(key.row).and_then(Row::value);
-    let reason = match (value.map(|reading| bytes_of(key.item, reading.value.expose())), key.of) {
+/// Renders a key of `data` or `tls`; returns whether it is to go.
+fn render_key(
+    picture: &Picture<'_>,
+    key: &WantedKey<'_>,
+    certificates: &mut Certificates,
+    rendered: &mut Rendered,
+    context: &mut TemplateValues,
+) -> bool {
+    let name = key.recipe.key;
+    let at_hand = picture.is_at_hand(&key.rows);
+    let own = key.rows.first().copied().unwrap_or_default();
+    let trouble = match (at_hand.then(|| bytes_of(picture, key, certificates)), key.of) {
         (Some(Ok(bytes)), Some(of)) => {
-            rendered.set.insert(key.item.key.clone(), (bytes, of));
+            if key.recipe.publish {
+                context.data.insert(name.to_owned(), Zeroizing::new(bytes.expose().to_vec()));
+                rendered.set.insert(name.to_owned(), (bytes, of));
+            } else {
+                context.data.insert(name.to_owned(), Zeroizing::new(bytes.expose().to_vec()));
+                rendered.remove.insert(name.to_owned());
+            }
             return false;
         }
         (Some(Err(reason)), of) => {
-            rendered.judged.extend(of.map(|of| (of, reason)));
-            Some(reason)
+            rendered.judged.extend(of.map(|of| (of, Flaw::Value(reason))));
+            Some((own, reason))
         }
         (Some(Ok(_)) | None, _) => picture.trouble_of_key(key),
     };
-    let name = key.item.key.clone();
-    let Some(reason) = reason else {
-        rendered.keep.insert(name);
+    let name = name.to_owned();
+    let places = if key.recipe.publish { &mut rendered.keep } else { &mut rendered.remove };
+    let Some((row, reason)) = trouble else {
+        places.insert(name);
         return false;
     };
     match key.fate(reason) {
@@ -125,14 +181,79 @@ fn render_key(picture: &Picture<'_>, key: &WantedKey<'_>, rendered: &mut Rendere
             true
         }
         fate @ (Fate::Needed | Fate::Stays) => {
+            places.insert(name.clone());
             if key.is_kept_by_type(reason) {
-                rendered.kept_by_type.get_or_insert_with(|| name.clone());
+                rendered.kept_by_type.get_or_insert(name);
             }
-            rendered.keep.insert(name);
-            rendered.problem(key.row, reason, fate);
+            rendered.problem(row, reason, fate);
             false
         }
     }
+}
+
+/// The bytes of a key all of whose sources have values.
+fn bytes_of(
+    picture: &Picture<'_>,
+    key: &WantedKey<'_>,
+    certificates: &mut Certificates,
+) -> Result<KeyBytes, Reason> {
+    let mut values = key.rows.iter().filter_map(|row| picture.rows.get(*row).and_then(Row::value));
+    let (Some(own), row) = (values.next(), key.rows.first().copied().unwrap_or_default()) else {
+        return Err(Reason::InvalidSpec);
+    };
+    let text = own.value.expose();
+    match key.recipe.made {
+        Made::Secret(part) => of_secret(part, picture.part_of_tls(key), text),
+        Made::Certificate(of) => {
+            // Of a certificate whose password is itself the two are one source.
+            let password = values.next().unwrap_or(own);
+            of_certificate(certificates, (row, text), &of, password.value.expose())
+        }
+        Made::Key { format, .. } => of_public_key(format, text),
+        Made::Template(_) => Err(Reason::InvalidSpec),
+    }
+}
+
+/// Renders a template whose inputs are all at hand.
+fn render_template(
+    picture: &Picture<'_>,
+    key: &WantedKey<'_>,
+    context: &TemplateValues,
+    rendered: &mut Rendered,
+) {
+    let name = key.recipe.key.to_owned();
+    let (Some(template), Some(of)) = (key.template, key.of) else {
+        rendered.keep.insert(name);
+        return;
+    };
+    let inputs = template.recipes.iter().filter_map(|index| picture.keys.get(*index));
+    // What goes is an input that is not there; for what stays there is no value now.
+    let mut inputs = inputs.filter(|input| !context.data.contains_key(input.recipe.key));
+    let there = inputs.all(|input| {
+        picture.trouble_of_key(input).is_some_and(|(_, reason)| input.fate(reason) == Fate::Goes)
+    });
+    let fault = if there && (context.objects || !template.objects) && !picture.judged.contains_key(&of) {
+        match template.template.render(&context.data) {
+            Ok(bytes) => {
+                rendered.set.insert(name, (KeyBytes::new(bytes.to_vec()), of));
+                return;
+            }
+            Err(fault) => {
+                rendered.judged.insert(of, Flaw::Template(fault.clone()));
+                Some(fault)
+            }
+        }
+    } else {
+        match picture.judged.get(&of) {
+            Some(Flaw::Template(fault)) => Some(fault.clone()),
+            Some(Flaw::Value(_) | Flaw::Line(_)) | None => None,
+        }
+    };
+    if let Some(fault) = fault {
+        rendered.needs(Reason::TemplateFailed, Fate::Needed);
+        rendered.faults.insert(name.clone(), fault);
+    }
+    rendered.keep.insert(name);
 }
 
 /// The keys that a `dataFrom` source gives. Where it gives none that is noted in `rendered`, and the error is what becomes
@@ -143,7 +264,19 @@ fn render_object(
     rendered: &mut Rendered,
 ) -> Result<Vec<(String, KeyBytes)>, Fate> {
     let Some(reading) = picture.rows.get(object.row).and_then(Row::value) else {
-        let Some(reason) = picture.trouble_of_object(object) else {
+        let reason = picture.trouble_of_object(object);
+        if let Some(key) = &object.key {
+            // What a found secret gives is known without its value.
+            let fate = reason.map_or(Fate::Stays, |reason| object.fate(reason));
+            if fate == Fate::Stays {
+                rendered.keep.insert(key.clone());
+                if let Some(reason) = reason {
+                    rendered.problem(object.row, reason, fate);
+                }
+            }
+            return Err(fate);
+        }
+        let Some(reason) = reason else {
             rendered.complete = false;
             return Err(Fate::Stays);
         };
@@ -152,34 +285,58 @@ fn render_object(
             Fate::Goes => {}
             Fate::Needed | Fate::Stays => {
                 rendered.complete = false;
-                rendered.problem(object.row, reason, fate);
+                match object.of.and_then(|of| picture.judged.get(&of)) {
+                    Some(flaw) if flaw.reason() == reason => rendered.flaw(object.row, flaw, fate),
+                    Some(_) | None => rendered.problem(object.row, reason, fate),
+                }
             }
         }
         return Err(fate);
     };
-    let members = members_of(object.item.secret.format, reading.value.expose());
-    let renaming = Renaming::of(&object.item.rename).map_err(|_| Reason::InvalidSpec);
-    let (members, renaming) = match members.and_then(|members| Ok((members, renaming?))) {
-        Ok(both) => both,
-        Err(reason) => {
-            let fate = object.fate(reason);
+    let Some(secret) = &object.item.secret else {
+        return Ok(found_key(object, reading.value.expose(), rendered));
+    };
+    let members = members_of(secret.format, reading.value.expose());
+    let keys = |members| Renaming::of(&object.item.rename)?.keys(members);
+    let too_much = Flaw::Value(Reason::InvalidPattern);
+    let members = match members.and_then(|members| keys(members).ok_or(too_much)) {
+        Ok(members) => members,
+        Err(flaw) => {
+            let fate = object.fate(flaw.reason());
             rendered.complete = false;
-            rendered.problem(object.row, reason, fate);
-            rendered.judged.extend(object.of.map(|of| (of, reason)));
+            rendered.flaw(object.row, &flaw, fate);
+            rendered.judged.extend(object.of.map(|of| (of, flaw)));
             return Err(fate);
         }
     };
     rendered.objects.extend(object.of);
     let mut keys = Vec::with_capacity(members.len());
     for (name, text) in members {
-        let name = renaming.key(name);
         if valid_key(&name) {
             keys.push((name, KeyBytes::new(text.as_bytes().to_vec())));
         } else {
+            // It may be one that is in the Secret by another name.
+            rendered.complete = false;
             rendered.problem(object.row, Reason::InvalidKey, object.fate(Reason::InvalidKey));
+            // Only JSON marks for certain what is a name.
+            if secret.format == Format::Json {
+                rendered.unfit.entry(object.row).or_default().push(name);
+            }
         }
     }
     Ok(keys)
+}
+
+/// The key of a secret that was found by its name.
+fn found_key(object: &WantedObject<'_>, text: &str, rendered: &mut Rendered) -> Vec<(String, KeyBytes)> {
+    match &object.key {
+        Some(key) if valid_key(key) => vec![(key.clone(), KeyBytes::new(text.as_bytes().to_vec()))],
+        _ => {
+            rendered.complete = false;
+            rendered.problem(object.row, Reason::InvalidKey, Fate::Stays);
+            Vec::new()
+        }
+    }
 }
 
 /// Whether the API server takes this as a key of a Secret.

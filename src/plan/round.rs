@@ -21,6 +21,7 @@ use super::{Input, Problem, Step, Vault, verdict};
 use crate::api::{Fingerprint, READY, VaultSecretSync, VaultSecretSyncStatus, condition};
 use crate::reason::Reason;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// Why every source is read again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,8 +112,8 @@ impl Round {
     }
 
     /// Whether a request went out that can change the Secret.
-    #[cfg(test)]
-    pub(crate) const fn is_sealed(&self) -> bool {
+    #[must_use]
+    pub const fn is_sealed(&self) -> bool {
         self.sealed
     }
 
@@ -186,6 +187,12 @@ impl Round {
             Step::Ask | Step::Look => {}
         }
         step
+    }
+
+    /// The round goes on as it was, in another that begins in this time.
+    #[must_use]
+    pub fn put_off(&self, wait: Duration) -> Verdict {
+        Verdict { next: Some(wait), ..verdict::quiet(self, Outcome::Waiting) }
     }
 
     /// In this order; the first that has something to say is the step.

@@ -1,9 +1,12 @@
 //! What an object reads: its spec as a list of sources, each once, and what to ask the plane for.
 
-use super::value::Renaming;
-use crate::api::{EntryState, EntryStatus, VaultSecretSync, VaultSecretSyncSpec, parse_duration};
+use super::Problem;
+use super::find::{FoundNames, Listing};
+use super::recipe::{Made, Recipe, SpecField, recipes};
+use super::value::{Inputs, Template, check_steps};
+use crate::api::{EntryKind, EntryState, EntryStatus, VaultSecretSync, VaultSecretSyncSpec, parse_duration};
 use crate::reason::Reason;
-use crate::vault::{Attributes, SecretName, SecretVersion, Source, Want};
+use crate::vault::{Attributes, ObjectKind, ObjectName, ObjectVersion, Source, Want};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -12,78 +15,219 @@ use std::time::Duration;
 pub struct UsedSource {
     /// What is read.
     pub source: Source,
-    /// Indexes into `spec.data`.
-    pub data: Vec<usize>,
+    /// The recipes that it goes into, by index.
+    pub(super) recipes: Vec<usize>,
     /// Indexes into `spec.dataFrom`.
-    pub data_from: Vec<usize>,
+    pub(super) data_from: Vec<usize>,
+    /// Whether it is named as a certificate anywhere.
+    pub(super) certificate: bool,
+    /// Whether the spec names it, rather than finds it.
+    pub(super) named: bool,
 }
 
 impl UsedSource {
-    /// As it is called in messages: the name, and the version where one is pinned.
+    /// The list of a grant that would permit it, as far as the spec tells what it is.
+    pub(super) const fn grant(&self) -> &'static str {
+        match self.source.kind {
+            ObjectKind::Secret if self.certificate => "certificates",
+            ObjectKind::Secret => "secrets",
+            ObjectKind::Key => "keys",
+        }
+    }
+
+    /// As it is called in messages: the kind and name, and the version where one is pinned.
     #[must_use]
     pub fn display(&self) -> String {
-        self.source.version.as_ref().map_or_else(
-            || format!("secret {}", self.source.name),
-            |version| format!("secret {} version {version}", self.source.name),
-        )
-    }
-
-    /// The keys of `spec.data` that it gives.
-    #[must_use]
-    pub fn keys<'a>(&self, spec: &'a VaultSecretSyncSpec) -> Vec<&'a str> {
-        self.data.iter().filter_map(|&index| spec.data.get(index)).map(|item| item.key.as_str()).collect()
+        let kind = match self.source.kind {
+            ObjectKind::Secret if self.certificate => "certificate",
+            ObjectKind::Secret => "secret",
+            ObjectKind::Key => "key",
+        };
+        let version = self.source.version.as_ref().map(|version| format!(" version {version}"));
+        format!("{kind} {}{}", self.source.name, version.unwrap_or_default())
     }
 }
 
-/// The sources of a spec, each once, in the order of their first use.
+/// What a spec reads, and its templates, ready to be rendered.
+#[derive(Debug)]
+pub struct Sources {
+    /// The sources, each once, in the order of their first use.
+    pub used: Vec<UsedSource>,
+    /// The templates, in the order of their keys.
+    pub(super) templates: Vec<TemplateUse>,
+    /// Whether all that `find` looks for is among them.
+    pub(super) listing: Listing,
+    /// How many `find` has found; `None`: the spec looks for nothing.
+    pub(super) matched: Option<u16>,
+    /// The places in `spec.dataFrom` of a `find` that found nothing.
+    pub(super) unmatched: Vec<usize>,
+}
+
+impl Sources {
+    /// Whether the values take more than a moment to render, if somebody wants that: certificates, patterns and templates.
+    #[must_use]
+    pub fn take_work(&self, spec: &VaultSecretSyncSpec) -> bool {
+        !self.templates.is_empty()
+            || self.used.iter().any(|used| used.certificate)
+            || spec.data_from.iter().any(|item| !item.rename.is_empty())
+    }
+}
+
+/// A template with what it is made of.
+#[derive(Debug)]
+pub(super) struct TemplateUse {
+    pub(super) template: Template,
+    /// The recipes whose values it uses, by index.
+    pub(super) recipes: Vec<usize>,
+    /// Whether it uses what no recipe gives, so that `dataFrom` has to.
+    pub(super) objects: bool,
+}
+
+/// The most sources that one object has, as many as status names.
+const MOST_SOURCES: usize = 256;
+
+/// Reads a spec, with what its `find`s found.
 ///
 /// # Errors
-/// A sentence that names the field, for a spec that the schema would refuse (one stored before a rule came).
-pub fn sources(spec: &VaultSecretSyncSpec) -> Result<Vec<UsedSource>, String> {
-    if spec.target.type_.is_refused() {
+/// See [`read`], and that there are more sources than status has room for.
+pub fn sources(spec: &VaultSecretSyncSpec, found: &FoundNames) -> Result<Sources, Problem> {
+    let mut sources = read(spec).map_err(|sentence| Problem::invalid_spec(&sentence))?;
+    let finds = spec.data_from.iter().enumerate().filter(|(_, item)| item.find.is_some());
+    let mut matched: Option<usize> = None;
+    for ((index, _), names) in finds.zip(&found.names) {
+        if names.is_empty() {
+            sources.unmatched.push(index);
+        }
+        *matched.get_or_insert_default() += names.len();
+        for name in names {
+            let source = Source { kind: ObjectKind::Secret, name: name.clone(), version: None };
+            add(&mut sources.used, source).data_from.push(index);
+        }
+    }
+    if sources.used.len() > MOST_SOURCES {
+        return Err(Problem::too_many_matches(sources.used.len(), MOST_SOURCES));
+    }
+    sources.listing = found.listing.clone();
+    sources.matched = matched.and_then(|matched| u16::try_from(matched).ok());
+    Ok(sources)
+}
+
+/// Reads a spec.
+///
+/// # Errors
+/// A sentence that names the field, for a spec that the schema would refuse (one stored before a rule came), and for what
+/// no schema can judge.
+fn read(spec: &VaultSecretSyncSpec) -> Result<Sources, String> {
+    let type_ = spec.secret_type();
+    if type_.is_refused() {
         return Err(format!(
             "spec.target.type: a Secret of type {} is never written, for whoever has one has more than a value. Create a new object with another type.",
-            spec.target.type_.as_str()
+            type_.as_str()
         ));
     }
-    let mut found: Vec<UsedSource> = Vec::new();
-    for (index, item) in spec.data.iter().enumerate() {
-        let secret = &item.from.secret;
-        let field = format!("spec.data[{index}].from.secret");
-        add(&mut found, parse(&field, &secret.name, secret.version.as_deref())?).data.push(index);
+    let recipes = recipes(spec).map_err(|index| {
+        format!(
+            "spec.data[{index}].from must have exactly one of secret, certificate and key, and store with part: Pkcs12 or TrustStore alone."
+        )
+    })?;
+    let mut used: Vec<UsedSource> = Vec::new();
+    for (index, recipe) in recipes.iter().enumerate() {
+        for named in recipe.sources() {
+            let entry = match recipe.field {
+                SpecField::Data(index) => format!("spec.data[{index}]"),
+                SpecField::Tls | SpecField::Template => "spec.tls".to_owned(),
+            };
+            let field = format!("{entry}.{}", named.field);
+            let source = parse(named.kind, &field, named.name_field, (named.name, named.version))?;
+            let found = add(&mut used, source);
+            found.recipes.push(index);
+            found.certificate |= named.is_certificate();
+            found.named = true;
+        }
     }
     for (index, item) in spec.data_from.iter().enumerate() {
-        let field = format!("spec.dataFrom[{index}].secret");
-        let source = parse(&field, &item.secret.name, item.secret.version.as_deref())?;
-        Renaming::of(&item.rename).map_err(|sentence| format!("spec.dataFrom[{index}].rename{sentence}"))?;
-        add(&mut found, source).data_from.push(index);
+        check_steps(&item.rename).map_err(|sentence| format!("spec.dataFrom[{index}].rename{sentence}"))?;
+        match (&item.secret, &item.find) {
+            (Some(secret), None) => {
+                let field = format!("spec.dataFrom[{index}].secret");
+                let named = (secret.name.as_str(), secret.version.as_deref());
+                let found = add(&mut used, parse(ObjectKind::Secret, &field, ".name", named)?);
+                found.data_from.push(index);
+                found.named = true;
+            }
+            (None, Some(_)) => {}
+            _ => return Err(format!("spec.dataFrom[{index}] must have either secret or find.")),
+        }
     }
-    Ok(found)
+    let templates = spec.target.template.iter().map(|(key, text)| {
+        let template =
+            Template::parse(text).map_err(|fault| format!("spec.target.template, key {key}: {fault}"))?;
+        Ok(TemplateUse::of(template, &recipes))
+    });
+    let templates = templates.collect::<Result<_, String>>()?;
+    Ok(Sources { used, templates, listing: Listing::Whole, matched: None, unmatched: Vec::new() })
 }
 
-fn parse(field: &str, name: &str, version: Option<&str>) -> Result<Source, String> {
-    let name = SecretName::parse(name).map_err(|error| format!("{field}.name: {error}"))?;
+impl TemplateUse {
+    fn of(template: Template, recipes: &[Recipe<'_>]) -> Self {
+        let made = |recipe: &Recipe<'_>| matches!(recipe.made, Made::Template(_));
+        let sources = recipes.iter().enumerate().filter(|(_, recipe)| !made(recipe));
+        let inputs = template.inputs();
+        let uses = |key: &str| match &inputs {
+            Inputs::All => true,
+            Inputs::Some(names) => names.contains(key),
+        };
+        let own: Vec<usize> =
+            sources.clone().filter(|(_, recipe)| uses(recipe.key)).map(|(index, _)| index).collect();
+        let given = |name: &String| sources.clone().any(|(_, recipe)| recipe.key == name);
+        let objects = match &inputs {
+            Inputs::All => true,
+            Inputs::Some(names) => !names.iter().all(given),
+        };
+        Self { template, recipes: own, objects }
+    }
+}
+
+fn parse(
+    kind: ObjectKind,
+    field: &str,
+    name_field: &str,
+    (name, version): (&str, Option<&str>),
+) -> Result<Source, String> {
+    let name = ObjectName::parse(name).map_err(|error| format!("{field}{name_field}: {error}"))?;
     let version =
-        version.map(SecretVersion::parse).transpose().map_err(|error| format!("{field}.version: {error}"))?;
-    Ok(Source { name, version })
+        version.map(ObjectVersion::parse).transpose().map_err(|error| format!("{field}.version: {error}"))?;
+    Ok(Source { kind, name, version })
 }
 
-fn add(found: &mut Vec<UsedSource>, source: Source) -> &mut UsedSource {
-    let index = found.iter().position(|used| used.source == source).unwrap_or_else(|| {
-        found.push(UsedSource { source, data: Vec::new(), data_from: Vec::new() });
-        found.len() - 1
+fn add(used: &mut Vec<UsedSource>, source: Source) -> &mut UsedSource {
+    let index = used.iter().position(|used| used.source == source).unwrap_or_else(|| {
+        let (recipes, data_from) = (Vec::new(), Vec::new());
+        used.push(UsedSource { source, recipes, data_from, certificate: false, named: false });
+        used.len() - 1
     });
     #[expect(clippy::indexing_slicing, reason = "the index is of an element that was just found or pushed")]
-    &mut found[index]
+    &mut used[index]
 }
 
 /// The entry of status that speaks of a source.
 #[must_use]
 pub(super) fn entry<'a>(entries: &'a [EntryStatus], source: &Source) -> Option<&'a EntryStatus> {
-    let pin = source.version.as_ref().map(SecretVersion::as_str);
-    entries
-        .iter()
-        .find(|entry| entry.pin.as_deref() == pin && entry.name.eq_ignore_ascii_case(source.name.as_str()))
+    let pin = source.version.as_ref().map(ObjectVersion::as_str);
+    let kind = kind_of(source);
+    entries.iter().find(|entry| {
+        entry.kind == kind
+            && entry.pin.as_deref() == pin
+            && entry.name.eq_ignore_ascii_case(source.name.as_str())
+    })
+}
+
+/// The kind of a source, as status calls it.
+pub(super) const fn kind_of(source: &Source) -> EntryKind {
+    match source.kind {
+        ObjectKind::Secret => EntryKind::Secret,
+        ObjectKind::Key => EntryKind::Key,
+    }
 }
 
 /// What to ask the plane for: known is what status says that the vault told, but of the `demanded` sources nothing, for
@@ -138,6 +282,16 @@ const fn of_value(reason: Reason) -> bool {
         reason,
         Reason::PropertyNotFound
             | Reason::InvalidJson
+            | Reason::InvalidCertificate
+            | Reason::KeyMismatch
+            | Reason::CertificateTooCostly
+            | Reason::NotPfx
+            | Reason::InvalidPassword
+            | Reason::InvalidKeyType
+            | Reason::InvalidPattern
+            | Reason::NoPrivateKey
+            | Reason::NoIssuer
+            | Reason::WholeCertificate
             | Reason::InvalidFormat
             | Reason::DecodeFailed
             | Reason::DuplicateKey
@@ -175,8 +329,8 @@ mod tests {
     use super::*;
 
     fn source(version: Option<&str>) -> Source {
-        let version = version.map(|version| SecretVersion::parse(version).unwrap());
-        Source { name: SecretName::parse("db").unwrap(), version }
+        let version = version.map(|version| ObjectVersion::parse(version).unwrap());
+        Source { kind: ObjectKind::Secret, name: ObjectName::parse("db").unwrap(), version }
     }
 
     #[test]

@@ -4,14 +4,15 @@
 use super::desired::Desired;
 use super::fingerprint::of_metadata;
 use super::picture::{Picture, Row};
+use super::problem::SourceKeys;
 use super::render::Rendered;
 use super::round::Round;
-use super::sources::UsedSource;
+use super::sources::kind_of;
 use super::target::{Observed, Seen, our_owners};
 use super::{Input, Problem};
 use crate::api::{
-    Deletion, EntryKind, EntryState, EntryStatus, Fingerprint, KeyStatus, READY, STALLED, TargetStatus,
-    VaultSecretSyncSpec, VaultSecretSyncStatus, format_duration, set_condition,
+    Deletion, EntryState, EntryStatus, Fingerprint, KeyStatus, READY, STALLED, TargetStatus,
+    VaultSecretSyncStatus, format_duration, set_condition,
 };
 use crate::reason::Reason;
 use crate::vault::{Answer, Attributes};
@@ -92,12 +93,15 @@ pub(super) fn answered(
     }
     let delivered = Delivered::of(new.target.as_ref());
     let mut problems: Vec<Problem> = first.into_iter().collect();
+    problems.extend(input.unfound());
+    problems.extend(rendered.faults.iter().map(|(key, fault)| Problem::template(key, fault)));
     new.entries.clear();
     for (index, row) in picture.rows.iter().enumerate() {
         let (entry, problem) = entry_after(input, picture, rendered, index, row, &delivered);
         problems.extend(problem);
         new.entries.push(entry);
     }
+    new.matched = input.sources.as_ref().ok().and_then(|sources| sources.matched);
     new.vault = input.vault_url().map(str::to_owned);
     new.refresh_interval = input.stretched_interval().map(format_duration);
     if let Some(request) = input.pending_request() {
@@ -177,24 +181,33 @@ impl<'a> Delivered<'a> {
 
     /// Whether every key that the source gives is there as this snapshot wants it, and none that is to go.
     fn is_whole(&self, picture: &Picture<'_>, rendered: &Rendered, row: usize) -> bool {
-        let mut keys = picture.keys.iter().filter(|key| key.row == row);
+        let mut keys = picture.keys.iter().filter(|key| key.rows.contains(&row));
         let mut objects = picture.objects.iter().filter(|object| object.row == row);
+        let has = |key: &Option<String>, of: Option<Fingerprint>| match key {
+            Some(key) => of.is_some() && self.keys.get(key.as_str()) == Some(&of),
+            None => of.is_some_and(|of| self.objects.contains(&of)),
+        };
         keys.all(|key| {
-            let goes = rendered.remove.contains(&key.item.key);
-            match self.keys.get(key.item.key.as_str()) {
+            let goes = rendered.remove.contains(key.recipe.key);
+            match self.keys.get(key.recipe.key) {
                 Some(of) => !goes && of.is_some() && *of == key.of,
                 None => goes,
             }
         }) && (rendered.missing.contains(&row)
-            || objects.all(|object| object.of.is_some_and(|of| self.objects.contains(&of))))
+            || objects
+                .all(|object| !object.item.publish && object.key.is_some() || has(&object.key, object.of)))
     }
 
     /// Whether any key of the source is there, of whatever version; which keys `dataFrom` gave is not recorded by source, but
     /// `data` names all others.
-    fn has_any(&self, spec: &VaultSecretSyncSpec, used: &UsedSource, keys: &[&str]) -> bool {
-        let of_data = |name: &str| spec.data.iter().any(|item| item.key == name);
+    fn has_any(&self, picture: &Picture<'_>, row: usize, keys: &[&str]) -> bool {
+        let named = |name: &str| picture.keys.iter().any(|key| key.recipe.key == name);
+        let mut objects = picture.objects.iter().filter(|object| object.row == row);
         keys.iter().any(|key| self.keys.contains_key(key))
-            || (!used.data_from.is_empty() && self.keys.keys().any(|name| !of_data(name)))
+            || objects.any(|object| match &object.key {
+                Some(key) => self.keys.contains_key(key.as_str()),
+                None => self.keys.keys().any(|name| !named(name)),
+            })
     }
 }
 
@@ -209,7 +222,7 @@ fn entry_after(
 ) -> (EntryStatus, Option<Problem>) {
     let used = row.used;
     let mut entry = row.before.cloned().unwrap_or_else(|| EntryStatus {
-        kind: EntryKind::Secret,
+        kind: kind_of(&used.source),
         name: used.source.name.as_str().to_owned(),
         pin: used.source.version.as_ref().map(|version| version.as_str().to_owned()),
         ..EntryStatus::default()
@@ -217,8 +230,8 @@ fn entry_after(
     if let Answer::Read(reading) = row.answer {
         set_attributes(&mut entry, &reading.attributes);
     }
-    let spec = &input.object.spec;
-    let keys = used.keys(spec);
+    let vault = &input.object.spec.vault_ref;
+    let keys = picture.keys_of(index);
     let whole = delivered.is_whole(picture, rendered, index);
     if rendered.missing.contains(&index) {
         if row.failure().is_some() {
@@ -231,22 +244,57 @@ fn entry_after(
     }
     if let Some(&reason) = rendered.problems.get(&index) {
         entry.state = EntryState::Because(reason);
-        let there = delivered.has_any(spec, used, &keys);
+        let there = delivered.has_any(picture, index, &keys);
+        if let Some(unfit) = rendered.unfit.get(&index) {
+            entry.invalid_keys = told_of(unfit);
+        }
+        // Of what was found by its name and never delivered, that it is disabled or went is no trouble.
+        let gone = matches!(reason, Reason::SecretDisabled | Reason::SecretNotFound);
+        if gone && !used.named && !there {
+            return (entry, None);
+        }
+        let about = SourceKeys { used, keys: &keys, delivered: there };
         let problem = if reason == Reason::NotAllowed {
-            Problem::kind_not_allowed(spec, used, entry.managed, there)
+            Problem::kind_not_allowed(vault, about, entry.managed)
         } else {
-            Problem::of_source(spec, used, reason, row.failure(), there)
+            Problem::of_source(
+                about,
+                reason,
+                row.failure(),
+                (rendered.lines.get(&index).copied(), &entry.invalid_keys),
+            )
         };
         return (entry, Some(problem));
     }
-    entry.state = if whole { validity(&entry, input.now) } else { EntryState::Pending };
+    let incomplete = rendered.incomplete.get(&index).copied();
+    let incomplete = incomplete.unwrap_or(entry.state == EntryState::IncompleteChain);
+    entry.invalid_keys.clear();
+    entry.state = match validity(&entry, input) {
+        _ if !whole => EntryState::Pending,
+        EntryState::Synced if incomplete => EntryState::IncompleteChain,
+        validity => validity,
+    };
     (entry, None)
 }
 
+/// How many members that cannot be keys are named, and how much of each name.
+const NAMED: (usize, usize) = (4, 64);
+
+/// The names of members that cannot be keys, as far as status has room for them.
+fn told_of(unfit: &[String]) -> Vec<String> {
+    unfit.iter().take(NAMED.0).map(|name| name.chars().take(NAMED.1).collect()).collect()
+}
+
 /// Expiry is informational in the vault: the value is delivered, the entry says so.
-fn validity(entry: &EntryStatus, now: Timestamp) -> EntryState {
-    if entry.expires.as_ref().is_some_and(|time| time.0 <= now) {
+fn validity(entry: &EntryStatus, input: &Input<'_>) -> EntryState {
+    let now = input.now;
+    let ends_by = |then: Option<Timestamp>| {
+        then.is_some_and(|then| entry.expires.as_ref().is_some_and(|time| time.0 <= then))
+    };
+    if ends_by(Some(now)) {
         EntryState::Expired
+    } else if ends_by(now.checked_add(input.expiring_before).ok()) {
+        EntryState::Expiring
     } else if entry.not_before.as_ref().is_some_and(|time| time.0 > now) {
         EntryState::NotYetValid
     } else {

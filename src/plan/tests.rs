@@ -10,6 +10,8 @@ use crate::vault::Answer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod shapes;
+
 fn synced() -> Scene {
     let mut scene = Scene::new(vec![key("A", "one"), key("B", "two")], Vec::new());
     scene.answers = vec![read("v1", "a"), read("v1", "b")];
@@ -172,7 +174,7 @@ fn an_edit_of_a_source_that_fails_is_written_when_it_comes_back_at_the_same_vers
     scene.answers = vec![failed(Failure::SecretDisabled), Answer::Unchanged];
     scene.settle();
     scene.object.metadata.generation = Some(2);
-    scene.object.spec.data[0].from.secret.decode = crate::api::Decode::Base64;
+    scene.object.spec.data[0].from.secret.as_mut().unwrap().decode = crate::api::Decode::Base64;
     scene.answers = vec![failed(Failure::SecretDisabled), Answer::Unchanged];
     scene.settle();
     assert_eq!(scene.ready().1, "SecretDisabled");
@@ -663,7 +665,7 @@ fn a_target_that_was_refused_is_not_called_synced_without_a_look_nor_asked_for_v
         assert_eq!(scene.ready().0, "False");
         scene.probe = false;
         let mut round = Round::begin(scene.kept.clone(), &scene.object, false);
-        let sources = Ok(scene.sources());
+        let sources = super::sources(&scene.object.spec, &scene.found);
         let vault = Vault::Usable {
             url: super::fixtures::URL,
             interval: Duration::from_secs(300),
@@ -678,6 +680,7 @@ fn a_target_that_was_refused_is_not_called_synced_without_a_look_nor_asked_for_v
             rival: None,
             vault,
             stale_after: Duration::from_secs(900),
+            expiring_before: Duration::ZERO,
             now: scene.now,
         };
         assert!(matches!(round.next(&input), Step::Look), "before the plane is asked");
@@ -1110,7 +1113,7 @@ fn refusals_that_are_over_make_no_later_one_wait_longer() {
 #[test]
 fn a_blocked_object_reads_nothing_until_an_answer_changes() {
     let mut scene = Scene::new(vec![key("tls.crt", "one"), key("tls.key", "two")], Vec::new());
-    scene.object.spec.target.type_ = SecretType::Tls;
+    scene.object.spec.target.type_ = Some(SecretType::Tls);
     scene.answers = vec![read("v1", "crt"), failed(Failure::SecretNotFound)];
     assert!(scene.looks());
     scene.sees(Seen::Absent);
@@ -1125,8 +1128,8 @@ fn a_blocked_object_reads_nothing_until_an_answer_changes() {
 /// A tls Secret whose private key comes from a JSON object that may be missing.
 fn tls() -> Scene {
     let mut scene = Scene::new(vec![key("tls.crt", "one")], vec![object_source("two")]);
-    scene.object.spec.target.type_ = SecretType::Tls;
-    scene.object.spec.data[0].from.secret.property = Some("$.a".to_owned());
+    scene.object.spec.target.type_ = Some(SecretType::Tls);
+    scene.object.spec.data[0].from.secret.as_mut().unwrap().property = Some("$.a".to_owned());
     scene.object.spec.data_from[0].on_missing = OnMissing::Remove;
     scene.answers = vec![read("v1", r#"{"a": "1", "b": "2"}"#), read("v1", r#"{"tls.key": "key"}"#)];
     scene.create();
@@ -1157,7 +1160,7 @@ fn an_edit_that_ended_blocked_is_not_taken_for_done() {
     let mut scene = tls();
     let there = ours(&scene, "1", &["tls.crt", "tls.key"]);
     scene.object.metadata.generation = Some(2);
-    scene.object.spec.data[0].from.secret.property = Some("$.b".to_owned());
+    scene.object.spec.data[0].from.secret.as_mut().unwrap().property = Some("$.b".to_owned());
     scene.object.spec.target.deletion = Deletion::Retain;
     scene.answers = vec![Answer::Unchanged, failed(Failure::SecretNotFound)];
     assert!(scene.looks());
@@ -1216,9 +1219,9 @@ fn a_key_that_the_type_needs_stays_though_it_may_go_and_holds_up_no_other() {
     for (answer, reason) in [(missing, "SecretNotFound"), (without(), "PropertyNotFound")] {
         let items = vec![key("tls.crt", "one"), key("tls.key", "two"), key("ca.crt", "three")];
         let mut scene = Scene::new(items, Vec::new());
-        scene.object.spec.target.type_ = SecretType::Tls;
+        scene.object.spec.target.type_ = Some(SecretType::Tls);
         scene.object.spec.data[1].on_missing = OnMissing::Remove;
-        scene.object.spec.data[1].from.secret.property = Some("$.key".to_owned());
+        scene.object.spec.data[1].from.secret.as_mut().unwrap().property = Some("$.key".to_owned());
         scene.answers = vec![read("v1", "crt"), read("v1", r#"{"key": "key"}"#), read("v1", "ca")];
         scene.create();
         scene.answers = vec![read("v2", "new crt"), answer, Answer::Unchanged];
@@ -1280,8 +1283,9 @@ fn a_blocked_object_says_another_reason_and_answers_a_request() {
 fn a_type_that_is_a_power_is_never_written_though_a_schema_of_old_took_it() {
     let mut scene = Scene::new(vec![key("A", "one")], Vec::new());
     scene.answers = vec![read("v1", "a")];
-    scene.object.spec.target.type_ = "helm.sh/release.v1".to_owned().into();
-    let Err(sentence) = sources(&scene.object.spec) else { panic!("taken") };
+    scene.object.spec.target.type_ = Some("helm.sh/release.v1".to_owned().into());
+    let Err(problem) = super::sources(&scene.object.spec, &scene.found) else { panic!("taken") };
+    let sentence = problem.message;
     assert!(sentence.contains("spec.target.type") && sentence.contains("never written"), "{sentence}");
     scene.settle();
     assert_eq!(scene.ready().1, "InvalidSpec");
@@ -1673,6 +1677,23 @@ fn an_expired_source_is_delivered_and_says_so_in_time() {
 }
 
 #[test]
+fn a_source_that_expires_soon_says_so_when_soon_begins() {
+    let mut scene = synced();
+    scene.expiring_before = Duration::from_secs(3600);
+    let Answer::Read(reading) = read("v2", "a2") else { unreachable!() };
+    let mut reading = (*reading).clone();
+    reading.attributes.expires = Timestamp::from_second(scene.now.as_second() + 3660).ok();
+    scene.answers[0] = Answer::Read(Arc::new(reading));
+    scene.changes();
+    scene.sees(changed(ours(&scene, "2", &["A", "B"])));
+    assert_eq!((scene.settle().next, scene.states()[0]), (Some(Duration::from_secs(61)), "Synced"));
+    scene.now = Timestamp::from_second(scene.now.as_second() + 61).unwrap();
+    assert_eq!((scene.settle().next, scene.states()[0]), (Some(Duration::from_secs(3600)), "Expiring"));
+    assert_eq!(scene.ready().0, "True");
+    scene.says_nothing_new();
+}
+
+#[test]
 fn a_restart_knows_what_was_read_and_asks_again_only_for_what_failed() {
     let mut scene = synced();
     scene.answers = vec![failed(Failure::SecretNotFound), Answer::Unchanged];
@@ -1685,7 +1706,7 @@ fn a_restart_knows_what_was_read_and_asks_again_only_for_what_failed() {
 #[test]
 fn a_value_that_gives_no_key_is_read_once() {
     let mut scene = synced();
-    scene.object.spec.data[0].from.secret.property = Some("$.a".to_owned());
+    scene.object.spec.data[0].from.secret.as_mut().unwrap().property = Some("$.a".to_owned());
     scene.object.metadata.generation = Some(2);
     assert_eq!(scene.demands(), [0]);
     scene.answers[0] = read("v1", "no JSON");
@@ -1700,7 +1721,7 @@ fn a_value_that_gives_no_key_is_read_once() {
 #[test]
 fn a_property_that_is_gone_takes_its_key_with_it_where_the_spec_says_so() {
     let mut scene = Scene::new(vec![key("A", "one"), key("B", "two")], Vec::new());
-    scene.object.spec.data[0].from.secret.property = Some("$.a".to_owned());
+    scene.object.spec.data[0].from.secret.as_mut().unwrap().property = Some("$.a".to_owned());
     scene.object.spec.data[0].on_missing = OnMissing::Remove;
     scene.answers = vec![read("v1", r#"{"a": "1"}"#), read("v1", "b")];
     scene.create();
@@ -1799,7 +1820,7 @@ fn a_record_that_somebody_put_in_the_place_of_ours_is_not_believed() {
 #[test]
 fn a_source_of_which_one_key_is_there_and_another_went_as_asked_is_synced() {
     let mut scene = Scene::new(vec![key("A", "one"), key("B", "one")], Vec::new());
-    scene.object.spec.data[1].from.secret.property = Some("$.b".to_owned());
+    scene.object.spec.data[1].from.secret.as_mut().unwrap().property = Some("$.b".to_owned());
     scene.object.spec.data[1].on_missing = OnMissing::Remove;
     scene.answers = vec![read("v1", r#"{"a": "1"}"#)];
     scene.create();

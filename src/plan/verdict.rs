@@ -158,7 +158,7 @@ pub(super) fn settled(
         Seen::Written(written) if written.moved => Outcome::Updated,
         _ => Outcome::Unchanged,
     };
-    let type_ = &input.object.spec.target.type_;
+    let type_ = input.object.spec.secret_type();
     let kept_by_type = rendered.kept_by_type.as_ref().map(|key| Problem::key_stays(type_, key));
     let first = round.refused_owners(input).or(kept_by_type).or_else(|| stale(input));
     let new = status::answered(round, input, picture, rendered, first);
@@ -191,7 +191,7 @@ fn judged(round: &Round, picture: &Picture<'_>, rendered: &Rendered) -> Kept {
     let keys = picture.keys.iter().filter_map(|key| key.of);
     let wanted: Vec<_> = keys.chain(picture.objects.iter().filter_map(|object| object.of)).collect();
     round.keep(false).open(|open| {
-        open.judged.extend(rendered.judged.iter().map(|(of, reason)| (*of, *reason)));
+        open.judged.extend(rendered.judged.iter().map(|(of, flaw)| (*of, flaw.clone())));
         open.judged.retain(|of, _| wanted.contains(of));
     })
 }
@@ -247,9 +247,13 @@ fn next(input: &Input<'_>, status: Option<&VaultSecretSyncStatus>) -> Option<Dur
     let validity = status
         .into_iter()
         .flat_map(|status| &status.entries)
-        .flat_map(|entry| [entry.not_before.as_ref(), entry.expires.as_ref()])
+        .flat_map(|entry| {
+            let [begins, ends] =
+                [&entry.not_before, &entry.expires].map(|time| time.as_ref().map(|time| time.0));
+            [begins, ends, ends.and_then(|ends| ends.checked_sub(input.expiring_before).ok())]
+        })
         .flatten()
-        .filter_map(|time| until(input.now, time.0))
+        .filter_map(|time| until(input.now, time))
         .min();
     [staleness, validity].into_iter().flatten().min()
 }

@@ -68,14 +68,15 @@ pub(super) fn write(round: &Round, input: &Input<'_>) -> (Step, Option<Sent>) {
 
 /// What keeps the Secret from being written whatever the values are.
 fn obstacle(input: &Input<'_>, picture: &Picture<'_>, creates: bool) -> Option<Problem> {
-    let type_ = &input.object.spec.target.type_;
+    let type_ = input.object.spec.secret_type();
     if !creates {
         return None;
     }
     if let Some(key) = picture.lacking(type_.required_keys()) {
         return Some(Problem::missing_key(type_, key));
     }
-    let reason = picture.holds_up_creation()?;
+    let unfound = input.unfound().map(|problem| problem.reason);
+    let reason = picture.holds_up_creation().or(unfound)?;
     Some(Problem::not_created(input.object.target_name(), reason))
 }
 
@@ -121,7 +122,7 @@ fn create(
     picture: &Picture<'_>,
     rendered: Rendered,
 ) -> (Step, Option<Sent>) {
-    let type_ = &input.object.spec.target.type_;
+    let type_ = input.object.spec.secret_type();
     let target = input.object.target_name();
     let lacking = type_.required_keys().iter().find(|key| !rendered.set.contains_key(**key));
     let problem = if let Some(key) = lacking {
@@ -162,7 +163,7 @@ fn change(
     };
     let ours = our_keys(round, picture, observed);
     change.remove = left_keys(&ours, rendered);
-    let type_ = &input.object.spec.target.type_;
+    let type_ = input.object.spec.secret_type();
     if let Some(key) = type_.required_keys().iter().find(|key| change.remove.contains(**key)) {
         return Err(Problem::missing_key(type_, key));
     }

@@ -1,6 +1,6 @@
 //! What users ask of the plane and what they get.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -10,7 +10,8 @@ use super::{
     connection::{Connection, Source},
     evidence::Evidence,
     failure::Failure,
-    plane::detect::Detection,
+    names::{NamePattern, ObjectName},
+    plane::detect::{Detection, Why},
     value::SecretValue,
 };
 
@@ -54,6 +55,42 @@ pub struct Want {
     pub known: Option<Attributes>,
     /// Whether it was said that what is known is confirmed no longer: that stands until this process has it confirmed.
     pub stale: bool,
+}
+
+/// What a user looks for in the list of secrets: all of it must fit.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Find {
+    /// How the name is.
+    pub name: NamePattern,
+    /// Tags, with these values.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// What a user looks for in the list, how fresh it is to be, and what it found before.
+#[derive(Clone, Copy, Debug)]
+pub struct Sought<'a> {
+    /// What it looks for.
+    pub finds: &'a [Find],
+    /// How stale the list may be.
+    pub interval: Duration,
+    /// Names that it found before.
+    pub known: &'a [ObjectName],
+}
+
+/// What the list of secrets shows who looks for names.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Found {
+    /// It is not read yet; [`Wake::User`] follows.
+    Pending,
+    /// What is listed.
+    Names {
+        /// The names for each [`Find`], in their order. Secrets that back certificates are left out.
+        names: Arc<[Vec<ObjectName>]>,
+        /// Of the names that were known those that are not listed at all: a hint, which a GET has to confirm.
+        absent: Vec<ObjectName>,
+    },
+    /// It cannot be read, for this reason; it is tried again within the hour.
+    Failed(Why),
 }
 
 /// What is to be said about one [`Want`] now.

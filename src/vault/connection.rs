@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::{
     identity::Identity,
-    names::{SecretName, SecretVersion},
+    names::{ObjectName, ObjectVersion},
     url::VaultUrl,
 };
 
@@ -74,13 +74,32 @@ pub struct Connection {
     pub service_version: ServiceVersion,
 }
 
+/// The kinds of object in a vault, as its interface tells them apart. The private side of a certificate is a secret.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum ObjectKind {
+    /// A secret.
+    #[default]
+    Secret,
+    /// A key, of which only the public part is given.
+    Key,
+}
+
 /// One thing that is read through a [`Connection`].
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Source {
-    /// The secret.
-    pub name: SecretName,
+    /// What it is.
+    pub kind: ObjectKind,
+    /// Its name.
+    pub name: ObjectName,
     /// The pinned version; the current one if absent.
-    pub version: Option<SecretVersion>,
+    pub version: Option<ObjectVersion>,
+}
+
+impl Source {
+    /// Whether a LIST of secrets tells of it: of the current version of a secret.
+    pub(super) const fn is_listed(&self) -> bool {
+        matches!(self.kind, ObjectKind::Secret) && self.version.is_none()
+    }
 }
 
 impl fmt::Display for Source {

@@ -8,7 +8,7 @@ use std::{fmt, net::IpAddr, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{evidence::Network, identity::CredentialName};
+use super::{connection::ObjectKind, evidence::Network, identity::CredentialName};
 use crate::reason::Reason;
 
 /// The ServiceAccount that a connection reads as.
@@ -31,6 +31,8 @@ pub struct Principal {
     pub scope: Option<String>,
     /// The vault's name.
     pub vault: Option<String>,
+    /// What it may not read.
+    pub refused: ObjectKind,
 }
 
 /// Who was called.
@@ -127,10 +129,14 @@ pub enum Failure {
     SecretNotFound,
     /// 403: the version is disabled.
     SecretDisabled,
+    /// 404 of a key.
+    KeyNotFound,
+    /// The version of a key is disabled.
+    KeyDisabled,
     /// 403 `ForbiddenByRbac`.
-    MissingRole(Principal),
+    MissingRole(Box<Principal>),
     /// 403 `AccessDenied` in a vault with access policies.
-    MissingAccessPolicy(Principal),
+    MissingAccessPolicy(Box<Principal>),
     /// 403 `ForbiddenByFirewall`, with the address that the vault saw.
     Firewall(Option<IpAddr>),
     /// 403 `ForbiddenByConnection`, with the way that the request took.
@@ -262,6 +268,8 @@ impl Failure {
         match self {
             Self::SecretNotFound => Reason::SecretNotFound,
             Self::SecretDisabled => Reason::SecretDisabled,
+            Self::KeyNotFound => Reason::KeyNotFound,
+            Self::KeyDisabled => Reason::KeyDisabled,
             Self::MissingRole(_) => Reason::MissingRole,
             Self::MissingAccessPolicy(_) => Reason::MissingAccessPolicy,
             Self::Firewall(_) => Reason::Firewall,
@@ -297,10 +305,30 @@ impl Failure {
         }
     }
 
+    /// Whether the service says that the source is not there to be read, which proves that the identity may read.
+    pub(super) const fn is_gone(&self) -> bool {
+        matches!(self, Self::SecretNotFound | Self::SecretDisabled | Self::KeyNotFound | Self::KeyDisabled)
+    }
+
+    /// The same, told of this kind of object.
+    pub(super) fn of(self, kind: ObjectKind) -> Self {
+        match self {
+            Self::MissingRole(principal) => {
+                Self::MissingRole(Box::new(Principal { refused: kind, ..*principal }))
+            }
+            Self::MissingAccessPolicy(principal) => {
+                Self::MissingAccessPolicy(Box::new(Principal { refused: kind, ..*principal }))
+            }
+            other => other,
+        }
+    }
+
     pub(super) const fn scope(&self) -> Scope {
         match self {
             Self::SecretNotFound
             | Self::SecretDisabled
+            | Self::KeyNotFound
+            | Self::KeyDisabled
             | Self::InvalidName
             | Self::RequestRejected
             | Self::TooLarge => Scope::Source,

@@ -52,11 +52,11 @@ mod token;
 mod url;
 mod value;
 
-pub use answer::{Answer, Attributes, Health, HealthState, Reading, Reply, Wake, Want};
+pub use answer::{Answer, Attributes, Find, Found, Health, HealthState, Reading, Reply, Sought, Wake, Want};
 pub use authorities::InvalidAuthorities;
 pub use check::{CheckStep, StepName, StepResult, check};
 pub use cloud::{AuthorityFault, Cloud, CloudRef, CustomCloud, InvalidCloud};
-pub use connection::{Connection, ServiceVersion, Source, UnknownServiceVersion};
+pub use connection::{Connection, ObjectKind, ServiceVersion, Source, UnknownServiceVersion};
 pub use evidence::{Evidence, Network};
 pub use failure::{
     CredentialProblem, Failure, IdentityProblem, Peer, Principal, ProxyProblem, ServiceAccount,
@@ -66,7 +66,7 @@ pub use identity::{CredentialName, Identity, InvalidCredentialName, ManagedIdent
 pub use limits::Limits;
 pub(crate) use limits::doubled;
 pub use metrics::VaultMetrics;
-pub use names::{InvalidName, SecretName, SecretVersion};
+pub use names::{InvalidName, NamePattern, ObjectName, ObjectVersion};
 pub use plane::{
     Plane,
     detect::{Detect, Detection, Mode, Rate, Terms, Why},

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::connection::ObjectKind;
 use super::evidence::Network;
 use super::failure::{
     CredentialProblem, Failure, IdentityProblem, Peer, Principal, ProxyProblem, ServiceAccount,
@@ -18,19 +19,31 @@ impl fmt::Display for Failure {
             Self::SecretDisabled => {
                 f.write_str("The secret is disabled in the vault. Enable it, or remove the reference.")
             }
+            Self::KeyNotFound => f.write_str(
+                "The vault has no key (or version) with this name, or it was deleted. Check the name and the vault, or recover it with `az keyvault key recover`.",
+            ),
+            Self::KeyDisabled => {
+                f.write_str("The key is disabled in the vault. Enable it, or remove the reference.")
+            }
             Self::MissingRole(principal) => write!(
                 f,
-                "The vault uses Azure RBAC and {} may not read secrets. Assign it the role `Key Vault Secrets User` on the vault: `az role assignment create --role \"Key Vault Secrets User\" --assignee-principal-type ServicePrincipal --assignee-object-id {} --scope {}`; a new role takes up to 5 minutes.",
+                "The vault uses Azure RBAC and {} may not read {what}s. Assign it the role `{role}` on the vault: `az role assignment create --role \"{role}\" --assignee-principal-type ServicePrincipal --assignee-object-id {} --scope {}`; a new role takes up to 5 minutes.",
                 Named(principal),
                 or_blank(principal.object_id.as_ref(), "<object id>"),
                 or_blank(principal.scope.as_ref(), "<resource id of the vault>"),
+                what = word(principal.refused),
+                role = match principal.refused {
+                    ObjectKind::Secret => "Key Vault Secrets User",
+                    ObjectKind::Key => "Key Vault Crypto User",
+                },
             ),
             Self::MissingAccessPolicy(principal) => write!(
                 f,
-                "The vault uses access policies and {} may not read secrets. Grant it the secret permissions: `az keyvault set-policy --name {} --object-id {} --secret-permissions get list`.",
+                "The vault uses access policies and {} may not read {what}s. Grant it the {what} permissions: `az keyvault set-policy --name {} --object-id {} --{what}-permissions get list`.",
                 Named(principal),
                 or_blank(principal.vault.as_ref(), "<vault>"),
                 or_blank(principal.object_id.as_ref(), "<object id>"),
+                what = word(principal.refused),
             ),
             Self::Firewall(Some(address)) => write!(
                 f,
@@ -322,6 +335,14 @@ impl fmt::Display for Capital {
     }
 }
 
+/// A kind of object, as users and the Azure CLI call it.
+const fn word(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::Secret => "secret",
+        ObjectKind::Key => "key",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -349,14 +370,15 @@ mod tests {
 
     #[test]
     fn a_missing_right_comes_with_the_command_that_gives_it() {
-        let principal = Principal {
+        let principal = Box::new(Principal {
             object_id: Some("0a0a0a0a-0000-0000-0000-000000000001".to_owned()),
             application_id: None,
             scope: Some(
                 "/subscriptions/s/resourcegroups/g/providers/microsoft.keyvault/vaults/prod".to_owned(),
             ),
             vault: Some("prod".to_owned()),
-        };
+            refused: ObjectKind::Secret,
+        });
         let role = Failure::MissingRole(principal.clone()).to_string();
         assert!(
             role.contains(
@@ -375,7 +397,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_left_for_the_reader_to_fill_in() {
-        let text = Failure::MissingRole(Principal::default()).to_string();
+        let text = Failure::MissingRole(Box::default()).to_string();
         assert!(
             text.contains("--assignee-object-id <object id> --scope <resource id of the vault>"),
             "{text}"

@@ -28,8 +28,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use vaultsync::api::{KeyVault, SecretType, VaultSecretSync};
 use vaultsync::plan::{Change, KeyBytes, NewSecret, Observed, Seen, Step, Written};
 use vaultsync::vault::{
-    Answer, Assertion, Attributes, Evidence, Health, HealthState, Reading, Reply, SecretName, SecretValue,
-    Source, Want,
+    Answer, Assertion, Attributes, Evidence, Health, HealthState, ObjectKind, ObjectName, Reading, Reply,
+    SecretValue, Source, Want,
 };
 
 /// A text that is nowhere in the world but where a test puts it, and every disguise in which a log could show it.
@@ -157,7 +157,7 @@ fn no_public_type_prints_a_value() {
         unconfirmed_for: None,
     };
     let want = Want {
-        source: Source { name: SecretName::parse("db").unwrap(), version: None },
+        source: Source { kind: ObjectKind::Secret, name: ObjectName::parse("db").unwrap(), version: None },
         interval: std::time::Duration::from_secs(10),
         known: Some(attributes),
         stale: false,

@@ -318,7 +318,12 @@ async fn a_secret_that_carries_a_token_is_not_created_nor_written_to() {
     token["type"] = "kubernetes.io/service-account-token".into();
     token["metadata"]["annotations"]["kubernetes.io/service-account.name"] = "default".into();
     assert_fenced(&fence.operator.create(&token).await);
-    for refused in ["bootstrap.kubernetes.io/token", "helm.sh/release.v1"] {
+    for refused in [
+        "bootstrap.kubernetes.io/token",
+        "kubernetes.io/dockercfg",
+        "helm.sh/release.v1",
+        "rke.cattle.io/machine-plan",
+    ] {
         token["type"] = refused.into();
         assert_fenced(&fence.operator.create(&token).await);
     }

@@ -64,8 +64,17 @@ class Vault:
     def set(self, name: str, value: str, **options) -> str:
         return self.control.call("PUT", f"{self.path}/secrets/{name}", {"value": value, **options})["version"]
 
-    def act(self, name: str, action: str):
-        self.control.call("POST", f"{self.path}/secrets/{name}/{action}")
+    def set_certificate(self, name: str, **body) -> str:
+        return self.control.call("PUT", f"{self.path}/certificates/{name}", body)["version"]
+
+    def set_key(self, name: str, kind: str, **body) -> str:
+        return self.control.call("PUT", f"{self.path}/keys/{name}", {"kind": kind, **body})["version"]
+
+    def change(self, objects: str, name: str, **what):
+        self.control.call("PATCH", f"{self.path}/{objects}/{name}", what)
+
+    def act(self, name: str, action: str, objects: str = "secrets"):
+        self.control.call("POST", f"{self.path}/{objects}/{name}/{action}")
 
     def fault(self, kind: str, **details):
         self.control.call("POST", f"{self.path}/faults", {"kind": kind, **details})
@@ -112,13 +121,37 @@ def vault(control, request):
 
 
 @pytest.fixture
-def secrets(control, vault):
-    """Microsoft's client, signed in by a client secret, with retries that do not slow a test."""
+def credential(control, vault):
     from azure.identity import ClientSecretCredential
+
+    with ClientSecretCredential(control.tenant, vault.client_id, vault.secret) as credential:
+        yield credential
+
+
+# Retries that do not slow a test.
+RETRIES = {"retry_total": 3, "retry_status": 3, "retry_backoff_factor": 0.01}
+
+
+@pytest.fixture
+def secrets(vault, credential):
+    """Microsoft's client, signed in by a client secret."""
     from azure.keyvault.secrets import SecretClient
 
-    credential = ClientSecretCredential(control.tenant, vault.client_id, vault.secret)
-    with credential, SecretClient(
-        vault.url, credential, retry_total=3, retry_status=3, retry_backoff_factor=0.01
-    ) as client:
+    with SecretClient(vault.url, credential, **RETRIES) as client:
+        yield client
+
+
+@pytest.fixture
+def keys(vault, credential):
+    from azure.keyvault.keys import KeyClient
+
+    with KeyClient(vault.url, credential, **RETRIES) as client:
+        yield client
+
+
+@pytest.fixture
+def certificates(vault, credential):
+    from azure.keyvault.certificates import CertificateClient
+
+    with CertificateClient(vault.url, credential, **RETRIES) as client:
         yield client

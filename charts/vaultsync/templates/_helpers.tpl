@@ -132,6 +132,10 @@ The container's environment, each name once: server-side apply refuses a list wi
 - name: VAULTSYNC_STALE_AFTER
   value: {{ . | quote }}
 {{- end }}
+- name: VAULTSYNC_EXPIRING_BEFORE
+  value: {{ $s.expiringBefore | quote }}
+- name: VAULTSYNC_EXPIRY_METRICS
+  value: {{ $s.expiryMetrics | quote }}
 - name: VAULTSYNC_MAX_REQUESTS_PER_SECOND
   value: {{ $s.maxRequestsPerSecond | int | quote }}
 - name: VAULTSYNC_MIN_REFRESH_INTERVAL

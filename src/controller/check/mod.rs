@@ -12,7 +12,7 @@ use super::error::Error;
 use super::token_request::TokenRequests;
 use super::watch::Guarded;
 use crate::api::{ClusterKeyVault, KeyVault, VaultKind, VaultSecretSync};
-use crate::plan::{self, Problem, Tenant, has_selector};
+use crate::plan::{self, FoundNames, Problem, Tenant, has_selector};
 use crate::vault::{self, Connection, Credentials, Identity, Transport};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, ListParams};
@@ -150,7 +150,7 @@ async fn of_object(
         VaultKind::KeyVault => of_key_vault(server, &vault_ref.name, namespace).await,
         VaultKind::ClusterKeyVault => {
             let vault = of_cluster(server, &vault_ref.name).await?;
-            let sources = plan::sources(&object.spec).map_err(|message| invalid("InvalidSpec", message))?;
+            let sources = plan::sources(&object.spec, &FoundNames::none())?;
             let allow = &vault.spec.allow;
             let labels = if allow.iter().any(has_selector) {
                 let api: Api<Guarded<Namespace>> = Api::all(server.client().clone());
@@ -159,7 +159,7 @@ async fn of_object(
             } else {
                 None
             };
-            plan::permits(vault_ref, allow, Tenant { namespace, labels: labels.as_ref() }, &sources)?;
+            plan::permits(vault_ref, allow, Tenant { namespace, labels: labels.as_ref() }, &sources.used)?;
             shared(&vault, namespace)
         }
     }

@@ -3,15 +3,15 @@
 //! Every round asks anew and before the plane is asked, so that a grant that was withdrawn counts at once.
 
 use super::described::{Described, DescribedSpec, as_read_by};
-use super::namespace_labels::Labels;
+use super::namespace_labels::{Labelled, Labels};
 use super::store::Lookup;
 use crate::api::{VaultKind, VaultSecretSync};
 use crate::controller::Context;
 use crate::controller::index::VaultKey;
 use crate::object_key::ObjectKey;
-use crate::plan::{Permit, Problem, Tenant, UsedSource, permits};
+use crate::plan::{Permit, Problem, Tenant, UsedSource, may_read_secret, permits, reads_secrets};
 use crate::reason::Reason;
-use crate::vault::Connection;
+use crate::vault::{Connection, ObjectName};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use std::sync::Arc;
@@ -29,18 +29,51 @@ pub(in crate::controller) enum ConnectionOf {
 /// A connection that the object may use.
 pub(in crate::controller) struct Usable {
     pub(in crate::controller) connection: Connection,
-    /// As what each source may be read.
-    pub(in crate::controller) permits: Vec<Permit>,
     /// Where that is written.
     pub(in crate::controller) described: Arc<Described>,
+    /// The labels of the object's namespace, where grants look at them.
+    labels: Option<Arc<Labelled>>,
 }
 
-/// Looks the connection up, and what the object may do with it.
-pub(in crate::controller) fn connection_of(
-    context: &Context,
-    object: &VaultSecretSync,
-    sources: &[UsedSource],
-) -> ConnectionOf {
+impl Usable {
+    /// As what each source may be read by an object of this namespace.
+    ///
+    /// # Errors
+    /// The problem of an object that names what nothing permits.
+    pub(in crate::controller) fn permits(
+        &self,
+        object: &VaultSecretSync,
+        sources: &[UsedSource],
+    ) -> Result<Vec<Permit>, Problem> {
+        let Some(allow) = &self.described.spec.allow else { return Ok(vec![Permit::FULL; sources.len()]) };
+        permits(&object.spec.vault_ref, allow, self.reader(object), sources)
+    }
+
+    /// Whether an object of this namespace may read secrets of which only the name is known, one after the other.
+    pub(in crate::controller) fn names<'a>(
+        &'a self,
+        object: &'a VaultSecretSync,
+    ) -> impl Fn(&ObjectName) -> bool + 'a {
+        let reader = self.reader(object);
+        move |name| {
+            let allow = self.described.spec.allow.as_deref();
+            allow.is_none_or(|allow| may_read_secret(allow, reader, name))
+        }
+    }
+
+    /// Whether an object of this namespace may read any secret at all.
+    pub(in crate::controller) fn reads_secrets(&self, object: &VaultSecretSync) -> bool {
+        self.described.spec.allow.as_deref().is_none_or(|allow| reads_secrets(allow, self.reader(object)))
+    }
+
+    fn reader<'a>(&'a self, object: &'a VaultSecretSync) -> Tenant<'a> {
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        Tenant { namespace, labels: self.labels.as_ref().map(|namespace| namespace.labels()) }
+    }
+}
+
+/// Looks the connection up.
+pub(in crate::controller) fn connection_of(context: &Context, object: &VaultSecretSync) -> ConnectionOf {
     let vault_ref = &object.spec.vault_ref;
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     let key = VaultKey::of(namespace, vault_ref);
@@ -55,30 +88,20 @@ pub(in crate::controller) fn connection_of(
     if let Some(sentence) = too_many(context, &key, &described) {
         return ConnectionOf::Unusable(Problem::too_many_connections(vault_ref, &sentence));
     }
-    let permits = match &described.spec.allow {
-        None => vec![Permit::FULL; sources.len()],
-        Some(allow) => {
-            let labels = if described.spec.selects_by_labels() {
-                match context.namespace_labels.of(namespace) {
-                    Labels::Off => None,
-                    Labels::Unknown => return ConnectionOf::Unknown,
-                    Labels::Known(namespace) => Some(namespace),
-                }
-            } else {
-                None
-            };
-            let reader = Tenant { namespace, labels: labels.as_ref().map(|namespace| namespace.labels()) };
-            match permits(vault_ref, allow, reader, sources) {
-                Ok(permits) => permits,
-                Err(problem) => return ConnectionOf::Unusable(problem),
-            }
+    let labels = if described.spec.allow.is_some() && described.spec.selects_by_labels() {
+        match context.namespace_labels.of(namespace) {
+            Labels::Off => None,
+            Labels::Unknown => return ConnectionOf::Unknown,
+            Labels::Known(namespace) => Some(namespace),
         }
+    } else {
+        None
     };
     match &described.spec.connection {
         Err(sentence) => ConnectionOf::Unusable(Problem::vault_invalid(vault_ref, sentence)),
         Ok(connection) => {
             let connection = as_read_by(connection, namespace);
-            ConnectionOf::Usable(Usable { connection, permits, described })
+            ConnectionOf::Usable(Usable { connection, described, labels })
         }
     }
 }

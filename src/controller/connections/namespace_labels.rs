@@ -15,7 +15,7 @@ use kube::runtime::watcher::Event;
 use std::sync::Arc;
 
 /// A namespace, as far as it is watched.
-type Labelled = PartialObjectMeta<Namespace>;
+pub(super) type Labelled = PartialObjectMeta<Namespace>;
 
 /// What the watch has shown; nothing where labels are not read.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ fn object(name: &str, target: &str, created: i64) -> VaultSecretSync {
         suspend: false,
         data: Vec::new(),
         data_from: Vec::new(),
+        tls: None,
         target: Target { name: Some(target.to_owned()), ..Target::default() },
         rollout: None,
     };

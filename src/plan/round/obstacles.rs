@@ -20,8 +20,8 @@ impl Round {
             return Some((Step::end(verdict::refused(self, input, &[Problem::namespace_ignored()])), None));
         } else if object.spec.suspend {
             None
-        } else if let Err(sentence) = input.sources {
-            Some(Problem::invalid_spec(sentence))
+        } else if let Err(problem) = input.sources {
+            Some(problem.clone())
         } else if let Some(rival) = input.rival {
             Some(Problem::target_conflict(object.target_name(), rival))
         } else {

@@ -2,18 +2,27 @@
 //!
 //! Nothing of a text is in an error: what is wrong is a reason.
 
+mod certificate;
 mod dotenv;
 mod json;
 #[cfg(test)]
 mod page;
+mod parts;
+mod public_key;
 mod rename;
+mod template;
 mod yaml;
 
-pub(super) use rename::Renaming;
+pub(super) use parts::{Certificates, of_certificate};
+pub(super) use public_key::of_public_key;
+pub(super) use rename::{Renaming, check_steps};
+pub(super) use template::{Fault, Inputs, Template};
 
+use self::certificate::looks_like_certificate;
 use self::json::{Absent, Json};
+use super::picture::Flaw;
 use super::target::KeyBytes;
-use crate::api::{DataItem, Decode, Format};
+use crate::api::{Decode, Format, SecretRef};
 use crate::reason::Reason;
 use base64::Engine as _;
 use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
@@ -24,12 +33,31 @@ use zeroize::Zeroizing;
 /// The members of a text, by name.
 pub(super) type Members = BTreeMap<String, Zeroizing<String>>;
 
-/// The bytes of a key of `data`.
+/// The bytes of a key that is a secret, or a part of one; `tls`: it is a key of a Secret of type `kubernetes.io/tls`, which
+/// takes a certificate and its private key apart.
 ///
 /// # Errors
 /// Why the text gives none.
-pub(super) fn bytes_of(item: &DataItem, text: &str) -> Result<KeyBytes, Reason> {
-    let secret = &item.from.secret;
+pub(super) fn of_secret(secret: &SecretRef, tls: Option<TlsKey>, text: &str) -> Result<KeyBytes, Reason> {
+    let bytes = part_of(secret, text)?;
+    let part = std::str::from_utf8(bytes.expose()).unwrap_or_default();
+    let holds_key = tls == Some(TlsKey::Certificate) && part.contains("PRIVATE KEY-----");
+    if tls.is_some() && (holds_key || looks_like_certificate(text) || looks_like_certificate(part)) {
+        return Err(Reason::WholeCertificate);
+    }
+    Ok(bytes)
+}
+
+/// The keys of a Secret of type `kubernetes.io/tls`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TlsKey {
+    /// `tls.crt`
+    Certificate,
+    /// `tls.key`
+    PrivateKey,
+}
+
+fn part_of(secret: &SecretRef, text: &str) -> Result<KeyBytes, Reason> {
     let Some(property) = &secret.property else { return decode(text, secret.decode) };
     let part = Json::parse(text).ok_or(Reason::InvalidJson)?.at(property).map_err(|absent| match absent {
         Absent::NotFound => Reason::PropertyNotFound,
@@ -41,16 +69,17 @@ pub(super) fn bytes_of(item: &DataItem, text: &str) -> Result<KeyBytes, Reason> 
 /// The members of a text; those that say that there is nothing are none.
 ///
 /// # Errors
-/// That the text is not in this format.
-pub(super) fn members_of(format: Format, text: &str) -> Result<Members, Reason> {
+/// That the text is not in this format, with the line where it is not.
+pub(super) fn members_of(format: Format, text: &str) -> Result<Members, Flaw> {
     match format {
         Format::Json => {
-            let members = Json::parse(text).and_then(Json::members).ok_or(Reason::InvalidJson)?;
+            let no_object = Flaw::Value(Reason::InvalidJson);
+            let members = Json::parse(text).and_then(Json::members).ok_or_else(|| no_object.clone())?;
             let text = |(name, part): (String, Json<'_>)| Some((name, part.text()?));
-            members.into_iter().map(text).collect::<Option<_>>().ok_or(Reason::InvalidJson)
+            members.into_iter().map(text).collect::<Option<_>>().ok_or(no_object)
         }
-        Format::Yaml => yaml::members(text).ok_or(Reason::InvalidFormat),
-        Format::Dotenv => dotenv::members(text).ok_or(Reason::InvalidFormat),
+        Format::Yaml => yaml::members(text).map_err(Flaw::Line),
+        Format::Dotenv => dotenv::members(text).map_err(Flaw::Line),
     }
 }
 
@@ -98,7 +127,6 @@ fn hex(text: &str) -> Option<KeyBytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{From, OnMissing, SecretRef};
     use proptest::prelude::*;
 
     proptest! {
@@ -124,8 +152,7 @@ mod tests {
     fn rendered(text: &str, property: Option<&str>, decode: Decode) -> Result<String, Reason> {
         let property = property.map(str::to_owned);
         let secret = SecretRef { name: "shop".to_owned(), version: None, property, decode };
-        let item = DataItem { key: "KEY".to_owned(), from: From { secret }, on_missing: OnMissing::Keep };
-        bytes_of(&item, text).map(|bytes| String::from_utf8_lossy(bytes.expose()).into_owned())
+        of_secret(&secret, None, text).map(|bytes| String::from_utf8_lossy(bytes.expose()).into_owned())
     }
 
     #[test]
@@ -183,11 +210,11 @@ mod tests {
             |format, text| members_of(format, text).map(|members| members.into_keys().collect::<Vec<_>>());
         let both = |name: &str, other: &str| Ok(vec![name.to_owned(), other.to_owned()]);
         assert_eq!(names(Format::Json, "\u{feff}{\"A\": 1, \"B\": \"x\", \"C\": null}"), both("A", "B"));
-        assert_eq!(names(Format::Yaml, "\u{feff}A: 1\nB: x\nC:\n"), both("A", "B"));
+        assert_eq!(names(Format::Yaml, "\u{feff}A: 1\nB: x\nC: ~\n"), both("A", "B"));
         assert_eq!(names(Format::Dotenv, "\u{feff}A=1\r\nB=x\r\n"), both("A", "B"));
-        assert_eq!(names(Format::Json, "A=1"), Err(Reason::InvalidJson));
+        assert_eq!(names(Format::Json, "A=1"), Err(Flaw::Value(Reason::InvalidJson)));
         for format in [Format::Yaml, Format::Dotenv] {
-            assert_eq!(names(format, "no members"), Err(Reason::InvalidFormat));
+            assert_eq!(names(format, "no members"), Err(Flaw::Line(1)));
         }
     }
 }

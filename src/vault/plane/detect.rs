@@ -83,6 +83,8 @@ pub enum Why {
     Asked,
     /// It costs less.
     Cheaper,
+    /// Somebody looks for secrets by name.
+    Finds,
     /// The identity may not list.
     Forbidden,
     /// The list has more pages, or takes longer, than is waited for.
@@ -110,10 +112,13 @@ impl fmt::Display for Detection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.mode, &self.why) {
             (mode, Why::Asked) => write!(f, "spec.detect is {}.", mode.as_str()),
+            (Mode::List, Why::Finds) => {
+                f.write_str("An object finds secrets by name, which takes the list of the vault's secrets.")
+            }
             (Mode::List, _) => f.write_str(
                 "Listing the vault once per interval takes fewer requests than reading each secret that is used.",
             ),
-            (Mode::Get, Why::Cheaper) => f.write_str(
+            (Mode::Get, Why::Cheaper | Why::Finds) => f.write_str(
                 "Reading each secret that is used takes fewer requests than listing the vault.",
             ),
             (Mode::Get, Why::Forbidden) => f.write_str(

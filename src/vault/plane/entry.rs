@@ -17,7 +17,7 @@ use std::{
 use jiff::Timestamp;
 
 use self::{
-    settled::{LastChange, is_gone},
+    settled::LastChange,
     subscription::{Subscription, Wait},
 };
 use super::{
@@ -305,7 +305,7 @@ impl Entry {
         now: Instant,
     ) -> Vec<Told> {
         let before = self.failure.take();
-        let returned = before.as_deref().is_some_and(is_gone);
+        let returned = before.as_deref().is_some_and(Failure::is_gone);
         self.change = self.change(&reading.attributes, returned, date, now);
         if begun < self.change.distinct_at {
             reading.attributes.updated = None;
@@ -347,7 +347,7 @@ impl Entry {
         if failure.scope() != Scope::Handle {
             self.alone = 0;
         }
-        if news && is_gone(&failure) {
+        if news && failure.is_gone() {
             self.change = LastChange::gone(now);
         }
         self.failure = Some(Arc::new(failure));

@@ -67,6 +67,7 @@ impl Host {
             Errand::List(_) => {}
             Errand::Prove(_) => self.end_trial(fetch.handle, &mut wakes),
         }
+        wakes.users.append(&mut self.unlisted);
         if let Some(handle) = self.handles.get_mut(&fetch.handle) {
             handle.open_time.note(handle.gate.admission(now) == Admission::Open, now);
         }
@@ -132,7 +133,7 @@ impl Host {
             self.outage(fetch, refused, now, wakes);
             return false;
         }
-        let proof = matches!(failure, Failure::SecretNotFound | Failure::SecretDisabled);
+        let proof = failure.is_gone();
         self.confirmed(fetch, proof, now, wakes);
         let Some(handle) = self.handles.get_mut(&fetch.handle) else { return true };
         let told = handle.with_entry(source, |entry| entry.fail(refused.failure, fetch.begun, now));

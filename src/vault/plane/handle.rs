@@ -72,7 +72,7 @@ struct Sums {
 
 impl Sums {
     fn add(&mut self, source: &Source, entry: &Entry) {
-        if let Some(interval) = entry.interval().filter(|_| source.version.is_none()) {
+        if let Some(interval) = entry.interval().filter(|_| source.is_listed()) {
             *self.intervals.entry(interval).or_default() += 1;
         }
         match entry.refused() {
@@ -83,7 +83,7 @@ impl Sums {
     }
 
     fn subtract(&mut self, source: &Source, entry: &Entry) {
-        if let Some(interval) = entry.interval().filter(|_| source.version.is_none())
+        if let Some(interval) = entry.interval().filter(|_| source.is_listed())
             && let Some(sources) = self.intervals.get_mut(&interval)
         {
             *sources -= 1;
@@ -318,11 +318,12 @@ impl Handle {
 
     /// The smallest interval over what a sweep would tell of, and how many GETs it would spare in that time.
     pub(super) fn demand(&self) -> Option<(Duration, f64)> {
-        let (smallest, _) = self.sums.intervals.first_key_value()?;
+        let of_sources = self.sums.intervals.first_key_value().map(|(interval, _)| *interval);
+        let smallest = [of_sources, self.sweeps.finders.interval()].into_iter().flatten().min()?;
         let gets = |(interval, sources): (&Duration, &u32)| {
             smallest.as_secs_f64() / interval.as_secs_f64() * f64::from(*sources)
         };
-        Some((*smallest, self.sums.intervals.iter().map(gets).sum()))
+        Some((smallest, self.sums.intervals.iter().map(gets).sum()))
     }
 
     /// For how long the identity is refused as a whole: only a GET can tell when that is over.

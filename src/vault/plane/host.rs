@@ -74,6 +74,8 @@ pub(super) struct Host {
     pub(super) budget: Budget,
     pub(super) jitter: Jitter,
     pub(super) tally: Tally,
+    /// Who is to be told that a list cannot be read.
+    pub(super) unlisted: BTreeSet<ObjectKey>,
     since: Instant,
 }
 
@@ -93,6 +95,7 @@ impl Host {
             budget,
             jitter,
             tally: Tally::default(),
+            unlisted: BTreeSet::new(),
             since: now,
         }
     }
@@ -104,6 +107,11 @@ impl Host {
 
     pub(super) fn health(&self, connection: &Connection, now: Instant) -> Option<Health> {
         self.handles.get(self.ids.get(connection)?).map(|handle| handle.health(now))
+    }
+
+    /// The handle of a connection, if there is one.
+    pub(super) fn handle_of(&mut self, connection: &Connection) -> Option<&mut Handle> {
+        self.handles.get_mut(self.ids.get(connection)?)
     }
 
     pub(super) fn ask(
@@ -141,7 +149,7 @@ impl Host {
         if new_terms {
             self.limit(id, now);
         }
-        let swept = wants.iter().filter(|want| want.source.version.is_none());
+        let swept = wants.iter().filter(|want| want.source.is_listed());
         if let Some(interval) = swept.map(|want| want.interval).min() {
             self.arm(id, interval, now);
         }
@@ -158,7 +166,7 @@ impl Host {
 
     /// The terms of a handle have changed. Of the limits of its host the smallest counts, and never more than the
     /// operator's own.
-    fn limit(&mut self, id: HandleId, now: Instant) {
+    pub(super) fn limit(&mut self, id: HandleId, now: Instant) {
         if let Some(handle) = self.handles.get_mut(&id) {
             handle.limit(now);
         }
@@ -192,6 +200,7 @@ impl Host {
         self.unsubscribe(id, user, |_| true, now);
         self.values.remove(&(id, user.clone()));
         let Some(handle) = self.handles.get_mut(&id) else { return };
+        handle.sweeps.finders.forget(user);
         let terms_gone = handle.unsubscribe(user);
         if handle.users.is_empty() {
             self.idle.set(id, now + self.limits.idle);
@@ -313,7 +322,7 @@ impl Host {
         let handle = self.handles.get(&id)?;
         let timing = Timing {
             slot: self.jitter.slot(&(id, source)),
-            swept: handle.sweeps.tell(),
+            swept: handle.sweeps.tell() && source.is_listed(),
             since: self.since,
             limits: &self.limits,
         };

@@ -40,7 +40,7 @@ use self::{
 };
 use crate::object_key::ObjectKey;
 use crate::vault::{
-    answer::{Health, Reply, Wake, Want},
+    answer::{Found, Health, Reply, Sought, Wake, Want},
     connection::Connection,
     limits::Limits,
     metrics::VaultMetrics,
@@ -118,6 +118,28 @@ impl Plane {
         wants: &[Want],
         together: bool,
     ) -> Reply {
+        self.of_user(user, connection, |host, now| host.ask(user, connection, terms, wants, together, now))
+    }
+
+    /// Looks for names in the list of secrets, which is read at this interval from now on, until the user says that it
+    /// [looks for none](Self::find_none) any more.
+    #[must_use]
+    pub fn find(&self, user: &ObjectKey, connection: &Connection, terms: Terms, sought: Sought<'_>) -> Found {
+        self.of_user(user, connection, |host, now| host.find(user, connection, terms, sought, now))
+    }
+
+    /// The user looks for no names, or for none any more.
+    pub fn find_none(&self, user: &ObjectKey) {
+        self.with_host(user, |host, connection| host.find_none(user, connection));
+    }
+
+    /// Does something with the host of a connection, in the name of a user; whatever that used before it uses no more.
+    fn of_user<T>(
+        &self,
+        user: &ObjectKey,
+        connection: &Connection,
+        action: impl FnOnce(&mut Host, std::time::Instant) -> T,
+    ) -> T {
         let now = Instant::now().into_std();
         let mut index = self.0.index();
         let asked = index.shared(connection);
@@ -129,9 +151,9 @@ impl Plane {
             running.ring();
         }
         let running = self.host(&mut index, connection, now);
-        let reply = running.host().ask(user, connection, terms, wants, together, now);
+        let done = action(&mut running.host(), now);
         running.ring();
-        reply
+        done
     }
 
     /// Has the connection prove itself, in the name of `namespace`, as far as objects' own reads have not proved it: by

@@ -4,6 +4,7 @@
 //! once an interval at most, the smallest that anyone asks for; whatever ends a sweep before its end leaves nobody
 //! without a GET within its interval.
 
+pub(super) mod finders;
 mod no_list;
 
 use std::{
@@ -25,10 +26,11 @@ use super::{
 use crate::object_key::ObjectKey;
 use crate::vault::{
     answer::Wake,
-    connection::Source,
+    connection::{ObjectKind, Source},
     failure::Failure,
-    rest::list::{Link, Next, Page},
+    rest::list::{Link, ListedSecret, Next, Page},
 };
+use finders::Finders;
 
 /// Once those who are there at the start have asked, the mode is chosen, though the first sweep may be far.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
@@ -53,6 +55,7 @@ pub(super) struct Sweeps {
     /// Pages in a row that could not be read.
     failures: u32,
     created: Instant,
+    pub(super) finders: Finders,
 }
 
 /// A sweep under way.
@@ -69,7 +72,7 @@ pub(super) struct Run {
 }
 
 impl Sweeps {
-    pub(super) const fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             detection: None,
             barred: None,
@@ -81,6 +84,7 @@ impl Sweeps {
             last: None,
             failures: 0,
             created: now,
+            finders: Finders::default(),
         }
     }
 
@@ -108,6 +112,11 @@ impl Sweeps {
     pub(super) fn age(&self, now: Instant) -> Option<Duration> {
         let (_, ended) = self.last.filter(|_| self.lists())?;
         Some(now.saturating_duration_since(ended))
+    }
+
+    /// When the last sweep that came to its end began.
+    fn began(&self) -> Option<Instant> {
+        self.last.map(|(begun, _)| begun)
     }
 
     fn mode(&self) -> Option<Mode> {
@@ -169,10 +178,18 @@ impl Host {
         let sweeps = &mut handle.sweeps;
         sweeps.interval = interval;
         sweeps.detect = detect;
-        let choice = Cost { pages: sweeps.pages, gets }.choose(detect, sweeps.mode());
+        // Names are found in the list, and what it tells of values comes with it.
+        sweeps.finders.tidy();
+        let finds = !sweeps.finders.is_empty();
+        let choice = if finds {
+            Choice::List
+        } else {
+            Cost { pages: sweeps.pages, gets }.choose(detect, sweeps.mode())
+        };
         let detection = match (choice, &sweeps.barred) {
             (Choice::Get, _) => Some(Detection { mode: Mode::Get, why: why(detect, Detect::Get) }),
             (_, Some((why, _))) => Some(Detection { mode: Mode::Get, why: why.clone() }),
+            (Choice::List, None) if finds => Some(Detection { mode: Mode::List, why: Why::Finds }),
             (Choice::List, None) => Some(Detection { mode: Mode::List, why: why(detect, Detect::List) }),
             // What was in force stays until the list's length is known; at the start that is the list itself.
             (Choice::Explore, None) => sweeps
@@ -183,11 +200,15 @@ impl Host {
         let next = match (choice, &sweeps.barred) {
             (Choice::Get, _) => None,
             (_, Some((_, until))) => Some(*until),
+            (_, None) if sweeps.finders.is_awaited() => {
+                Some(sweeps.began().map_or(now, |begun| begun + finders::SOONEST))
+            }
             (_, None) => Some(sweeps.next(slot)),
         };
         match next {
             Some(at) if at <= now => {
                 sweeps.number += 1;
+                sweeps.finders.begin();
                 sweeps.run = Some(Run { begun: now, link: None, pages: 0, ticket: None, held_up: false });
                 self.enqueue_page(id);
             }
@@ -261,8 +282,9 @@ impl Host {
         let handle = self.handles.get_mut(&id)?;
         let number = handle.sweeps.number;
         let mut seen = Vec::new();
-        for (name, listed) in page.items {
-            let source = Source { name, version: None };
+        for ListedSecret { name, listed, managed, tags } in page.items {
+            handle.sweeps.finders.see(&name, managed, tags);
+            let source = Source { kind: ObjectKind::Secret, name, version: None };
             let Some(entry) = handle.entries.get_mut(&source) else { continue };
             entry.watch.seen_in = number;
             let sighted = entry.sighted(Sighting::Present(listed), fetch.begun, date, now);
@@ -274,6 +296,7 @@ impl Host {
         let detect = handle.detect();
         let listing = handle.sweeps.lists();
         handle.sweeps.failures = 0;
+        let finds = !handle.sweeps.finders.is_empty();
         let run = handle.sweeps.run.as_mut()?;
         run.pages = run.pages.saturating_add(1);
         let (pages, begun) = (run.pages, run.begun);
@@ -293,7 +316,7 @@ impl Host {
                 let gets = demand.map_or(0.0, |(_, gets)| gets);
                 // One page more than was followed.
                 let cost = Cost { pages: None, gets };
-                if detect == Detect::Auto && cost.is_too_long(pages.saturating_add(1), listing) {
+                if detect == Detect::Auto && !finds && cost.is_too_long(pages.saturating_add(1), listing) {
                     handle.sweeps.pages = Some(pages.saturating_add(1));
                     handle.sweeps.run = None;
                     return self.turn(id, now);
@@ -314,7 +337,7 @@ impl Host {
         let mut seen = Vec::new();
         for (source, entry) in &mut handle.entries {
             // What was first asked for while the sweep was under way may have been passed by.
-            if source.version.is_some() || entry.watch.seen_in == number || entry.first_asked > run.begun {
+            if !source.is_listed() || entry.watch.seen_in == number || entry.first_asked > run.begun {
                 continue;
             }
             seen.push((source.clone(), entry.sighted(Sighting::Absent, run.begun, None, now)));
@@ -324,6 +347,7 @@ impl Host {
         sweeps.last = Some((run.begun, now));
         sweeps.barred = None;
         sweeps.failures = 0;
+        wakes.extend(sweeps.finders.end());
         self.tally.sweeps.push(now.saturating_duration_since(run.begun));
         self.sighted(id, seen, now, wakes);
         self.turn(id, now)

@@ -6,7 +6,12 @@ use serde::{Deserialize, Deserializer};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::refusal;
-use crate::vault::failure::{Failure, Peer};
+use crate::vault::{
+    answer::Attributes,
+    connection::Source,
+    failure::{Failure, Peer},
+    names::{ObjectName, ObjectVersion},
+};
 
 /// Most bodies fit, so that most buffers never grow.
 const USUAL: usize = 8 * 1024;
@@ -46,7 +51,27 @@ pub(in crate::vault) fn wiped<'de, D: Deserializer<'de>>(value: D) -> Result<Zer
     String::deserialize(value).map(Zeroizing::new)
 }
 
-/// The times of a secret, in seconds.
+/// What a body says, as JSON.
+pub(super) fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
+    // serde_json's own message may quote the value it dislikes.
+    serde_json::from_slice(body).map_err(|error| Failure::MalformedResponse {
+        peer: Peer::Vault,
+        at: Some((error.line(), error.column())),
+    })
+}
+
+/// The version that ends an id, if it is the id of this source.
+pub(super) fn version_of(id: &str, source: &Source) -> Result<ObjectVersion, Failure> {
+    let mut segments = id.rsplit('/');
+    let version = segments.next().and_then(|segment| ObjectVersion::parse(segment).ok());
+    let name = segments.next().and_then(|segment| ObjectName::parse(segment).ok());
+    let asked = |version: &ObjectVersion| source.version.as_ref().is_none_or(|asked| asked == version);
+    version
+        .filter(|version| name.is_some_and(|name| name == source.name) && asked(version))
+        .ok_or(Failure::MalformedResponse { peer: Peer::Vault, at: None })
+}
+
+/// The times of a secret or key, in seconds.
 #[derive(Default, Deserialize)]
 pub(super) struct Times {
     nbf: Option<i64>,
@@ -56,6 +81,18 @@ pub(super) struct Times {
 }
 
 impl Times {
+    /// With the rest that is known of a version.
+    pub(super) fn attributes(&self, version: &ObjectVersion, managed: bool) -> Attributes {
+        Attributes {
+            version: version.as_str().to_owned(),
+            created: self.created(),
+            updated: self.updated(),
+            expires: self.expires(),
+            not_before: self.not_before(),
+            managed,
+        }
+    }
+
     pub(super) fn created(&self) -> Option<Timestamp> {
         time(self.created)
     }

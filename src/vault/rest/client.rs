@@ -14,15 +14,15 @@ use zeroize::Zeroizing;
 
 use super::{
     body::{self, Times},
+    key,
     list::{self, LARGEST_PAGE, Link, Page},
     refusal::{self, ServiceError},
 };
 use crate::vault::{
-    answer::{Attributes, Reading},
-    connection::{Connection, Source},
+    answer::Reading,
+    connection::{Connection, ObjectKind, Source},
     failure::{Failure, Peer, Refused},
     metrics::VaultMetrics,
-    names::{SecretName, SecretVersion},
     plane::errand::Permission,
     value::SecretValue,
 };
@@ -68,13 +68,25 @@ pub(super) async fn get(
 ) -> Result<(Reading, Option<Timestamp>), Stop> {
     let connection = asking.connection;
     let version = source.version.as_ref().map(|version| format!("/{version}")).unwrap_or_default();
+    let (folder, operation) = match source.kind {
+        ObjectKind::Secret => ("secrets", "GetSecret"),
+        ObjectKind::Key => ("keys", "GetKey"),
+    };
     let url = format!(
-        "{}/secrets/{}{version}?api-version={}",
+        "{}/{folder}/{}{version}?api-version={}",
         connection.url, source.name, connection.service_version
     );
-    let operation = if recheck { "Recheck" } else { "GetSecret" };
-    let parse = |body: &[u8]| parse(body, &source.name, source.version.as_ref());
-    asking.send(url, operation, LARGEST_BODY, parse).await
+    let operation = if recheck { "Recheck" } else { operation };
+    let parse = |body: &[u8]| match source.kind {
+        ObjectKind::Secret => parse(body, source),
+        ObjectKind::Key => key::parse(body, source),
+    };
+    asking.send(url, operation, LARGEST_BODY, parse).await.map_err(|stop| match stop {
+        Stop::Failed(refused) => {
+            Stop::Failed(Refused { failure: refused.failure.of(source.kind), ..refused })
+        }
+        unauthorized @ Stop::Unauthorized { .. } => unauthorized,
+    })
 }
 
 /// Reads one page of the list of secrets, the first, or where `link` leads; and when the service says that it answered.
@@ -167,29 +179,11 @@ struct Bundle {
 }
 
 /// The secret in a body, if it is the one that was asked for.
-fn parse(body: &[u8], name: &SecretName, version: Option<&SecretVersion>) -> Result<Reading, Failure> {
-    // serde_json's own message may quote the value it dislikes.
-    let bundle: Bundle = serde_json::from_slice(body).map_err(|error| Failure::MalformedResponse {
-        peer: Peer::Vault,
-        at: Some((error.line(), error.column())),
-    })?;
-    let malformed = Failure::MalformedResponse { peer: Peer::Vault, at: None };
-    let mut segments = bundle.id.rsplit('/');
-    let read_version = segments.next().and_then(|segment| SecretVersion::parse(segment).ok());
-    let read_name = segments.next().and_then(|segment| SecretName::parse(segment).ok());
-    let (Some(read_version), Some(read_name)) = (read_version, read_name) else { return Err(malformed) };
-    if read_name != *name || version.is_some_and(|version| *version != read_version) {
-        return Err(malformed);
-    }
-    let times = bundle.attributes.unwrap_or_default();
-    let attributes = Attributes {
-        version: read_version.as_str().to_owned(),
-        created: times.created(),
-        updated: times.updated(),
-        expires: times.expires(),
-        not_before: times.not_before(),
-        managed: bundle.managed.unwrap_or_default() || bundle.kid.is_some(),
-    };
+fn parse(body: &[u8], source: &Source) -> Result<Reading, Failure> {
+    let bundle: Bundle = body::json(body)?;
+    let version = body::version_of(&bundle.id, source)?;
+    let managed = bundle.managed.unwrap_or_default() || bundle.kid.is_some();
+    let attributes = bundle.attributes.unwrap_or_default().attributes(&version, managed);
     Ok(Reading { attributes, value: SecretValue::new(bundle.value) })
 }
 
@@ -197,11 +191,16 @@ fn parse(body: &[u8], name: &SecretName, version: Option<&SecretVersion>) -> Res
 mod tests {
     use super::*;
     use crate::reason::Reason;
+    use crate::vault::{ObjectName, ObjectVersion};
 
     const VERSION: &str = "7f3c0a4b5d6e4f708192a3b4c5d6e7f8";
 
+    fn source(version: Option<ObjectVersion>) -> Source {
+        Source { kind: ObjectKind::Secret, name: ObjectName::parse("shop-db").unwrap(), version }
+    }
+
     fn read(body: &str) -> Result<Reading, Failure> {
-        parse(body.as_bytes(), &SecretName::parse("shop-db").unwrap(), None)
+        parse(body.as_bytes(), &source(None))
     }
 
     #[test]
@@ -240,9 +239,8 @@ mod tests {
         {
             assert_eq!(read(&id).unwrap_err().reason(), Reason::MalformedResponse, "{id}");
         }
-        let pinned = SecretVersion::parse(&"a".repeat(32)).unwrap();
-        let name = SecretName::parse("shop-db").unwrap();
-        assert!(parse(body("shop-db", VERSION).as_bytes(), &name, Some(&pinned)).is_err());
+        let pinned = ObjectVersion::parse(&"a".repeat(32)).unwrap();
+        assert!(parse(body("shop-db", VERSION).as_bytes(), &source(Some(pinned))).is_err());
     }
 
     #[test]

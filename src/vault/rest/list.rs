@@ -3,12 +3,14 @@
 //! Invariant: a link leads to the list of secrets on the vault's own origin, or it is none; whoever answers cannot
 //! send our token elsewhere. A page may be empty and still have a next one.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::body::Times;
 use crate::vault::{
     failure::{Failure, Peer},
-    names::SecretName,
+    names::ObjectName,
     plane::sighting::Listed,
     url::VaultUrl,
 };
@@ -21,8 +23,21 @@ const LONGEST_LINK: usize = 8 * 1024;
 /// One page.
 #[derive(Clone, Debug)]
 pub(in crate::vault) struct Page {
-    pub(in crate::vault) items: Vec<(SecretName, Listed)>,
+    pub(in crate::vault) items: Vec<ListedSecret>,
     pub(in crate::vault) next: Next,
+}
+
+/// The tags of a secret.
+pub(in crate::vault) type Tags = Box<BTreeMap<String, String>>;
+
+/// A secret as a page shows it.
+#[derive(Clone, Debug)]
+pub(in crate::vault) struct ListedSecret {
+    pub(in crate::vault) name: ObjectName,
+    pub(in crate::vault) listed: Listed,
+    /// Whether it is the private side of a certificate.
+    pub(in crate::vault) managed: bool,
+    pub(in crate::vault) tags: Option<Tags>,
 }
 
 /// What follows a page.
@@ -79,6 +94,10 @@ struct ListBody {
 struct Item {
     id: String,
     attributes: ItemAttributes,
+    #[serde(default)]
+    managed: Option<bool>,
+    #[serde(default)]
+    tags: Option<Tags>,
 }
 
 #[derive(Deserialize)]
@@ -94,14 +113,14 @@ pub(super) fn parse(body: &[u8], vault: &VaultUrl) -> Result<Page, Failure> {
         peer: Peer::Vault,
         at: Some((error.line(), error.column())),
     })?;
-    let items = parsed.value.iter().map(item).collect::<Option<_>>();
+    let items = parsed.value.into_iter().map(item).collect::<Option<_>>();
     let items = items.ok_or(Failure::MalformedResponse { peer: Peer::Vault, at: None })?;
     Ok(Page { items, next: Next::parse(parsed.next_link.as_deref(), vault) })
 }
 
-fn item(item: &Item) -> Option<(SecretName, Listed)> {
+fn item(item: Item) -> Option<ListedSecret> {
     let mut segments = item.id.trim_end_matches('/').rsplit('/');
-    let name = SecretName::parse(segments.next()?).ok().filter(|_| segments.next() == Some("secrets"))?;
+    let name = ObjectName::parse(segments.next()?).ok().filter(|_| segments.next() == Some("secrets"))?;
     let ItemAttributes { enabled, times } = &item.attributes;
     let listed = Listed {
         enabled: *enabled,
@@ -110,7 +129,7 @@ fn item(item: &Item) -> Option<(SecretName, Listed)> {
         expires: times.expires(),
         not_before: times.not_before(),
     };
-    Some((name, listed))
+    Some(ListedSecret { name, listed, managed: item.managed.unwrap_or_default(), tags: item.tags })
 }
 
 #[cfg(test)]
@@ -132,9 +151,9 @@ mod tests {
     fn a_page_is_read_and_an_empty_one_with_a_link_is_not_the_end() {
         let body = r#"{"value":[{"id":"https://prod.vault.azure.net/secrets/Shop-DB","attributes":{"enabled":true,"created":1,"updated":2,"exp":3},"managed":true}],"nextLink":null}"#;
         let page = parse(body.as_bytes(), &vault()).unwrap();
-        assert_eq!((page.items[0].0.folded().as_str(), &page.next), ("shop-db", &Next::End));
-        assert_eq!(page.items[0].1.updated, Timestamp::from_second(2).ok());
-        assert!(page.items[0].1.enabled);
+        assert_eq!((page.items[0].name.folded().as_str(), &page.next), ("shop-db", &Next::End));
+        assert_eq!(page.items[0].listed.updated, Timestamp::from_second(2).ok());
+        assert!(page.items[0].listed.enabled && page.items[0].managed);
         let empty = br#"{"value":[],"nextLink":"https://prod.vault.azure.net:443/secrets?$skiptoken=x"}"#;
         let Next::Link(link) = parse(empty, &vault()).unwrap().next else { panic!() };
         assert_eq!(link.url(&vault()), "https://prod.vault.azure.net/secrets?$skiptoken=x");

@@ -10,3 +10,4 @@ pub(super) mod refusal;
 pub(super) mod transport;
 
 mod challenge;
+mod key;

@@ -8,7 +8,10 @@ use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
 use reqwest::{StatusCode, header::HeaderMap};
 use serde::Deserialize;
 
-use crate::vault::failure::{Failure, Peer, Principal, ProxyProblem};
+use crate::vault::{
+    connection::ObjectKind,
+    failure::{Failure, Peer, Principal, ProxyProblem},
+};
 
 #[derive(Deserialize)]
 struct ErrorBody<'a> {
@@ -34,12 +37,14 @@ struct InnerError<'a> {
 }
 
 /// Codes that say more than the status; anything else is no label.
-const LABELS: [&str; 10] = [
+const LABELS: [&str; 12] = [
     "AccessDenied",
     "ForbiddenByConnection",
     "ForbiddenByFirewall",
     "ForbiddenByPolicy",
     "ForbiddenByRbac",
+    "KeyDisabled",
+    "KeyNotFound",
     "KeyOperationForbidden",
     "MissingClientCertificate",
     "SecretDisabled",
@@ -83,6 +88,7 @@ pub(super) fn of_answer(status: StatusCode, headers: &HeaderMap, said: Option<&S
         403 if said.is_some() => forbidden(inner, message, headers),
         // A proxy's own 404 must never count as an absent secret.
         404 if code == "SecretNotFound" => Failure::SecretNotFound,
+        404 if code == "KeyNotFound" => Failure::KeyNotFound,
         429 => Failure::Throttled(Peer::Vault),
         408 | 500..=599 => Failure::ServiceUnavailable { peer: Peer::Vault, status: Some(status.as_u16()) },
         400..=499 if said.is_some() && status != StatusCode::NOT_FOUND => Failure::RequestRejected,
@@ -92,11 +98,12 @@ pub(super) fn of_answer(status: StatusCode, headers: &HeaderMap, said: Option<&S
 
 fn forbidden(inner: &str, message: &str, headers: &HeaderMap) -> Failure {
     match inner {
-        "ForbiddenByRbac" => Failure::MissingRole(principal(message)),
-        "AccessDenied" => Failure::MissingAccessPolicy(principal(message)),
+        "ForbiddenByRbac" => Failure::MissingRole(Box::new(principal(message))),
+        "AccessDenied" => Failure::MissingAccessPolicy(Box::new(principal(message))),
         "ForbiddenByFirewall" => Failure::Firewall(address(headers)),
         "ForbiddenByConnection" => Failure::PublicAccessDisabled(None),
         "SecretDisabled" => Failure::SecretDisabled,
+        "KeyDisabled" => Failure::KeyDisabled,
         _ => Failure::Forbidden,
     }
 }
@@ -107,6 +114,7 @@ fn principal(message: &str) -> Principal {
         application_id: guid_after(message, "appid="),
         scope: scope(message),
         vault: vault(message),
+        refused: ObjectKind::Secret,
     }
 }
 

@@ -1,6 +1,8 @@
 //! The control API: the setters of [`crate::Emulator`] and [`crate::Vault`] as plain HTTP on loopback, for tests in
 //! other languages and for people at a shell. It is described in this crate's README.
 
+mod objects;
+
 use std::sync::Arc;
 
 use axum::{
@@ -17,13 +19,13 @@ use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     access::{AccessModel, Permission},
+    call::ObjectKind,
     certificate::ClientCertificate,
     entra::FederatedCredential,
     fault::{Fault, FaultId},
     jws::KeySet,
     managed_identity::ManagedIdentity,
     refusal::Refusal,
-    secrets::{Change, SecretOptions},
     state::Shared,
     vault::Vault,
 };
@@ -69,9 +71,7 @@ fn routes(shared: Arc<Shared>) -> Router {
         .route("/vaults/{vault}/grants/{client}", put(grant).delete(revoke))
         .route("/vaults/{vault}/faults", post(add_fault).delete(clear_faults))
         .route("/vaults/{vault}/faults/{id}", delete(clear_fault))
-        .route("/vaults/{vault}/secrets", get(names))
-        .route("/vaults/{vault}/secrets/{name}", put(set_secret).delete(delete_secret))
-        .route("/vaults/{vault}/secrets/{name}/{action}", post(act))
+        .merge(objects::routes())
         .with_state(shared)
 }
 
@@ -287,7 +287,11 @@ async fn remove_vault(Extract(shared): Context, Path(name): Path<String>) -> Sta
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 struct GrantBody {
+    /// On secrets.
     permissions: Option<Vec<Permission>>,
+    keys: Option<Vec<Permission>>,
+    certificates: Option<Vec<Permission>>,
+    /// Secrets.
     denied: Vec<String>,
 }
 
@@ -297,7 +301,16 @@ async fn grant(
     Json(body): Json<GrantBody>,
 ) -> StatusCode {
     let vault = Vault::new(shared, &vault);
-    vault.grant_only(&client, body.permissions.as_deref().unwrap_or(&Permission::ALL));
+    let given = [
+        (ObjectKind::Secret, &body.permissions),
+        (ObjectKind::Key, &body.keys),
+        (ObjectKind::Certificate, &body.certificates),
+    ];
+    let names_none = given.iter().all(|(_, permissions)| permissions.is_none());
+    for (kind, permissions) in given {
+        let unnamed: &[Permission] = if names_none { &Permission::ALL } else { &[] };
+        vault.grant_on(&client, kind, permissions.as_deref().unwrap_or(unnamed));
+    }
     for secret in body.denied {
         vault.deny(&client, &secret);
     }
@@ -326,57 +339,4 @@ async fn clear_fault(Extract(shared): Context, Path((vault, id)): Path<(String, 
 async fn clear_faults(Extract(shared): Context, Path(vault): Path<String>) -> StatusCode {
     Vault::new(shared, &vault).clear_faults();
     StatusCode::NO_CONTENT
-}
-
-async fn names(Extract(shared): Context, Path(vault): Path<String>) -> Json<Value> {
-    Json(json!(Vault::new(shared, &vault).names()))
-}
-
-#[derive(Deserialize)]
-struct SecretBody {
-    value: String,
-    #[serde(flatten)]
-    options: SecretOptions,
-}
-
-async fn set_secret(
-    Extract(shared): Context,
-    Path((vault, name)): Path<(String, String)>,
-    Json(body): Json<SecretBody>,
-) -> Result<Json<Value>, Refusal> {
-    let version = Vault::new(shared, &vault).attempt(|secrets, now| {
-        secrets.settle(&name);
-        let secret = secrets.set(&name, body.value, body.options, now)?;
-        Ok(secret.current().map(|version| version.id.clone()))
-    })?;
-    Ok(Json(json!({"version": version})))
-}
-
-async fn delete_secret(
-    Extract(shared): Context,
-    Path((vault, name)): Path<(String, String)>,
-) -> Result<StatusCode, Refusal> {
-    Vault::new(shared, &vault).attempt(|secrets, now| {
-        secrets.settle(&name);
-        secrets.delete(&name, 0, now).map(|_| StatusCode::NO_CONTENT)
-    })
-}
-
-async fn act(
-    Extract(shared): Context,
-    Path((vault, name, action)): Path<(String, String, String)>,
-) -> Result<StatusCode, Refusal> {
-    let set_enabled = |enabled| Change { enabled: Some(enabled), ..Change::default() };
-    Vault::new(shared, &vault).attempt(|secrets, now| {
-        secrets.settle(&name);
-        match action.as_str() {
-            "disable" => secrets.update(&name, None, set_enabled(false), now).map(|_| ()),
-            "enable" => secrets.update(&name, None, set_enabled(true), now).map(|_| ()),
-            "recover" => secrets.recover(&name, 0).map(|_| ()),
-            "purge" => secrets.purge(&name),
-            "rollback" => secrets.rollback(&name).map(|_| ()),
-            _ => Err(Refusal::no_such_path()),
-        }
-        .map(|()| StatusCode::NO_CONTENT)
-    })
 }

@@ -36,7 +36,8 @@ pub struct Config {
     pub tenant: String,
     /// Seconds an access token lives.
     pub token_lifetime: u32,
-    /// How many looks still miss a delete or recover made over REST.
+    /// How many looks still miss a delete or recover made over REST, and still find a certificate in the making that the
+    /// vault signs itself.
     pub settle_looks: u32,
 }
 

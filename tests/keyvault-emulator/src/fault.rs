@@ -6,7 +6,7 @@
 
 use serde::Deserialize;
 
-use crate::call::{Call, Operation};
+use crate::call::{Call, ObjectKind, Operation};
 
 /// Names a fault so that it can be cleared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,7 +29,7 @@ pub enum Forbidden {
     /// `ForbiddenByPolicy`: Azure Policy.
     #[serde(rename = "ForbiddenByPolicy")]
     ByPolicy,
-    /// `SecretDisabled`.
+    /// `SecretDisabled`; on a key or certificate `KeyDisabled` or `CertificateDisabled`.
     SecretDisabled,
 }
 
@@ -66,7 +66,7 @@ pub enum FaultKind {
         /// Which.
         code: Forbidden,
     },
-    /// 404 `SecretNotFound`.
+    /// 404 `SecretNotFound`, `KeyNotFound` or `CertificateNotFound`.
     NotFound,
     /// 401 with a challenge.
     Unauthorized {
@@ -126,6 +126,15 @@ pub struct Fault {
     /// the id that was asked for.
     #[serde(default)]
     pub secret: Option<String>,
+    /// Only requests for this key.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// Only requests for this certificate.
+    #[serde(default)]
+    pub certificate: Option<String>,
+    /// Only requests for objects of this kind.
+    #[serde(default)]
+    pub object: Option<ObjectKind>,
     /// Only this operation.
     #[serde(default)]
     pub operation: Option<Operation>,
@@ -136,7 +145,7 @@ pub struct Fault {
 
 impl From<FaultKind> for Fault {
     fn from(kind: FaultKind) -> Self {
-        Self { kind, secret: None, operation: None, times: None }
+        Self { kind, secret: None, key: None, certificate: None, object: None, operation: None, times: None }
     }
 }
 
@@ -219,6 +228,24 @@ impl Fault {
         Self { secret: Some(name.to_owned()), ..self }
     }
 
+    /// Hits only requests for this key.
+    #[must_use]
+    pub fn on_key(self, name: &str) -> Self {
+        Self { key: Some(name.to_owned()), ..self }
+    }
+
+    /// Hits only requests for this certificate; its secret and key are objects of their own.
+    #[must_use]
+    pub fn on_certificate(self, name: &str) -> Self {
+        Self { certificate: Some(name.to_owned()), ..self }
+    }
+
+    /// Hits only requests for objects of this kind, lists too.
+    #[must_use]
+    pub fn on_objects(self, kind: ObjectKind) -> Self {
+        Self { object: Some(kind), ..self }
+    }
+
     /// Hits only this operation.
     #[must_use]
     pub fn on(self, operation: Operation) -> Self {
@@ -229,6 +256,18 @@ impl Fault {
     #[must_use]
     pub fn times(self, count: u32) -> Self {
         Self { times: Some(count), ..self }
+    }
+
+    fn covers(&self, call: &Call) -> bool {
+        let named = match call.kind {
+            ObjectKind::Secret => &self.secret,
+            ObjectKind::Key => &self.key,
+            ObjectKind::Certificate => &self.certificate,
+        };
+        let names_none = [&self.secret, &self.key, &self.certificate].iter().all(|name| name.is_none());
+        (names_none || named.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(&call.name)))
+            && self.object.is_none_or(|wanted| wanted == call.kind)
+            && self.operation.is_none_or(|wanted| wanted == call.operation)
     }
 }
 
@@ -269,20 +308,20 @@ impl Faults {
 
     /// The fault that hits this call to a vault.
     pub(crate) fn hit_call(&mut self, call: &Call) -> Option<(FaultId, FaultKind)> {
-        self.hit(&call.name, Some(call.operation))
+        self.hit(|fault| fault.covers(call))
     }
 
     /// The fault that hits a token request of this client or managed identity.
     pub(crate) fn hit_client(&mut self, client: &str) -> Option<(FaultId, FaultKind)> {
-        self.hit(client, None)
+        self.hit(|fault| {
+            fault.operation.is_none()
+                && fault.secret.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(client))
+        })
     }
 
-    fn hit(&mut self, name: &str, operation: Option<Operation>) -> Option<(FaultId, FaultKind)> {
-        let standing = self.standing.iter_mut().find(|standing| {
-            standing.left != Some(0)
-                && standing.fault.secret.as_ref().is_none_or(|secret| secret.eq_ignore_ascii_case(name))
-                && standing.fault.operation.is_none_or(|wanted| Some(wanted) == operation)
-        })?;
+    fn hit(&mut self, covers: impl Fn(&Fault) -> bool) -> Option<(FaultId, FaultKind)> {
+        let mut standing = self.standing.iter_mut();
+        let standing = standing.find(|standing| standing.left != Some(0) && covers(&standing.fault))?;
         standing.left = standing.left.map(|left| left - 1);
         Some((standing.id, standing.fault.kind.clone()))
     }
@@ -293,7 +332,7 @@ mod tests {
     use super::*;
 
     fn get(name: &str) -> Call {
-        Call { operation: Operation::Get, name: name.into(), version: None }
+        Call { kind: ObjectKind::Secret, operation: Operation::Get, name: name.into(), version: None }
     }
 
     #[test]
@@ -308,10 +347,23 @@ mod tests {
     fn a_fault_spares_what_is_out_of_its_scope() {
         let mut faults = Faults::default();
         faults.add(Fault::not_found().on_secret("DB").on(Operation::Get));
-        let list = Call { operation: Operation::List, name: String::new(), version: None };
+        let list =
+            Call { kind: ObjectKind::Secret, operation: Operation::List, name: String::new(), version: None };
         assert!(faults.hit_call(&get("db")).is_some());
         assert!(faults.hit_call(&get("other")).is_none());
         assert!(faults.hit_call(&list).is_none());
+    }
+
+    #[test]
+    fn a_fault_on_a_certificate_spares_its_secret() {
+        let mut faults = Faults::default();
+        faults.add(Fault::reset().on_certificate("tls"));
+        assert!(faults.hit_call(&get("tls")).is_none());
+        assert!(faults.hit_call(&Call { kind: ObjectKind::Certificate, ..get("TLS") }).is_some());
+        faults.clear_all();
+        faults.add(Fault::reset().on_objects(ObjectKind::Key));
+        assert!(faults.hit_call(&get("tls")).is_none());
+        assert!(faults.hit_call(&Call { kind: ObjectKind::Key, ..get("any") }).is_some());
     }
 
     #[test]

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::{
     answer::Answer,
-    call::Call,
+    call::{Call, ObjectKind},
     clock,
     entra::TokenForm,
     fault::FaultId,
@@ -136,14 +136,17 @@ async fn ask_vault(shared: &Shared, name: &str, cut: &Notify, request: &VaultReq
             Ok((call, caller)) => (Some(call.clone()), Some(caller.client_id.clone())),
             Err(turned) => (turned.call.clone(), None),
         };
-        let secret = call.as_ref().map(|call| call.name.to_lowercase()).filter(|name| !name.is_empty());
+        let object = call.as_ref().map(|call| call.kind);
+        let name_asked = call.as_ref().map(|call| call.name.to_lowercase()).filter(|name| !name.is_empty());
         let entry = state.journal.vault_mut(name).push(LoggedRequest {
             time: clock::machine_time(),
             vault: name.to_owned(),
             method: request.method.to_string(),
             path: request.path.clone(),
             operation: call.as_ref().map(|call| call.operation),
-            secret,
+            object,
+            secret: name_asked.clone().filter(|_| object == Some(ObjectKind::Secret)),
+            name: name_asked,
             version: call.and_then(|call| call.version),
             api_version: request.query.get("api-version").cloned(),
             client_id: caller,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::call::Operation;
+use crate::call::{ObjectKind, Operation};
 
 /// A request to a vault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,8 +24,12 @@ pub struct LoggedRequest {
     pub path: String,
     /// What it asked for; `None` when the path means nothing.
     pub operation: Option<Operation>,
-    /// The secret asked for, in lower case; `None` for lists.
+    /// The kind of object it asked for; `None` when the path means nothing.
+    pub object: Option<ObjectKind>,
+    /// The secret asked for, in lower case; `None` for lists, and for keys and certificates.
     pub secret: Option<String>,
+    /// The object asked for, of whatever kind, in lower case; `None` for lists.
+    pub name: Option<String>,
     /// The version asked for.
     pub version: Option<String>,
     /// The `api-version` parameter.
@@ -197,7 +201,9 @@ mod tests {
             method: "GET".into(),
             path: "/secrets/db".into(),
             operation: Some(Operation::Get),
+            object: Some(ObjectKind::Secret),
             secret: Some("db".into()),
+            name: Some("db".into()),
             version: None,
             api_version: None,
             client_id: None,

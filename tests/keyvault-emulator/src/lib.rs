@@ -6,7 +6,7 @@
 //! recorded, so a token that leaves for a foreign host is seen.
 //!
 //! ```text
-//! client -- CONNECT --> proxy -- TLS --> server --+-- vault host --> token -> faults -> access -> secrets
+//! client -- CONNECT --> proxy -- TLS --> server --+-- vault host --> token -> faults -> access -> objects
 //!                                                 +-- login host --> faults -> Entra token endpoint
 //! client -- plain HTTP on loopback --> managed identity endpoints (IMDS, App Service style) -- faults -> tokens
 //! test   -- Emulator, Vault (in process) or the control API (plain HTTP on loopback) --> the same state
@@ -30,23 +30,31 @@ mod journal;
 mod jws;
 mod login;
 mod managed_identity;
+mod material;
+mod objects;
 mod paging;
+mod pending;
 mod proxy;
 mod refusal;
 mod rest;
 mod secrets;
 mod state;
+mod store;
 mod token;
 mod vault;
 #[cfg(test)]
 mod wire;
 
 pub use access::{AccessModel, Permission};
-pub use call::Operation;
+pub use call::{ObjectKind, Operation};
 pub use emulator::{Config, Emulator};
 pub use fault::{Fault, FaultId, FaultKind, Forbidden, Unauthorized};
 pub use journal::{Connect, ConnectOutcome, LoggedRequest, TokenEndpoint, TokenRequest, peak_per_second};
 pub use jws::Signer;
 pub use managed_identity::ManagedIdentity;
-pub use secrets::{SecretOptions, VersionInfo};
-pub use vault::Vault;
+pub use material::{
+    chain::CertificateFormat,
+    keys::{KeyKind, KeySpec},
+};
+pub use store::{Change, SecretOptions, VersionInfo};
+pub use vault::{CertificateSpec, Vault};

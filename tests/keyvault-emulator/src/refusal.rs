@@ -6,7 +6,13 @@
 use hyper::StatusCode;
 use serde_json::json;
 
-use crate::{access::AccessModel, answer::Answer, call::Call, fault::Forbidden, token::Caller};
+use crate::{
+    access::AccessModel,
+    answer::Answer,
+    call::{Call, ObjectKind, Operation},
+    fault::Forbidden,
+    token::Caller,
+};
 
 /// The client address that firewall messages and headers show; from a documentation range.
 pub(crate) const CLIENT_ADDRESS: &str = "203.0.113.7";
@@ -51,36 +57,80 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "ResourceNotFound", "The requested resource does not exist.")
     }
 
-    pub(crate) fn secret_not_found(name: &str) -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            "SecretNotFound",
+    pub(crate) fn not_found(kind: ObjectKind, name: &str) -> Self {
+        let word = kind.word();
+        Self::missing(
+            kind,
             format!(
-                "A secret with (name/id) {name} was not found in this key vault. If you recently deleted this secret \
+                "A {word} with (name/id) {name} was not found in this key vault. If you recently deleted this {word} \
                  you may be able to recover it using the correct recovery command. For help resolving this issue, \
                  please see https://go.microsoft.com/fwlink/?linkid=2125182"
             ),
         )
     }
 
-    pub(crate) fn deleted_secret_not_found(name: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "SecretNotFound", format!("Deleted Secret not found: {name}"))
+    pub(crate) fn deleted_not_found(kind: ObjectKind, name: &str) -> Self {
+        Self::missing(kind, format!("Deleted {} not found: {name}", kind.title()))
     }
 
-    pub(crate) fn deleted_but_recoverable(name: &str) -> Self {
+    fn missing(kind: ObjectKind, message: String) -> Self {
+        let code = match kind {
+            ObjectKind::Secret => "SecretNotFound",
+            ObjectKind::Key => "KeyNotFound",
+            ObjectKind::Certificate => "CertificateNotFound",
+        };
+        Self::new(StatusCode::NOT_FOUND, code, message)
+    }
+
+    pub(crate) fn pending_not_found(name: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "PendingCertificateNotFound",
+            format!("Pending certificate not found: {name}"),
+        )
+    }
+
+    pub(crate) fn still_pending() -> Self {
+        Self::conflict(
+            "A new key vault certificate can not be created or imported while a pending key vault certificate's \
+             status is inProgress."
+                .to_owned(),
+        )
+    }
+
+    pub(crate) fn deleted_but_recoverable(kind: ObjectKind, name: &str) -> Self {
+        let (title, word) = (kind.title(), kind.word());
         Self::conflict(format!(
-            "Secret {name} is currently in a deleted but recoverable state, and its name cannot be reused; in this \
-             state, the secret can only be recovered or purged."
+            "{title} {name} is currently in a deleted but recoverable state, and its name cannot be reused; in this \
+             state, the {word} can only be recovered or purged."
         ))
         .inner("ObjectIsDeletedButRecoverable")
     }
 
-    pub(crate) fn being_deleted(name: &str) -> Self {
-        Self::conflict(format!("Secret {name} is currently being deleted.")).inner("ObjectIsBeingDeleted")
+    pub(crate) fn being_deleted(kind: ObjectKind, name: &str) -> Self {
+        Self::conflict(format!("{} {name} is currently being deleted.", kind.title()))
+            .inner("ObjectIsBeingDeleted")
     }
 
-    pub(crate) fn being_recovered(name: &str) -> Self {
-        Self::conflict(format!("Secret {name} is currently being recovered.")).inner("ObjectIsBeingRecovered")
+    pub(crate) fn being_recovered(kind: ObjectKind, name: &str) -> Self {
+        Self::conflict(format!("{} {name} is currently being recovered.", kind.title()))
+            .inner("ObjectIsBeingRecovered")
+    }
+
+    /// A secret or key that backs a certificate is changed through the certificate alone.
+    pub(crate) fn managed(kind: ObjectKind, operation: Operation) -> Self {
+        let inner = match kind {
+            ObjectKind::Key => "KeyManagedByKeyVault",
+            ObjectKind::Secret | ObjectKind::Certificate => "SecretManagedByKeyVault",
+        };
+        Self::forbidden(format!(
+            "Operation \"{}\" is not allowed on this {}, since it is associated with a certificate. Perform the \
+             operation on the corresponding certificate. For more information refer to \
+             https://docs.microsoft.com/en-us/azure/key-vault/certificates/about-certificates#composition-of-a-certificate",
+            operation.word(),
+            kind.word(),
+        ))
+        .inner(inner)
     }
 
     fn conflict(message: String) -> Self {
@@ -91,8 +141,13 @@ impl Refusal {
         Self::new(StatusCode::FORBIDDEN, "Forbidden", message)
     }
 
-    pub(crate) fn disabled() -> Self {
-        Self::forbidden("Operation get is not allowed on a disabled secret.").inner("SecretDisabled")
+    pub(crate) fn disabled(kind: ObjectKind) -> Self {
+        let inner = match kind {
+            ObjectKind::Secret => "SecretDisabled",
+            ObjectKind::Key => "KeyDisabled",
+            ObjectKind::Certificate => "CertificateDisabled",
+        };
+        Self::forbidden(format!("Operation get is not allowed on a disabled {}.", kind.word())).inner(inner)
     }
 
     pub(crate) fn throttled(retry_after: Option<u32>) -> Self {
@@ -140,11 +195,12 @@ impl Refusal {
             ))
             .inner("ForbiddenByConnection"),
             Forbidden::ByPolicy => Self::forbidden(format!(
-                "The operation on secret '{}' was denied by policy.\r\nVault: {vault};location={REGION}",
+                "The operation on {} '{}' was denied by policy.\r\nVault: {vault};location={REGION}",
+                call.kind.word(),
                 call.name
             ))
             .inner("ForbiddenByPolicy"),
-            Forbidden::SecretDisabled => Self::disabled(),
+            Forbidden::SecretDisabled => Self::disabled(call.kind),
         }
     }
 
@@ -156,24 +212,25 @@ impl Refusal {
         let resource = if call.name.is_empty() {
             scope
         } else {
-            format!("{scope}/secrets/{}", call.name.to_lowercase())
+            format!("{scope}/{}/{}", call.kind.collection(), call.name.to_lowercase())
         };
         Self::forbidden(format!(
             "Caller is not authorized to perform action on resource.\r\nIf role assignments, deny assignments or role \
              definitions were changed recently, please observe propagation time.\r\nCaller: {caller}\r\nAction: \
              '{}'\r\nResource: '{resource}'\r\nAssignment: (not found)\r\nDenyAssignmentId: null\r\nDecisionReason: \
              null\r\nVault: {vault};location={REGION}\r\n",
-            call.operation.data_action()
+            call.data_action()
         ))
         .inner("ForbiddenByRbac")
     }
 
     fn by_access_policy(caller: &Caller, call: &Call, vault: &str) -> Self {
         Self::forbidden(format!(
-            "The user, group or application '{caller}' does not have secrets {} permission on key vault \
+            "The user, group or application '{caller}' does not have {} {} permission on key vault \
              '{vault};location={REGION}'. For help resolving this issue, please see \
              https://go.microsoft.com/fwlink/?linkid=2125287",
-            call.operation.permission().word()
+            call.kind.collection(),
+            call.permission().word()
         ))
         .inner("AccessDenied")
     }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::{
     access::Access, certificates::Authority, clock::Clock, entra::Entra, fault::Faults, journal::Journal,
-    managed_identity::ManagedIdentities, secrets::Secrets, token::Realm, token::Tokens,
+    managed_identity::ManagedIdentities, objects::Objects, token::Realm, token::Tokens,
 };
 
 /// One vault.
@@ -21,7 +21,7 @@ pub(crate) struct VaultState {
     pub(crate) realm: Realm,
     pub(crate) access: Access,
     pub(crate) faults: Faults,
-    pub(crate) secrets: Secrets,
+    pub(crate) objects: Objects,
     /// Lists have empty pages in between.
     pub(crate) sparse: bool,
     /// Where the links of lists lead, if not to the vault: scheme and host.
@@ -103,7 +103,7 @@ impl Shared {
             realm: Realm::default(),
             access: Access::default(),
             faults: Faults::default(),
-            secrets: Secrets::default(),
+            objects: Objects::default(),
             sparse: false,
             foreign_links: None,
             settle: self.settle,

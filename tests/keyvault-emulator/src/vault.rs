@@ -5,18 +5,23 @@
 #![expect(clippy::panic, reason = "a wrong setup must fail the test that wrote it, where it wrote it")]
 #![expect(clippy::must_use_candidate, reason = "setters return ids that most tests have no use for")]
 
+mod objects;
+
 use std::{fmt, sync::Arc};
 
 use crate::{
     access::{AccessModel, Permission},
-    call::Operation,
+    call::{ObjectKind, Operation},
     fault::{Fault, FaultId},
     journal::LoggedRequest,
+    objects::Objects,
     refusal::Refusal,
-    secrets::{Change, SecretOptions, Secrets, VersionInfo},
     state::{Shared, VaultState},
+    store::{Change, SecretOptions, VersionInfo},
     token::Realm,
 };
+
+pub use objects::CertificateSpec;
 
 /// A handle on one vault; clones are the same vault.
 #[derive(Clone)]
@@ -88,22 +93,36 @@ impl Vault {
 
     /// Allows the client everything.
     pub fn grant(&self, client_id: &str) {
-        self.grant_only(client_id, &Permission::ALL);
+        for kind in ObjectKind::ALL {
+            self.grant_on(client_id, kind, &Permission::ALL);
+        }
     }
 
-    /// Allows the client exactly this.
+    /// Allows the client exactly this on secrets, and nothing on keys and certificates.
     pub fn grant_only(&self, client_id: &str, permissions: &[Permission]) {
-        self.change(|vault| vault.access.grant(client_id, permissions));
+        self.grant_on(client_id, ObjectKind::Secret, permissions);
+        self.grant_on(client_id, ObjectKind::Key, &[]);
+        self.grant_on(client_id, ObjectKind::Certificate, &[]);
     }
 
-    /// Takes everything from the client, denials of single secrets too.
+    /// Allows the client exactly this on objects of that kind; what it may do with others stays.
+    pub fn grant_on(&self, client_id: &str, kind: ObjectKind, permissions: &[Permission]) {
+        self.change(|vault| vault.access.grant(client_id, kind, permissions));
+    }
+
+    /// Takes everything from the client, denials of single objects too.
     pub fn revoke(&self, client_id: &str) {
         self.change(|vault| vault.access.revoke(client_id));
     }
 
     /// Refuses one secret to the client, whatever it was granted.
     pub fn deny(&self, client_id: &str, secret: &str) {
-        self.change(|vault| vault.access.deny(client_id, secret));
+        self.deny_on(client_id, ObjectKind::Secret, secret);
+    }
+
+    /// Refuses one object to the client, whatever it was granted. A certificate, its key and its secret are three.
+    pub fn deny_on(&self, client_id: &str, kind: ObjectKind, name: &str) {
+        self.change(|vault| vault.access.deny(client_id, kind, name));
     }
 
     /// Adds a version and returns its id.
@@ -121,9 +140,9 @@ impl Vault {
     /// As [`Self::set`].
     #[track_caller]
     pub fn set_ago(&self, name: &str, value: &str, seconds: i64) {
-        self.must(|secrets, now| {
-            secrets.settle(name);
-            secrets.set(name, value.to_owned(), SecretOptions::default(), now - seconds).map(|_| ())
+        self.must(name, |objects, now| {
+            let options = SecretOptions::default();
+            objects.secrets.set(name, value.to_owned(), options, now - seconds).map(|_| ())
         });
     }
 
@@ -133,10 +152,10 @@ impl Vault {
     /// As [`Self::set`].
     #[track_caller]
     pub fn set_with(&self, name: &str, value: &str, options: SecretOptions) -> String {
-        self.must(|secrets, now| {
-            secrets.settle(name);
-            let secret = secrets.set(name, value.to_owned(), options, now)?;
-            secret.current().map(|version| version.id.clone()).ok_or_else(|| Refusal::secret_not_found(name))
+        self.must(name, |objects, now| {
+            let secret = objects.secrets.set(name, value.to_owned(), options, now)?;
+            let current = secret.current().map(|version| version.id.clone());
+            current.ok_or_else(|| Refusal::not_found(ObjectKind::Secret, name))
         })
     }
 
@@ -146,7 +165,7 @@ impl Vault {
     /// When there is no such secret.
     #[track_caller]
     pub fn disable(&self, name: &str) {
-        self.set_enabled(name, false);
+        self.update(ObjectKind::Secret, name, Change { enabled: Some(false), ..Change::default() });
     }
 
     /// Makes the current version readable again.
@@ -155,16 +174,7 @@ impl Vault {
     /// When there is no such secret.
     #[track_caller]
     pub fn enable(&self, name: &str) {
-        self.set_enabled(name, true);
-    }
-
-    #[track_caller]
-    fn set_enabled(&self, name: &str, enabled: bool) {
-        self.must(|secrets, now| {
-            secrets.settle(name);
-            let change = Change { enabled: Some(enabled), ..Change::default() };
-            secrets.update(name, None, change, now).map(|_| ())
-        });
+        self.update(ObjectKind::Secret, name, Change { enabled: Some(true), ..Change::default() });
     }
 
     /// Soft-deletes the secret; that shows at once.
@@ -173,10 +183,7 @@ impl Vault {
     /// When there is no such secret.
     #[track_caller]
     pub fn delete(&self, name: &str) {
-        self.must(|secrets, now| {
-            secrets.settle(name);
-            secrets.delete(name, 0, now).map(|_| ())
-        });
+        self.delete_object(ObjectKind::Secret, name);
     }
 
     /// Undoes a soft delete; that shows at once.
@@ -185,10 +192,7 @@ impl Vault {
     /// When there is no such deleted secret.
     #[track_caller]
     pub fn recover(&self, name: &str) {
-        self.must(|secrets, _| {
-            secrets.settle(name);
-            secrets.recover(name, 0).map(|_| ())
-        });
+        self.recover_object(ObjectKind::Secret, name);
     }
 
     /// Deletes a soft-deleted secret for good.
@@ -197,10 +201,7 @@ impl Vault {
     /// When there is no such deleted secret.
     #[track_caller]
     pub fn purge(&self, name: &str) {
-        self.must(|secrets, _| {
-            secrets.settle(name);
-            secrets.purge(name)
-        });
+        self.purge_object(ObjectKind::Secret, name);
     }
 
     /// Loses the last write, as a fail-over may: the version before is current again. The only version stays. Returns
@@ -210,29 +211,19 @@ impl Vault {
     /// When there is no such secret.
     #[track_caller]
     pub fn rollback(&self, name: &str) -> String {
-        self.must(|secrets, _| secrets.rollback(name))
+        self.rollback_object(ObjectKind::Secret, name)
     }
 
     /// The secrets that are there, in the order LIST has.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        self.change(|vault| vault.secrets.present(None).map(|(_, secret)| secret.name.clone()).collect())
+        self.names_of(ObjectKind::Secret)
     }
 
     /// The versions of a secret in the order they were made; none when there is no such secret.
     #[must_use]
     pub fn versions(&self, name: &str) -> Vec<VersionInfo> {
-        self.change(|vault| {
-            let found = vault.secrets.present(None).find(|(key, _)| key.eq_ignore_ascii_case(name));
-            let versions = found.map(|(_, secret)| secret.versions.iter());
-            let info = versions.into_iter().flatten().map(|version| VersionInfo {
-                version: version.id.clone(),
-                enabled: version.options.enabled,
-                created: version.created,
-                updated: version.updated,
-            });
-            info.collect()
-        })
+        self.versions_of(ObjectKind::Secret, name)
     }
 
     /// Puts a fault on this vault.
@@ -303,17 +294,21 @@ impl Vault {
         })
     }
 
-    /// An operation of the control API, whose refusal is an answer and not a panic.
+    /// An operation of the control API on the objects of this name, whose refusal is an answer and not a panic.
     pub(crate) fn attempt<T>(
         &self,
-        operate: impl FnOnce(&mut Secrets, i64) -> Result<T, Refusal>,
+        name: &str,
+        operate: impl FnOnce(&mut Objects, i64) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
-        self.change_at(|vault, now| operate(&mut vault.secrets, now))
+        self.change_at(|vault, now| {
+            vault.objects.settle(name);
+            operate(&mut vault.objects, now)
+        })
     }
 
     #[track_caller]
-    fn must<T>(&self, operate: impl FnOnce(&mut Secrets, i64) -> Result<T, Refusal>) -> T {
-        match self.attempt(operate) {
+    fn must<T>(&self, name: &str, operate: impl FnOnce(&mut Objects, i64) -> Result<T, Refusal>) -> T {
+        match self.attempt(name, operate) {
             Ok(done) => done,
             Err(refusal) => panic!("vault {}: {}", self.name, refusal.message),
         }

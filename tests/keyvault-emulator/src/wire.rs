@@ -4,7 +4,8 @@ use reqwest::{Certificate, Client, Proxy, StatusCode, Version};
 use serde_json::{Value, json};
 
 use crate::{
-    Config, ConnectOutcome, Emulator, Fault, Forbidden, Operation, SecretOptions, Vault, jws::Signer,
+    CertificateFormat, CertificateSpec, Change, Config, ConnectOutcome, Emulator, Fault, Forbidden, KeyKind,
+    KeySpec, ObjectKind, Operation, SecretOptions, Vault, jws::Signer,
 };
 
 const APP: &str = "11111111-2222-3333-4444-555555555555";
@@ -59,6 +60,12 @@ impl Bench {
         let (status, body) = self.exchange("system:serviceaccount:shop:shop").await.unwrap();
         assert_eq!(status, StatusCode::OK, "{body}");
         body["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Status and body of a GET.
+    async fn read(&self, token: &str, path: &str) -> (u16, Value) {
+        let answer = self.get(token, path).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
     }
 
     fn get(&self, token: &str, path: &str) -> reqwest::RequestBuilder {
@@ -195,6 +202,61 @@ async fn stopping_ends_open_connections_and_frees_the_ports() {
     bench.emulator.stop().await;
     assert!(stalled.await.unwrap().is_err());
     Emulator::start(Config { proxy_port: port, ..Config::default() }).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_changed_and_deleted_with_its_secret() {
+    let bench = start().await;
+    let (vault, kind) = (&bench.vault, ObjectKind::Certificate);
+    let token = bench.token().await;
+    let made =
+        |kind| CertificateSpec::self_signed("shop.test", kind, CertificateFormat::Pem).tag("env", "test");
+    let first = vault.set_certificate("tls", made(KeyKind::Rsa2048));
+    let (_, secret) = bench.read(&token, "/secrets/tls").await;
+    assert_eq!(secret["kid"], format!("https://shop.vault.azure.net/keys/tls/{first}"));
+    assert_eq!((&secret["managed"], &secret["tags"]["env"]), (&json!(true), &json!("test")));
+    assert_eq!(secret["contentType"], "application/x-pem-file");
+    let second = vault.set_certificate("tls", made(KeyKind::P384).not_exportable());
+    let (_, secret) = bench.read(&token, "/secrets/tls").await;
+    assert!(!secret["value"].as_str().unwrap().contains("PRIVATE KEY"));
+    let (_, certificate) = bench.read(&token, "/certificates/tls").await;
+    assert_eq!(certificate["sid"], format!("https://shop.vault.azure.net/secrets/tls/{second}"));
+    assert_eq!(certificate["policy"]["key_props"]["crv"], "P-384");
+
+    vault.set_tags(kind, "tls", &[("env", "prod")]);
+    vault.update(kind, "tls", Change { expires: Some(2_000_000_000), ..Change::default() });
+    let (_, list) = bench.read(&token, "/secrets").await;
+    assert_eq!((&list["value"][0]["tags"]["env"]), &json!("prod"));
+    assert_eq!(list["value"][0]["attributes"]["exp"], 2_000_000_000);
+    vault.begin_certificate("tls");
+    assert_eq!(bench.read(&token, "/certificates/tls/pending").await.1["status"], "inProgress");
+    vault.delete_object(kind, "tls");
+    assert_eq!(bench.read(&token, "/secrets/tls").await.0, 404);
+    vault.recover_object(kind, "tls");
+    assert_eq!(bench.read(&token, "/secrets/tls").await.0, 200);
+    assert_eq!(vault.versions_of(kind, "tls").len(), 2);
+}
+
+#[tokio::test]
+async fn a_public_key_is_read_and_listed_without_a_right_on_secrets() {
+    let bench = start().await;
+    let vault = &bench.vault;
+    let token = bench.token().await;
+    let first = vault.set_key("sign", KeyKind::P521);
+    vault.set_key("sign", KeySpec { hsm: true, ..KeyKind::P521.into() });
+    vault.grant_only(APP, &[]);
+    vault.grant_on(APP, ObjectKind::Key, &[crate::Permission::Get, crate::Permission::List]);
+    let (_, new) = bench.read(&token, "/keys/sign").await;
+    let (_, old) = bench.read(&token, &format!("/keys/sign/{first}")).await;
+    assert_eq!((&old["key"]["kty"], &new["key"]["kty"]), (&json!("EC"), &json!("EC-HSM")));
+    assert_ne!(old["key"]["x"], new["key"]["x"]);
+    let (_, list) = bench.read(&token, "/keys").await;
+    assert_eq!(list["value"][0]["kid"], "https://shop.vault.azure.net/keys/sign");
+    assert_eq!(bench.read(&token, "/secrets").await.0, 403);
+    vault.deny_on(APP, ObjectKind::Key, "sign");
+    assert_eq!(bench.read(&token, "/keys/sign").await.0, 403);
+    let of_keys = |kind| vault.count_where(|request| request.object == Some(kind));
+    assert_eq!((of_keys(ObjectKind::Key), of_keys(ObjectKind::Secret)), (4, 1));
 }
 
 #[tokio::test]

@@ -12,7 +12,8 @@ use vaultsync::ObjectKey;
 use vaultsync::run::clock;
 use vaultsync::vault::{
     Answer, Assertion, AssertionError, Assertions, Connection, Credentials, HealthState, Identity, Limits,
-    Plane, Reply, SecretName, ServiceVersion, Source, Terms, Transport, VaultMetrics, VaultUrl, Wake, Want,
+    ObjectKind, ObjectName, Plane, Reply, ServiceVersion, Source, Terms, Transport, VaultMetrics, VaultUrl,
+    Wake, Want,
 };
 
 use crate::scene::CLIENT;
@@ -234,6 +235,6 @@ pub fn connection(vault: &str) -> Connection {
 
 /// The current version of a secret, as fresh as a test needs it.
 pub fn want(name: &str) -> Want {
-    let source = Source { name: SecretName::parse(name).unwrap(), version: None };
+    let source = Source { kind: ObjectKind::Secret, name: ObjectName::parse(name).unwrap(), version: None };
     Want { source, interval: Duration::from_millis(100), known: None, stale: false }
 }

@@ -88,6 +88,8 @@ impl OperatorScene {
             drift_interval: Duration::from_secs(1),
             drift_probes_per_second: 100,
             stale_after: None,
+            expiring_before: Duration::from_secs(30 * 24 * 3600),
+            expiry_metrics: false,
             min_refresh_interval: Duration::from_secs(1),
             credentials: vaultsync::vault::Credentials::new(vaultsync::run::clock),
             namespace_selectors: false,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::Entry;
-use crate::vault::{answer::Attributes, failure::Failure};
+use crate::vault::answer::Attributes;
 
 /// A script that sets several secrets, each within this time of the one before, changed them together.
 pub(in crate::vault::plane) const QUIET: Duration = Duration::from_secs(5);
@@ -39,11 +39,6 @@ impl LastChange {
         let settled_at = answered + QUIET;
         Self { settled_at, distinct_at: settled_at, updated: None, dated: false }
     }
-}
-
-/// Whether the service says that the source is not there to be read.
-pub(super) const fn is_gone(failure: &Failure) -> bool {
-    matches!(failure, Failure::SecretNotFound | Failure::SecretDisabled)
 }
 
 /// When a change has settled that an answer at `answered`, by the service's clock at `date`, shows as of `updated`.
@@ -101,7 +96,7 @@ impl Entry {
         now: Instant,
     ) -> Instant {
         let dated =
-            self.failure.as_deref().is_none_or(|failure| !is_gone(failure)) && self.is_later(updated, None);
+            self.failure.as_deref().is_none_or(|failure| !failure.is_gone()) && self.is_later(updated, None);
         let estimate = settled_at(now, updated.filter(|_| dated), date);
         let same = self.attributes.is_some() && self.change.updated == updated;
         if same { estimate.min(self.change.distinct_at) } else { estimate }
@@ -132,8 +127,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::vault::answer::Reading;
     use crate::vault::value::SecretValue;
+    use crate::vault::{answer::Reading, failure::Failure};
 
     /// A second of the vault's clock at the start.
     const EPOCH: i64 = 1_750_000_000;

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Entry, is_gone,
+    Entry,
     subscription::{Subscription, Wait},
 };
 use crate::vault::{limits::Limits, plane::lanes::Lane};
@@ -121,7 +121,7 @@ impl Entry {
         match &self.failure {
             None if self.pinned => self.is_known(),
             None => swept && self.is_known() && self.is_settled(),
-            Some(failure) => swept && !self.pinned && is_gone(failure),
+            Some(failure) => swept && !self.pinned && failure.is_gone(),
         }
     }
 

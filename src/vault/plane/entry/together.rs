@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Entry, is_gone, subscription::Wait};
+use super::{Entry, subscription::Wait};
 use crate::object_key::ObjectKey;
 
 impl Entry {
@@ -11,7 +11,7 @@ impl Entry {
         let known = self.subscriptions.get(user)?.known.as_deref();
         let is_news = match (&self.failure, &self.attributes) {
             _ if self.pinned => false,
-            (Some(failure), _) => is_gone(failure) && known.is_some(),
+            (Some(failure), _) => failure.is_gone() && known.is_some(),
             (None, Some(read)) => known.is_none_or(|known| known.version != read.version),
             (None, None) => false,
         };
@@ -22,7 +22,7 @@ impl Entry {
     /// `over`: nobody waits any more, unless the source is known to have moved, or was tried and gave no answer.
     pub(in crate::vault::plane) fn unconfirmed(&self, settled: Instant, over: bool) -> Option<Instant> {
         let newest = self.read_at.max(self.swept_at);
-        let sits_out = self.pinned || self.failure.as_deref().is_some_and(|failure| !is_gone(failure));
+        let sits_out = self.pinned || self.failure.as_deref().is_some_and(|failure| !failure.is_gone());
         if sits_out || newest >= Some(settled) {
             return None;
         }

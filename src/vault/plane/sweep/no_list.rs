@@ -60,7 +60,9 @@ impl Host {
         let sweeps = &mut self.handles.get_mut(&id)?.sweeps;
         sweeps.run = None;
         sweeps.failures = 0;
+        let told = sweeps.finders.fail(&why);
         sweeps.bar(why, until);
+        self.unlisted.extend(told);
         self.turn(id, now)
     }
 }

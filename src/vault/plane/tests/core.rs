@@ -24,7 +24,7 @@ use vaults::Vaults;
 
 /// Numbers that follow from a seed (`SplitMix64`).
 #[derive(Debug)]
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
     fn next(&mut self) -> u64 {
@@ -36,7 +36,7 @@ impl Dice {
     }
 
     /// 0 to `sides - 1`.
-    fn roll(&mut self, sides: usize) -> usize {
+    pub(super) fn roll(&mut self, sides: usize) -> usize {
         usize::try_from(self.next() % u64::try_from(sides.max(1)).unwrap()).unwrap()
     }
 

@@ -1,7 +1,7 @@
 //! The plane in List mode: what a sweep tells, what it costs, and what happens when there is none.
 
 use super::*;
-use crate::vault::{Detection, Mode, SecretVersion, Why};
+use crate::vault::{Detection, Mode, ObjectVersion, Why};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -241,7 +241,7 @@ fn sweeps_keep_the_shortest_interval_asked_for_and_never_more() {
 #[test]
 fn an_identity_that_may_not_list_reads_by_get_says_so_and_tries_again_each_hour() {
     let (mut world, _) = World::synced(Detect::Auto, 50);
-    world.no_list = Some(Failure::MissingRole(Principal::default()));
+    world.no_list = Some(Failure::MissingRole(Box::default()));
     world.pass(HOUR / 2);
     assert_eq!(world.lists.len(), 1);
     assert_eq!(world.detection(), Some(Detection { mode: Mode::Get, why: Why::Forbidden }));
@@ -297,7 +297,7 @@ fn an_identity_that_may_list_but_not_read_is_refused_and_stays_so() {
     let mut world = World::listing(Detect::List);
     let mut wants = Vec::new();
     for name in names(10) {
-        world.say(&name, Said::Fails(Failure::MissingRole(Principal::default())));
+        world.say(&name, Said::Fails(Failure::MissingRole(Box::default())));
         wants.push(want(&name, None));
     }
     let _ = world.ask("all", &wants);
@@ -343,7 +343,7 @@ fn a_pinned_version_is_read_once_and_is_never_stale() {
     for detect in [Detect::List, Detect::Get] {
         let mut world = World::listing(detect);
         world.say("db", Said::Version(1));
-        let version = SecretVersion::parse(&attributes(1).version).ok();
+        let version = ObjectVersion::parse(&attributes(1).version).ok();
         let pinned =
             |known| Want { source: Source { version: version.clone(), ..source("db") }, ..want("db", known) };
         let _ = world.ask("a", &[pinned(None)]);

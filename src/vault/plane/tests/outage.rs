@@ -363,7 +363,7 @@ fn where_only_the_list_tells_of_a_vault_its_failure_is_noticed_and_its_return_to
 #[test]
 fn a_refused_source_that_is_tried_before_its_time_does_not_wait_longer_for_that() {
     let mut world = World::knowing(1);
-    world.say("locked", Said::Fails(Failure::MissingRole(Principal::default())));
+    world.say("locked", Said::Fails(Failure::MissingRole(Box::default())));
     let _ = world.ask("owner", &[want("locked", None)]);
     world.settle();
     for _ in 0..10 {

@@ -18,7 +18,7 @@ impl World {
 }
 
 fn missing_role() -> Failure {
-    Failure::MissingRole(Principal::default())
+    Failure::MissingRole(Box::default())
 }
 
 #[test]

@@ -571,7 +571,7 @@ fn a_source_that_changes_all_the_time_has_the_others_read_sixty_times_a_minute_a
 #[test]
 fn a_source_that_is_refused_holds_up_none_of_the_others_and_is_not_asked_more_often_for_them() {
     let (mut world, mut objects) = with_object(Detect::Get, &["user", "password", "refused"]);
-    world.say("refused", Said::Fails(Failure::MissingRole(Principal::default())));
+    world.say("refused", Said::Fails(Failure::MissingRole(Box::default())));
     world.live(40 * MINUTE, &mut objects);
     let start = world.now;
     let asked = |world: &World| world.gets_since("refused", start);

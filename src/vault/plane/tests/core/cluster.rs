@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use super::{Dice, Model, Profile, operator, vaults::Vaults};
 use crate::{
     api::{
-        DataItem, Deletion, Fingerprint, OnMissing, SecretType, VaultSecretSync, VaultSecretSyncSpec,
-        VaultSecretSyncStatus,
+        DataFrom, DataItem, Deletion, Fingerprint, ObjectSecretRef, OnMissing, SecretRef, SecretType,
+        VaultSecretSync, VaultSecretSyncSpec, VaultSecretSyncStatus,
     },
     plan::{Change, NewSecret, Observed, Refusal, Seen, Written, fingerprints_of, manager_of},
 };
@@ -116,7 +116,7 @@ impl Cluster {
             let mut spec: VaultSecretSyncSpec = serde_json::from_value(spec).unwrap();
             let required = SecretType::Tls.required_keys();
             if dice.once_in(4) && spec.data.len() >= required.len() {
-                spec.target.type_ = SecretType::Tls;
+                spec.target.type_ = Some(SecretType::Tls);
                 for (item, key) in spec.data.iter_mut().zip(required) {
                     item.key = (*key).to_owned();
                 }
@@ -155,8 +155,7 @@ impl Cluster {
                         let (keys, object) = fingerprints_of(URL, name, &version.id, spec);
                         for (place, of) in keys {
                             let item = &spec.data[place];
-                            if let Some(bytes) =
-                                rendered(&version.value, item.from.secret.property.as_deref())
+                            if let Some(bytes) = rendered(&version.value, secret_of(item).property.as_deref())
                             {
                                 self.bytes.entry((of, item.key.clone())).or_insert(bytes);
                             }
@@ -402,7 +401,7 @@ pub(super) fn interfere(model: &mut Model) -> String {
         if keys.is_empty() { None } else { Some(model.dice.pick(&keys).clone()) }
     };
     let place = model.dice.roll(model.cluster.stored[index].object.spec.data.len());
-    let required = model.cluster.stored[index].object.spec.target.type_.required_keys();
+    let required = model.cluster.stored[index].object.spec.secret_type().required_keys();
     let what = match (model.dice.roll(16), key) {
         (0 | 1, Some(key)) => {
             model.cluster.edit(index, second, |secret| {
@@ -430,7 +429,13 @@ pub(super) fn interfere(model: &mut Model) -> String {
             "the labels are removed by hand".to_owned()
         }
         (5, _) => {
-            let name = model.cluster.stored[index].object.spec.data[place].from.secret.name.clone();
+            let name = model.cluster.stored[index].object.spec.data[place]
+                .from
+                .secret
+                .as_ref()
+                .unwrap()
+                .name
+                .clone();
             let key = format!("N{}", model.cluster.serial);
             let added = item(&mut model.dice, &key, &name, Profile::Wild);
             respec(model, index, |spec| {
@@ -451,7 +456,7 @@ pub(super) fn interfere(model: &mut Model) -> String {
         (7, _) => {
             let property = model.dice.pick(&[None, Some("$.a"), Some("$.b")]).map(str::to_owned);
             let what = format!("entry {place} takes {property:?}");
-            respec(model, index, |spec| spec.data[place].from.secret.property = property);
+            respec(model, index, |spec| spec.data[place].from.secret.as_mut().unwrap().property = property);
             what
         }
         (8, _) => {
@@ -529,12 +534,12 @@ pub(super) fn heal(model: &mut Model) {
             respec(model, index, |spec| spec.suspend = false);
         }
         let asks_too_much =
-            |item: &DataItem| item.from.secret.name.starts_with('j') && item.from.secret.property.is_some();
+            |item: &DataItem| secret_of(item).name.starts_with('j') && secret_of(item).property.is_some();
         if model.cluster.stored[index].object.spec.data.iter().any(asks_too_much) {
             // These have no member that a property names.
             respec(model, index, |spec| {
-                for item in spec.data.iter_mut().filter(|item| item.from.secret.name.starts_with('j')) {
-                    item.from.secret.property = None;
+                for item in spec.data.iter_mut().filter(|item| secret_of(item).name.starts_with('j')) {
+                    item.from.secret.as_mut().unwrap().property = None;
                 }
             });
         }
@@ -542,4 +547,14 @@ pub(super) fn heal(model: &mut Model) {
     }
     learn(model);
     operator::mend(model);
+}
+
+/// The secret that a key of the model is made of.
+pub(super) fn secret_of(item: &DataItem) -> &SecretRef {
+    item.from.secret.as_ref().unwrap()
+}
+
+/// The secret that a `dataFrom` of the model takes apart.
+pub(super) fn object_of(item: &DataFrom) -> &ObjectSecretRef {
+    item.secret.as_ref().unwrap()
 }

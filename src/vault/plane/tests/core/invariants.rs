@@ -66,7 +66,7 @@ pub(super) fn after_create(model: &mut Model, index: usize, new: &NewSecret, see
     }
     // The spec may have been edited since the round began: then the round's own is meant.
     let object = &model.cluster.stored[index].object;
-    let required = object.spec.target.type_.required_keys();
+    let required = object.spec.secret_type().required_keys();
     if let Some(key) = required.iter().find(|key| !new.data.contains_key(**key)) {
         model.fail(&format!("o{index}: a Secret is created without the key {key}, which its type requires"));
     }
@@ -83,7 +83,7 @@ pub(super) fn after_change(model: &mut Model, index: usize, change: &Change, see
     let Seen::Written(written) = seen else { return };
     let stored = &model.cluster.stored[index];
     let secret = stored.secret.as_ref().unwrap();
-    let required = stored.object.spec.target.type_.required_keys();
+    let required = stored.object.spec.secret_type().required_keys();
     if let Some(key) = required.iter().find(|key| change.remove.contains(**key)) {
         model.fail(&format!("o{index}: the key {key} is removed, which the type requires"));
     }
@@ -107,9 +107,9 @@ fn no_half(model: &Model, index: usize) {
     let moments = model.vaults.moments();
     let fits = |moment: &BTreeMap<String, usize>| {
         stored.object.spec.data.iter().all(|item| {
-            let name = &item.from.secret.name;
+            let name = &cluster::secret_of(item).name;
             let version = &model.vaults.secrets[name].versions[moment[name]];
-            let bytes = cluster::rendered(&version.value, item.from.secret.property.as_deref());
+            let bytes = cluster::rendered(&version.value, cluster::secret_of(item).property.as_deref());
             bytes.as_ref() == data.get(&item.key)
         })
     };
@@ -132,22 +132,26 @@ pub(super) fn at_rest(model: &mut Model, gone: &BTreeSet<String>) {
         let object = &stored.object;
         let spec = &object.spec;
         let goes = |name: &str, on_missing| gone.contains(name) && on_missing == OnMissing::Remove;
-        let required = |key: &str| spec.target.type_.required_keys().contains(&key);
+        let required = |key: &str| spec.secret_type().required_keys().contains(&key);
         // Of a source that stands twice in dataFrom, one use decides.
         let all_go = |name: &str| {
-            spec.data_from.iter().any(|item| item.secret.name == name && goes(name, item.on_missing))
+            spec.data_from
+                .iter()
+                .any(|item| cluster::object_of(item).name == name && goes(name, item.on_missing))
         };
         // What left cannot be told from what a source that is gone may still give.
-        let whole =
-            spec.data_from.iter().all(|item| !gone.contains(&item.secret.name) || all_go(&item.secret.name));
+        let whole = spec.data_from.iter().all(|item| {
+            !gone.contains(&cluster::object_of(item).name) || all_go(&cluster::object_of(item).name)
+        });
         let mut expected: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        for item in spec.data_from.iter().filter(|item| !(whole && all_go(&item.secret.name))) {
-            expected.extend(cluster::members(&model.vaults.secrets[&item.secret.name].last().value));
+        for item in spec.data_from.iter().filter(|item| !(whole && all_go(&cluster::object_of(item).name))) {
+            expected
+                .extend(cluster::members(&model.vaults.secrets[&cluster::object_of(item).name].last().value));
         }
         for item in &spec.data {
-            let name = &item.from.secret.name;
+            let name = &cluster::secret_of(item).name;
             let value = &model.vaults.secrets[name].last().value;
-            let bytes = cluster::rendered(value, item.from.secret.property.as_deref());
+            let bytes = cluster::rendered(value, cluster::secret_of(item).property.as_deref());
             match bytes.filter(|_| required(&item.key) || !goes(name, item.on_missing)) {
                 Some(bytes) => expected.insert(item.key.clone(), bytes),
                 None => expected.remove(&item.key),
@@ -186,7 +190,7 @@ pub(super) fn at_rest(model: &mut Model, gone: &BTreeSet<String>) {
         let ready = condition(&status.conditions, READY).map(|ready| ready.status.as_str());
         let lacks = |item: &DataItem| {
             let stays = item.on_missing == OnMissing::Keep || required(&item.key);
-            stays && gone.contains(&item.from.secret.name)
+            stays && gone.contains(&cluster::secret_of(item).name)
         };
         let keeps = emptied || !whole || spec.data.iter().any(lacks);
         if ready != Some(if keeps { "False" } else { "True" }) {

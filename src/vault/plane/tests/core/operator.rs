@@ -12,8 +12,8 @@ use crate::{
     api::VaultSecretSync,
     object_key::ObjectKey,
     plan::{
-        Change, Input, Kept, NewSecret, Permit, Problem, Refusal, Round, Seen, Step, UsedSource, Vault,
-        Verdict, sources, wants,
+        Change, FoundNames, Input, Kept, NewSecret, Permit, Problem, Refusal, Round, Seen, Sources, Step,
+        UsedSource, Vault, Verdict, sources, wants,
     },
     vault::{
         Answer, Detect, Failure, Limits, Peer, Reply, Terms, Wake,
@@ -265,7 +265,7 @@ fn round(model: &mut Model, index: usize) {
     };
     let Work { stored, mut round, mut snapshot, at } = work;
     let known = model.operator.tasks[index].kept.known(&stored);
-    let used = sources(&known.spec);
+    let used = sources(&known.spec, &FoundNames::none());
     let at = match at {
         At::Decide => decide(model, index, &stored, &known, &mut round, &used, snapshot.as_ref()),
         At::Refresh => {
@@ -274,7 +274,7 @@ fn round(model: &mut Model, index: usize) {
             At::Ask
         }
         At::Ask => {
-            snapshot = Some(ask(model, index, &known, &round, used.as_ref().unwrap()));
+            snapshot = Some(ask(model, index, &known, &round, &used.as_ref().unwrap().used));
             At::Decide
         }
         At::Send(call) => At::Receive(send(model, index, &call)),
@@ -294,7 +294,7 @@ fn round(model: &mut Model, index: usize) {
                 &verdict,
                 written,
                 snapshot.as_ref(),
-                used.as_deref().unwrap_or_default(),
+                used.as_ref().map_or(&[][..], |sources| &sources.used),
             );
         }
     };
@@ -307,10 +307,10 @@ fn decide(
     stored: &VaultSecretSync,
     known: &VaultSecretSync,
     round: &mut Round,
-    used: &Result<Vec<UsedSource>, String>,
+    used: &Result<Sources, Problem>,
     snapshot: Option<&Reply>,
 ) -> At {
-    let permits = vec![Permit::FULL; used.as_ref().map_or(0, Vec::len)];
+    let permits = vec![Permit::FULL; used.as_ref().map_or(0, |sources| sources.used.len())];
     let vault = if model.cluster.stored[index].vault_gone {
         Vault::Unusable(Problem::vault_not_found(&known.spec.vault_ref))
     } else {
@@ -329,6 +329,7 @@ fn decide(
         rival: None,
         vault,
         stale_after: Duration::from_secs(900),
+        expiring_before: Duration::ZERO,
         now: Timestamp::from_second(model.second()).unwrap(),
     });
     model.tell(|| format!("o{index}: {}", told(&step)));

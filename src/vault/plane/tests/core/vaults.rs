@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{Dice, Profile};
 use crate::vault::{
     Attributes, Failure, Reading, SecretValue,
-    failure::{Principal, Refused},
+    failure::Refused,
     plane::{
         errand::{Errand, Fetched, Permission},
         sighting::Listed,
@@ -354,7 +354,7 @@ impl Vaults {
                 };
                 let state = secret.at(when);
                 if state.denied {
-                    return failed(Failure::MissingRole(Principal::default()));
+                    return failed(Failure::MissingRole(Box::default()));
                 } else if state.deleted {
                     return failed(Failure::SecretNotFound);
                 } else if !state.enabled {
