@@ -150,6 +150,13 @@ pub struct RunArgs {
     /// The most connections of their own that the objects of one namespace may use at once.
     #[arg(long, env = "VAULTSYNC_MAX_CONNECTIONS_PER_NAMESPACE", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub max_connections_per_namespace: u32,
+    /// Whether workloads may be restarted when their Secret has changed (spec.rollout); needs the right to patch and list
+    /// them. The chart sets it with that right.
+    #[arg(long, env = "VAULTSYNC_ROLLOUTS", default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub rollouts: bool,
+    /// The most workloads that are restarted in a minute, over all namespaces; namespaces take turns.
+    #[arg(long, env = "VAULTSYNC_ROLLOUTS_PER_MINUTE", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rollouts_per_minute: u32,
     /// The admission policy that fences what the operator may do to Secrets: what it refuses is a Secret that is
     /// not managed by vaultsync. The chart sets it. Without it such a Secret is told as refused by a policy.
     #[arg(long, env = "VAULTSYNC_SECRETS_POLICY")]
@@ -277,6 +284,7 @@ impl RunArgs {
             namespace_selectors: self.namespace_selectors,
             max_connections_per_namespace: usize::try_from(self.max_connections_per_namespace)
                 .unwrap_or(usize::MAX),
+            rollouts_per_minute: self.rollouts.then_some(self.rollouts_per_minute),
             shared_retry: SHARED_RETRY,
             limits: Limits { requests_per_second: per_second, burst: per_second * 2, ..Limits::default() },
             credentials: self.credentials.credentials(clock)?,

@@ -56,6 +56,22 @@ pub enum Reason {
     SecretRejected,
     /// The namespace is being deleted.
     NamespaceTerminating,
+    /// No workload needs a restart: the Secret is as it was when it was last recorded.
+    NotNeeded,
+    /// The workloads were restarted for what is in the Secret.
+    Restarted,
+    /// Workloads are to be restarted and it is not their turn yet.
+    RolloutWaiting,
+    /// The operator was not given the right to restart workloads.
+    RolloutsDisabled,
+    /// A workload that is to be restarted does not exist.
+    WorkloadNotFound,
+    /// The API server does not let vaultsync restart a workload.
+    RolloutForbidden,
+    /// An admission webhook or policy does not let vaultsync restart a workload.
+    RolloutDenied,
+    /// The API server, or a webhook that it asks, fails time and again when a workload is restarted.
+    RolloutFailed,
     /// The Secret would be larger than 1 MiB.
     TooLarge,
     /// A key that the Secret's type needs is not available.

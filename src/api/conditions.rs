@@ -9,6 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 pub const READY: &str = "Ready";
 /// The condition that is there, and True, only while nothing but an edit of the spec can help.
 pub const STALLED: &str = "Stalled";
+/// The condition that says, where `spec.rollout` is set, whether the workloads have what is in the Secret.
+pub const ROLLED_OUT: &str = "RolledOut";
 
 /// The condition of a type, or `None`.
 #[must_use]

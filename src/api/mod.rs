@@ -13,6 +13,7 @@ mod fingerprint;
 mod from;
 mod grant;
 mod keyvault;
+mod rollout;
 mod secret_type;
 mod status;
 mod vault_ref;
@@ -25,7 +26,7 @@ pub use cluster_key_vault::{
     ServicePrincipal,
 };
 pub(crate) use conditions::whole_second;
-pub use conditions::{READY, STALLED, condition, set_condition};
+pub use conditions::{READY, ROLLED_OUT, STALLED, condition, set_condition};
 pub use connection::{IdentityStatus, KeyVaultStatus, ReadSettings, RequestLimits, WorkloadIdentity};
 pub use crds::{crd_files, crds};
 pub use data_from::{Case, Characters, DataFrom, FindSpec, Format, ObjectSecretRef, RenameStep};
@@ -33,6 +34,10 @@ pub use fingerprint::Fingerprint;
 pub use from::{Decode, From, KeyFormat, KeyRef, SecretRef};
 pub use grant::{Grant, GrantedNamespaces, NamespaceSelector, SelectorOperator, SelectorRequirement};
 pub use keyvault::{KeyVault, KeyVaultIdentity, KeyVaultSpec};
+pub use rollout::{
+    RestartItem, RolloutSpec, RolloutStatus, SECRET_ANNOTATION_PREFIX, WorkloadKind, WorkloadSelector,
+    secret_annotation,
+};
 pub use secret_type::SecretType;
 pub use status::{EntryKind, EntryState, EntryStatus, KeyStatus, TargetStatus, VaultSecretSyncStatus};
 pub use vault_ref::{VaultKind, VaultRef};

@@ -1,6 +1,7 @@
 //! The status of a `VaultSecretSync`: what was read, what was written, and how it went.
 
 use super::fingerprint::Fingerprint;
+use super::rollout::RolloutStatus;
 use super::vaultsecretsync::Deletion;
 use crate::reason::Reason;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -17,7 +18,7 @@ pub struct VaultSecretSyncStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// `Ready`: the spec is applied and the Secret equals what the vault last told us. `Stalled`: only an edit of
-    /// the spec can help.
+    /// the spec can help. `RolledOut`: with `spec.rollout`, whether the workloads have what is in the Secret.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -48,6 +49,9 @@ pub struct VaultSecretSyncStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub last_handled_sync: Option<String>,
+    /// What the workloads of `spec.rollout` were last restarted for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
 }
 
 /// One source as it was last read.

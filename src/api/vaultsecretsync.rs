@@ -4,6 +4,7 @@
 use super::certificate::TlsSpec;
 use super::data_from::DataFrom;
 use super::from::From;
+use super::rollout::RolloutSpec;
 use super::secret_type::SecretType;
 use super::status::VaultSecretSyncStatus;
 use super::vault_ref::VaultRef;
@@ -120,6 +121,11 @@ pub struct VaultSecretSyncSpec {
     /// The Secret to write. Default: an Opaque Secret of this object's name, deleted with it.
     #[serde(default)]
     pub target: Target,
+
+    /// The workloads that are restarted when the Secret has changed, so that they see the new values. Never at the first sync,
+    /// nor when this is added to an object. Needs an operator that may (chart: `rollouts.enabled`). Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutSpec>,
 }
 
 /// One key of the Secret.

@@ -33,7 +33,17 @@ fn bad_values_get_a_sentence() {
     assert!(run(&["--max-connections-per-namespace", "0"]).unwrap_err().contains("1..=10000"));
     assert!(run(&["--namespace-selectors=maybe"]).unwrap_err().contains("true, false"));
     assert!(run(&["--namespace-selectors"]).unwrap().namespace_selectors);
+    assert!(run(&["--rollouts-per-minute", "0"]).unwrap_err().contains("1..=1000"));
     assert_eq!(run(&["--drift-interval", "0s"]).unwrap().drift_interval, Duration::ZERO);
+}
+
+#[test]
+fn workloads_are_restarted_only_where_that_is_switched_on() {
+    let rollouts =
+        |flags: &[&str]| run(flags).unwrap().settings(|| Timestamp::UNIX_EPOCH).unwrap().rollouts_per_minute;
+    assert_eq!(rollouts(&["--rollouts-per-minute=20"]), None);
+    assert_eq!(rollouts(&["--rollouts"]), Some(10));
+    assert_eq!(rollouts(&["--rollouts=true", "--rollouts-per-minute=20"]), Some(20));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the `Status` of a refused request says: read from its code and causes, and names from where the API server's own
 //! words frame them, never from what a webhook or policy says.
 
-use crate::plan::Refusal;
+use crate::plan::{Refusal, RestartFailure};
 use kube::core::Status;
 use kube::core::response::StatusCause;
 
@@ -33,6 +33,21 @@ fn quoted<'a>(message: &'a str, before: &str, after: &str) -> Option<&'a str> {
     let (name, _) = message.strip_prefix(before)?.split_once(after)?;
     let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
     (!name.is_empty() && name.len() <= 253 && name.bytes().all(is_name)).then_some(name)
+}
+
+/// Why a workload is not restarted.
+pub(super) fn restart_failure(status: &Status) -> RestartFailure {
+    if let Some(name) = webhook(status) {
+        RestartFailure::DeniedByWebhook(name.to_owned())
+    } else if let Some(name) = policy(status) {
+        RestartFailure::DeniedByPolicy(name.to_owned())
+    } else if let Some(name) = unreachable_webhook(status) {
+        RestartFailure::WebhookFailed(name.to_owned())
+    } else if status.code == 403 {
+        RestartFailure::Forbidden
+    } else {
+        RestartFailure::Failed(Some(status.code))
+    }
 }
 
 /// What the API server finds invalid.

@@ -219,7 +219,7 @@ impl ApiServer {
     }
 }
 
-fn request(
+pub(super) fn request(
     method: Method,
     path: &str,
     manager: &str,

@@ -3,7 +3,7 @@
 use super::watch::Replaced;
 use crate::api::{SYNC_REQUESTED_ANNOTATION, VaultSecretSync, fnv1a};
 use crate::object_key::ObjectKey;
-use crate::plan::Kept;
+use crate::plan::{Kept, Progress};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,6 +16,8 @@ pub(super) struct Memory {
     pub(super) kept: Kept,
     /// The result of our last write of status, until the watch has caught up with it.
     pub(super) written: Option<Box<(Replaced, Arc<VaultSecretSync>)>>,
+    /// How far its workloads are with what has changed.
+    pub(super) rollout: Option<Box<Progress>>,
     /// Failures in a row.
     pub(super) failures: u32,
 }

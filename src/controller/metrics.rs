@@ -1,8 +1,8 @@
 //! What the controllers count. Labels are bounded words, but for objects that are not Ready, which are few.
 
-use crate::api::{EntryState, VaultSecretSyncStatus};
+use crate::api::{EntryState, VaultSecretSyncStatus, WorkloadKind};
 use crate::object_key::ObjectKey;
-use crate::plan::{Outcome, Verdict};
+use crate::plan::{Outcome, RestartFailure, Verdict};
 use crate::reason::Reason;
 use kube::Resource;
 use prometheus::{
@@ -21,6 +21,7 @@ pub(super) struct ObjectMetrics {
     /// Events that were not published.
     pub(super) events_dropped: IntCounter,
     undecodable: IntGaugeVec,
+    rollouts: IntCounterVec,
     expires: IntGaugeVec,
     /// Whether every source that ends is shown, rather than those that end soon.
     all_expiries: bool,
@@ -65,6 +66,14 @@ impl ObjectMetrics {
             ),
             &["kind"],
         )?;
+        let rollouts = IntCounterVec::new(
+            Opts::new(
+                "vaultsync_rollouts_total",
+                "Workloads that were to be restarted for a changed Secret, by kind and by what became of it: restarted, not_found, forbidden, denied or failed.",
+            ),
+            &["kind", "result"],
+        )?;
+        registry.register(Box::new(rollouts.clone()))?;
         let expires = IntGaugeVec::new(
             Opts::new(
                 "vaultsync_object_expires_timestamp_seconds",
@@ -85,6 +94,7 @@ impl ObjectMetrics {
             not_ready,
             events_dropped,
             undecodable,
+            rollouts,
             expires,
             all_expiries,
             shown,
@@ -94,6 +104,18 @@ impl ObjectMetrics {
     /// How many objects of a kind are not understood.
     pub(super) fn undecodable<K: Resource<DynamicType = ()>>(&self) -> IntGauge {
         self.undecodable.with_label_values(&[&*K::kind(&())])
+    }
+
+    /// Counts a workload that was to be restarted.
+    pub(super) fn restarted(&self, kind: WorkloadKind, found: &Result<bool, RestartFailure>) {
+        let result = match found {
+            Ok(true) => "restarted",
+            Ok(false) => "not_found",
+            Err(RestartFailure::Forbidden) => "forbidden",
+            Err(RestartFailure::DeniedByWebhook(_) | RestartFailure::DeniedByPolicy(_)) => "denied",
+            Err(RestartFailure::WebhookFailed(_) | RestartFailure::Failed(_)) => "failed",
+        };
+        self.rollouts.with_label_values(&[kind.as_str(), result]).inc();
     }
 
     /// Times a round.

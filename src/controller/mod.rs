@@ -22,6 +22,7 @@ mod probe_pace;
 mod reconcile;
 mod render_pace;
 mod report;
+mod rollouts;
 mod token_request;
 mod triggers;
 mod wakes;
@@ -49,6 +50,7 @@ use metrics::ObjectMetrics;
 use namespace_labels::NamespaceLabels;
 use prometheus::Registry;
 use render_pace::RenderPace;
+use rollouts::RolloutPace;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
@@ -83,6 +85,8 @@ pub struct Settings {
     pub namespace_selectors: bool,
     /// How many `KeyVault`s objects of one namespace may use at once.
     pub max_connections_per_namespace: usize,
+    /// How many workloads may be restarted in a minute, over all objects; `None`: none, for there is no right to.
+    pub rollouts_per_minute: Option<u32>,
     /// How long to wait before `ClusterKeyVault`s are tried again that could not be watched.
     pub shared_retry: Duration,
     /// What the plane may ask of a vault.
@@ -105,6 +109,7 @@ struct Context {
     connections: Connections,
     namespace_labels: NamespaceLabels,
     metrics: ObjectMetrics,
+    rollouts: RolloutPace,
     render_pace: RenderPace,
     settings: Settings,
 }
@@ -120,6 +125,7 @@ impl Context {
         self.plane.forget(key);
         self.memories.forget(key);
         self.metrics.forget(key);
+        self.rollouts.leave(key);
     }
 
     /// The same, if the object is gone. Whoever kept something for it without the watch calls this afterwards: the
@@ -201,6 +207,7 @@ pub async fn run(
         connections: Connections::default(),
         namespace_labels: NamespaceLabels::new(labels.as_ref().map(Writer::as_reader)),
         metrics,
+        rollouts: RolloutPace::new(settings.rollouts_per_minute),
         render_pace: RenderPace::default(),
         settings,
     });
@@ -253,6 +260,7 @@ pub async fn run(
         ready.then(|()| pending()).boxed(),
         wakes::deliver(Arc::clone(&context), wakes).boxed(),
         probe_pace::probe(Arc::clone(&context)).boxed(),
+        rollouts::deliver(Arc::clone(&context)).boxed(),
     ];
     if let Some(labels) = labels {
         support.push(namespace_labels::run(context, labels).boxed());

@@ -7,7 +7,7 @@ use super::connections::{ConnectionOf, Usable, connection_of, heard_of};
 use super::error::Error;
 use super::index::key_of;
 use super::memory::Memory;
-use super::report;
+use super::{report, rollouts};
 use crate::api::{READY, VaultSecretSync, condition, fnv1a};
 use crate::object_key::ObjectKey;
 use crate::plan::{
@@ -36,7 +36,8 @@ pub(super) async fn reconcile(shown: Arc<VaultSecretSync>, context: Arc<Context>
     let stored = memory.newest(&shown);
     let timer = context.metrics.start();
     let result = match round(&context, &stored, &memory).await {
-        Ok(end) => {
+        Ok(mut end) => {
+            rollouts::after_round(&context, &key, &stored, &mut memory, &mut end.verdict).await;
             let said = report::report(&context, &stored, &mut memory, &end.verdict).await;
             // Values are let go of once the round that used them was said.
             if said.is_ok() && end.asked && !end.verdict.waits && end.failed.is_none() {

@@ -32,10 +32,11 @@ pub(super) async fn report(
     let (namespace, name, outcome) = (&*key.namespace, &*key.name, verdict.outcome.as_str());
     tracing::debug!(namespace, name, outcome, reason = verdict.reason.map_or("", Reason::as_str), "settled");
     let old = object.status.as_ref();
+    let of_rollout = verdict.status.iter().flat_map(|new| plan::rollout_notices(old, new));
     let of_sources = verdict.status.as_ref().and_then(|new| plan::notice_of_sources(old, new));
     let of_names = verdict.status.as_ref().and_then(|new| plan::notice_of_names(object, new));
     let of_object = plan::notice(old, verdict, object.target_name());
-    for notice in of_object.into_iter().chain(of_sources).chain(of_names) {
+    for notice in of_object.into_iter().chain(of_sources).chain(of_names).chain(of_rollout) {
         context.events.push(object.as_ref(), notice, context.now());
     }
     Ok(())

@@ -93,6 +93,7 @@ impl Scene {
             data_from,
             tls: None,
             target: Target::default(),
+            rollout: None,
         };
         let mut object = VaultSecretSync::new("shop", spec);
         object.metadata.namespace = Some("shop".to_owned());

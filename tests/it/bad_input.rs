@@ -452,6 +452,46 @@ async fn intervals_out_of_range_are_refused() {
 }
 
 #[tokio::test]
+async fn workloads_that_cannot_be_named_so_are_refused() {
+    let desk = Desk::new().await;
+    let restart = |items: Value| sync(&json!({"rollout": {"restart": items}}));
+    let one = |item: Value| restart(json!([item]));
+    let either = "each item of restart needs a name or a selector, and not both";
+    let selector = json!({"matchLabels": {"part-of": "shop"}});
+    let many: Vec<Value> =
+        (0..17).map(|n| json!({"kind": "Deployment", "name": format!("app-{n}")})).collect();
+    desk.refuses(vec![
+        (one(json!({"kind": "Deployment"})), vec!["spec.rollout.restart", either]),
+        (one(json!({"kind": "Deployment", "name": "shop", "selector": selector})), vec![either]),
+        (one(json!({"name": "shop"})), vec!["restart[0].kind"]),
+        (one(json!({"kind": "Job", "name": "shop"})), vec!["restart[0].kind", "StatefulSet"]),
+        (one(json!({"kind": "Deployment", "name": "Shop"})), vec!["name must be the name of a workload"]),
+        (
+            one(json!({"kind": "Deployment", "name": "../../secrets"})),
+            vec!["name must be the name of a workload"],
+        ),
+        (one(json!({"kind": "Deployment", "name": ""})), vec!["restart[0].name"]),
+        (one(json!({"kind": "Deployment", "name": "shop", "namespace": "other"})), vec!["namespace"]),
+        (one(json!({"kind": "Deployment", "selector": {}})), vec!["matchLabels"]),
+        (one(json!({"kind": "Deployment", "selector": {"matchLabels": {}}})), vec!["matchLabels"]),
+        (
+            one(json!({"kind": "Deployment", "selector": {"matchLabels": {"a": "b,c!=d"}}})),
+            vec!["matchLabels must be valid labels"],
+        ),
+        (restart(json!([])), vec!["spec.rollout.restart"]),
+        (restart(json!(many)), vec!["spec.rollout.restart", "16"]),
+        (sync(&json!({"rollout": {}})), vec!["spec.rollout.restart"]),
+    ])
+    .await;
+    desk.takes(vec![
+        restart(json!(many[..16])),
+        one(json!({"kind": "DaemonSet", "selector": selector})),
+        restart(json!([{"kind": "StatefulSet", "name": "db.0"}, {"kind": "Deployment", "name": "shop"}])),
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn what_was_applied_reads_back_unchanged() {
     let desk = Desk::new().await;
     let certificate = json!({"secret": {"name": "db", "property": "$.a"}});

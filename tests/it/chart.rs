@@ -15,7 +15,7 @@ use kube::core::GroupVersionKind;
 use kube::discovery::{Scope, pinned_kind};
 use kube::{Client, CustomResourceExt as _, ResourceExt as _};
 use serde_json::json;
-use vaultsync::api::{SecretType, VaultSecretSync};
+use vaultsync::api::{SECRET_ANNOTATION_PREFIX, SecretType, VaultSecretSync};
 use vaultsync::cli::Cli;
 
 use crate::program::{Program, authority, binary};
@@ -417,6 +417,47 @@ fn the_operators_own_identity_is_asked_for_where_the_webhook_looks_and_nowhere_e
     rendered(&injected);
 }
 
+#[test]
+fn the_right_to_restart_workloads_comes_by_its_switch_and_with_its_fence_alone() {
+    let of_apps = |objects: &[DynamicObject]| -> BTreeSet<(String, String)> {
+        let role = serde_json::to_value(of_kind(objects, "ClusterRole")).unwrap();
+        let role: ClusterRole = serde_json::from_value(role).unwrap();
+        let mut rules = role.rules.unwrap();
+        rules.retain(|rule| rule.api_groups.iter().flatten().any(|group| group == "apps"));
+        pairs(&rules)
+    };
+    let policies = |objects: &[DynamicObject]| {
+        let named = |object: &&DynamicObject| object.name_any() == "vaultsync-workloads";
+        objects.iter().filter(named).map(|object| manifests::kind(object).to_owned()).collect::<Vec<_>>()
+    };
+    let plain = cluster().rendered();
+    assert!(of_apps(plain).is_empty() && policies(plain).is_empty());
+    assert_eq!(environment(plain)["VAULTSYNC_ROLLOUTS"], "false");
+
+    let on = "rollouts.enabled=true".to_owned();
+    let all = rendered(std::slice::from_ref(&on));
+    let expected = ["deployments", "statefulsets", "daemonsets"]
+        .into_iter()
+        .flat_map(|resource| ["list", "patch"].map(|verb| (verb.to_owned(), resource.to_owned())));
+    assert_eq!(of_apps(&all), expected.collect());
+    assert_eq!(policies(&all), ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"]);
+    assert_eq!(environment(&all)["VAULTSYNC_ROLLOUTS"], "true");
+    let policy = all.iter().find(|object| object.name_any() == "vaultsync-workloads").unwrap();
+    let prefix = format!("name.startsWith('{SECRET_ANNOTATION_PREFIX}')");
+    assert!(policy.data["spec"].to_string().contains(&prefix), "the annotation that the code writes");
+
+    // Limited to namespaces, the rules are bound there alone.
+    let narrow = rendered(&[on, "settings.watchNamespaces={shop}".to_owned()]);
+    let bindings: Vec<_> =
+        narrow.iter().filter(|object| manifests::kind(object).contains("Binding")).collect();
+    assert!(bindings.iter().all(|object| manifests::kind(object) != "ClusterRoleBinding"));
+    assert!(!of_apps(&narrow).is_empty() && policies(&narrow).len() == 2);
+
+    let settings = ["rollouts.enabled=true", "policies.enabled=false"];
+    let unfenced = manifests::render("vaultsync", "vaultsync-system", &settings).unwrap_err().to_string();
+    assert!(unfenced.contains("rollouts.enabled needs policies.enabled"), "{unfenced}");
+}
+
 #[tokio::test]
 async fn the_operator_of_the_chart_reads_as_the_identity_that_the_webhook_injects() {
     let mut scene = OperatorScene::of_shared_vaults().await;
@@ -480,6 +521,8 @@ fn a_bad_value_is_refused_by_its_name() {
         ("image.digest=latest", "/image/digest"),
         ("policies.enabled=maybe", "/policies/enabled"),
         ("rbac.ownerReferences=maybe", "/rbac/ownerReferences"),
+        ("rollouts.enabled=maybe", "/rollouts/enabled"),
+        ("settings.rolloutsPerMinute=0", "/settings/rolloutsPerMinute"),
         ("replicas=2", "replicas"),
         ("networkPolicy.from[0].namespace=monitoring", "/networkPolicy/from/0"),
         // They stand in expressions of the policies.

@@ -1,4 +1,5 @@
-//! The fence: what the operator's own account, with the chart's rights and policies, cannot do to Secrets and tokens.
+//! The fence: what the operator's own account, with the chart's rights and policies, cannot do to Secrets, tokens and
+//! workloads.
 
 use http::Request;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -7,6 +8,7 @@ use serde_json::{Value, json};
 use vaultsync::api::VaultSecretSync;
 
 use support::wire::{Answer, Secrets, answer};
+use support::workloads::{self, workload};
 use support::{Namespace, cluster, eventually, manifests};
 
 /// `one`, `two` in Base64.
@@ -431,4 +433,124 @@ async fn a_token_without_a_life_span_gets_an_hour() {
     // The API server fills in 3600 before the policy looks.
     let given = token(&namespace, &json!({"audiences": ["api://AzureADTokenExchange"]})).await;
     assert_eq!((given.code, given.at("/spec/expirationSeconds")), (201, &json!(3600)));
+}
+
+/// The three kinds of workload, with their plurals.
+const WORKLOADS: [(&str, &str); 3] =
+    [("Deployment", "deployments"), ("StatefulSet", "statefulsets"), ("DaemonSet", "daemonsets")];
+
+/// A namespace in which the operator may restart workloads, with one `app` of each kind.
+async fn workshop() -> Namespace {
+    let namespace = Namespace::new().await;
+    workloads::let_restart(&namespace, namespace.cluster().operator()).await;
+    for (kind, _) in WORKLOADS {
+        let api = workloads::workloads(&namespace.cluster().admin(), &namespace, kind);
+        let object = serde_json::from_value(workload(kind, "app")).unwrap();
+        api.create(&PostParams::default(), &object).await.unwrap();
+    }
+    namespace
+}
+
+/// A request of the operator on workloads.
+async fn on_workloads(namespace: &Namespace, method: &str, path: &str, kind: &str, body: &Value) -> Answer {
+    let uri = format!("/apis/apps/v1/namespaces/{}/{path}", namespace.name);
+    let request = Request::builder().method(method).uri(uri).header("content-type", kind);
+    let request = request.body(body.to_string().into_bytes()).unwrap();
+    answer(&namespace.cluster().operator_client().await, request).await
+}
+
+const MERGE: &str = "application/merge-patch+json";
+
+fn restart(annotations: &Value) -> Value {
+    json!({"spec": {"template": {"metadata": {"annotations": annotations}}}})
+}
+
+#[tokio::test]
+async fn of_a_workload_the_annotation_of_its_pods_is_changed_and_nothing_else() {
+    let namespace = workshop().await;
+    let digest = json!({"vaultsync.dev/secret-shop": "0123456789abcdef"});
+    for (kind, plural) in WORKLOADS {
+        let path = format!("{plural}/app");
+        for annotations in [&digest, &digest, &json!({"vaultsync.dev/secret-shop": "fedcba9876543210"})] {
+            assert_done(&on_workloads(&namespace, "PATCH", &path, MERGE, &restart(annotations)).await);
+        }
+        let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "app", "image": "example.com/evil:1"}]}}}});
+        let sidecar = json!({"spec": {"template": {"spec": {"initContainers": [{"name": "b", "image": "example.com/evil:1"}]}}}});
+        let refused = [
+            image,
+            sidecar,
+            json!({"spec": {"template": {"spec": {"serviceAccountName": "admin"}}}}),
+            json!({"spec": {"template": {"spec": {"hostNetwork": true}}}}),
+            json!({"spec": {"template": {"metadata": {"labels": {"more": "one"}}}}}),
+            json!({"spec": {"revisionHistoryLimit": 0}}),
+            json!({"spec": {"minReadySeconds": 7}}),
+            json!({"metadata": {"labels": {"part-of": "other"}}}),
+            json!({"metadata": {"labels": null}}),
+            json!({"metadata": {"annotations": {"example.com/team": "other"}}}),
+            json!({"metadata": {"annotations": {"example.com/team": null}}}),
+            json!({"metadata": {"annotations": {"vaultsync.dev/secret-shop": "0123456789abcdef"}}}),
+            json!({"metadata": {"finalizers": ["example.com/stay"]}}),
+            json!({"metadata": {"ownerReferences": [owner("ConfigMap", "v1", "gone")]}}),
+            restart(&json!({"example.com/team": "other"})),
+            restart(&json!({"example.com/team": null})),
+            restart(&json!({"example.com/more": "one"})),
+            restart(&json!({"vaultsync.dev/secret-shop": "anything that is to be told"})),
+            restart(&json!({"vaultsync.dev/secret-shop": null})),
+            restart(&json!({"vaultsync.dev/owner": "0123456789abcdef"})),
+            restart(&Value::Null),
+        ];
+        for patch in &refused {
+            let answer = on_workloads(&namespace, "PATCH", &path, MERGE, patch).await;
+            assert_eq!(answer.code, 403, "{kind}: {patch} {}", answer.body);
+            assert_fenced(&answer);
+        }
+        let both = json!({"spec": {"replicas": 0, "template": {"metadata": {"annotations": digest}}}});
+        let count =
+            json!({"metadata": {"annotations": {"deprecated.daemonset.template.generation": "told"}}});
+        if kind != "DaemonSet" {
+            for patch in [both, count] {
+                assert_fenced(&on_workloads(&namespace, "PATCH", &path, MERGE, &patch).await);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_workload_is_created_replaced_deleted_or_read_one_by_one() {
+    let namespace = workshop().await;
+    for (kind, plural) in WORKLOADS {
+        let (one, json_) = (format!("{plural}/app"), "application/json");
+        let object = workload(kind, "new");
+        assert_unauthorised(&on_workloads(&namespace, "POST", plural, json_, &object).await);
+        assert_unauthorised(&on_workloads(&namespace, "PUT", &one, json_, &workload(kind, "app")).await);
+        assert_unauthorised(&on_workloads(&namespace, "DELETE", &one, json_, &json!({})).await);
+        assert_unauthorised(&on_workloads(&namespace, "GET", &one, json_, &json!({})).await);
+        let scale = json!({"spec": {"replicas": 0}});
+        assert_unauthorised(&on_workloads(&namespace, "PATCH", &format!("{one}/scale"), MERGE, &scale).await);
+        let new = format!("{plural}/new?fieldManager=vaultsync&force=true");
+        let apply = on_workloads(&namespace, "PATCH", &new, "application/apply-patch+yaml", &object).await;
+        assert_eq!(apply.code, 403, "{}", apply.body);
+    }
+}
+
+#[tokio::test]
+async fn without_the_switch_of_the_chart_no_workload_is_touched() {
+    let namespace = Namespace::new().await;
+    for (kind, plural) in WORKLOADS {
+        let api = workloads::workloads(&namespace.cluster().admin(), &namespace, kind);
+        let object = serde_json::from_value(workload(kind, "app")).unwrap();
+        api.create(&PostParams::default(), &object).await.unwrap();
+        let digest = restart(&json!({"vaultsync.dev/secret-shop": "0123456789abcdef"}));
+        let path = format!("{plural}/app");
+        assert_unauthorised(&on_workloads(&namespace, "PATCH", &path, MERGE, &digest).await);
+        assert_unauthorised(&on_workloads(&namespace, "GET", plural, MERGE, &json!({})).await);
+    }
+}
+
+#[tokio::test]
+async fn the_fence_of_workloads_stands_in_nobody_elses_way() {
+    let namespace = workshop().await;
+    let deployments = workloads::workloads(&namespace.cluster().admin(), &namespace, "Deployment");
+    let patch = Patch::Merge(json!({"spec": {"replicas": 3}}));
+    deployments.patch("app", &PatchParams::default(), &patch).await.unwrap();
 }

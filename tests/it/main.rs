@@ -40,6 +40,7 @@ mod protocol;
 mod proxy;
 mod random;
 mod restart;
+mod rollouts;
 mod samples;
 mod shapes;
 mod source;

@@ -148,6 +148,10 @@ The container's environment, each name once: server-side apply refuses a list wi
 {{- end }}
 - name: VAULTSYNC_MAX_CONNECTIONS_PER_NAMESPACE
   value: {{ $s.maxConnectionsPerNamespace | int | quote }}
+- name: VAULTSYNC_ROLLOUTS
+  value: {{ .Values.rollouts.enabled | quote }}
+- name: VAULTSYNC_ROLLOUTS_PER_MINUTE
+  value: {{ $s.rolloutsPerMinute | int | quote }}
 {{- if and .Values.proxy.https .Values.proxy.secret }}
 {{- fail "proxy.https and proxy.secret both name the proxy; set one of them" }}
 {{- end }}

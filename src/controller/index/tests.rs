@@ -11,6 +11,7 @@ fn object(name: &str, target: &str, created: i64) -> VaultSecretSync {
         data_from: Vec::new(),
         tls: None,
         target: Target { name: Some(target.to_owned()), ..Target::default() },
+        rollout: None,
     };
     let mut object = VaultSecretSync::new(name, spec);
     object.metadata.namespace = Some("shop".to_owned());

@@ -35,6 +35,7 @@ pub mod tools;
 pub mod wait;
 pub mod webhook;
 pub mod wire;
+pub mod workloads;
 
 pub use audit::{Mark, Seen};
 pub use clients::Account;

@@ -94,6 +94,7 @@ impl OperatorScene {
             credentials: vaultsync::vault::Credentials::new(vaultsync::run::clock),
             namespace_selectors: false,
             max_connections_per_namespace: 20,
+            rollouts_per_minute: None,
             shared_retry: Duration::from_millis(500),
             limits: Limits {
                 // Failures of a test's vault are over soon.
