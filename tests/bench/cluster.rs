@@ -99,7 +99,7 @@ impl BenchCluster {
                 "identity": {"servicePrincipal": {
                     "tenantId": tenant, "clientId": APPLICATION, "credentialFile": name,
                 }},
-                "allow": [{"namespaces": {"names": namespaces}, "secrets": ["*"]}],
+                "allow": [{"namespaces": {"names": namespaces}, "secrets": ["*"], "certificates": ["*"]}],
             },
         }))?;
         Api::all(client.clone()).create(&PostParams::default(), &connection).await?;

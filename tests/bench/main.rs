@@ -15,6 +15,7 @@
     reason = "a benchmark talks, and ends at the first thing that is not as it should be"
 )]
 
+mod certificates;
 mod cluster;
 mod document;
 mod fault_of_all;
@@ -46,6 +47,7 @@ async fn main() -> Result<()> {
     one_vault::measure(&scale, &mut rows).await?;
     tenants::measure(&scale, &mut rows).await?;
     wide::measure(&mut rows).await?;
+    certificates::measure(&scale, &mut rows).await?;
     unruly::measure(&scale, &mut rows).await?;
     rows.write(&scale)
 }

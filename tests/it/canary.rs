@@ -304,7 +304,9 @@ async fn objects(scene: &OperatorScene, marker: &str) -> Vec<(&'static str, &'st
     // Of JSON it is told what a member is called; of other formats a line that is misread could be a piece of a value.
     vault.set("bad-member", &json!({"bad member": marker, "GOOD": marker}).to_string());
     scene.sync("bad-member", whole("bad-member")).await;
-    vault.set("bad-yaml-member", &format!("'{marker} x': {marker}\nGOOD: x\n"));
+    let quoted = |text: &str| json!(text).to_string();
+    let bad_member = format!("{}: {}\nGOOD: x\n", quoted(&format!("{marker} x")), quoted(marker));
+    vault.set("bad-yaml-member", &bad_member);
     let mut yaml = whole("bad-yaml-member");
     yaml["dataFrom"][0]["secret"]["format"] = json!("Yaml");
     scene.sync("bad-yaml-member", yaml).await;

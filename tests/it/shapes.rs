@@ -386,8 +386,13 @@ async fn a_template_joins_what_is_not_published_and_follows_each_of_its_inputs()
     let secret = scene.secret("shop").await.unwrap();
     assert_eq!(secret.len(), 2);
     assert_eq!(secret["url"], "postgres://shop:p%3Fss%40w%23rd%25%7B%7D@db/shop");
-    let config: Value = serde_json::from_str(&secret[".dockerconfigjson"]).unwrap();
-    assert_eq!(config["auths"]["shop.azurecr.io"]["password"], "p?ss@w#rd%{}");
+    let config = secret[".dockerconfigjson"].as_bytes();
+    match docker_credential::get_credential_from_reader(config, "shop.azurecr.io").unwrap() {
+        docker_credential::DockerCredential::UsernamePassword(user, password) => {
+            assert_eq!((user.as_str(), password.as_str()), ("shop", "p?ss@w#rd%{}"));
+        }
+        docker_credential::DockerCredential::IdentityToken(_) => panic!("no token"),
+    }
     scene.vault.set("user", "web");
     eventually("both templates follow", || async {
         let now = scene.secret("shop").await.unwrap();
