@@ -118,12 +118,14 @@ fn gather(context: &Context, key: &ObjectKey, object: &VaultSecretSync) -> Reads
     Reads { found, interval, sources, permits }
 }
 
-/// The next step of a round. Values that take work are rendered at the pace of their namespace; `Err`: in this time.
+/// The next step of a round. Values that take work are rendered at the pace of their namespace; `Err`: not before this
+/// time. A round that was `admitted` goes on to its end: each of its steps renders, and to begin anew would render more.
 fn decide(
     context: &Context,
     namespace: &Arc<str>,
     round: &mut Round,
     input: &Input<'_>,
+    admitted: &mut bool,
 ) -> Result<Step, Duration> {
     let has_values = |reply: &Reply| reply.answers.iter().any(|answer| matches!(answer, Answer::Read(_)));
     let takes_work = || input.sources.as_ref().is_ok_and(|sources| sources.take_work(&input.object.spec));
@@ -131,12 +133,10 @@ fn decide(
     if !has_values(reply) || !takes_work() {
         return Ok(round.next(input));
     }
-    // What a request carried is said at once.
-    if !round.is_sealed()
-        && let Some(wait) = context.render_pace.wait(namespace, Instant::now())
-    {
+    if !*admitted && let Some(wait) = context.render_pace.wait(namespace, Instant::now()) {
         return Err(wait);
     }
+    *admitted = true;
     let begun = Instant::now();
     let step = if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
         // The other tasks of this thread go on elsewhere meanwhile.
@@ -163,7 +163,7 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
     let probe = context.memories.take_probe(&key);
     let mut round = Round::begin(memory.kept.clone(), &object, probe);
     let mut snapshot: Option<Reply> = None;
-    let mut failed = None;
+    let (mut failed, mut admitted) = (None, false);
     for _ in 0..MOST_STEPS {
         let vault = match &found {
             ConnectionOf::Usable(Usable { connection, .. }) => {
@@ -185,7 +185,7 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
             expiring_before: context.settings.expiring_before,
             now: context.now(),
         };
-        let step = match decide(context, &key.namespace, &mut round, &input) {
+        let step = match decide(context, &key.namespace, &mut round, &input, &mut admitted) {
             Ok(step) => step,
             Err(wait) => {
                 if probe {

@@ -112,8 +112,8 @@ impl Round {
     }
 
     /// Whether a request went out that can change the Secret.
-    #[must_use]
-    pub const fn is_sealed(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) const fn is_sealed(&self) -> bool {
         self.sealed
     }
 
