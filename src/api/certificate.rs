@@ -114,8 +114,8 @@ pub struct Store {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 127))]
     #[x_kube(validation = (
-        "self.matches('^[ -~]+$')",
-        "alias must consist of printable ASCII characters, as in server"
+        "self.matches('^[!-~]([ -~]*[!-~])?$')",
+        "alias must consist of printable ASCII characters, without a blank at its ends, as in server"
     ))]
     pub alias: Option<String>,
     /// How it is encrypted: `Modern` (default), AES-256 and SHA-256, which Java reads since 8u301 and OpenSSL since 1.1;

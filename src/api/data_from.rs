@@ -54,8 +54,8 @@ pub struct FindSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 127))]
     #[x_kube(validation = (
-        "self.matches('^[0-9a-zA-Z*-]+$')",
-        "find.name must be letters, digits, '-' and '*' for any characters, as in shop-*"
+        "self.matches('^[0-9a-zA-Z-]*([*][0-9a-zA-Z-]*){0,4}$')",
+        "find.name must be letters, digits, '-' and up to four '*' for any characters, as in shop-*"
     ))]
     pub name: Option<String>,
     /// Tags that they have, with these values; case counts. Default: any. Example: `{env: prod}`.

@@ -86,6 +86,10 @@ pub struct EntryStatus {
     /// Until when the vault calls it valid; informational there, delivered here all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Time>,
+    /// The places in `spec.dataFrom` of each `find` that found it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    pub found_by: Vec<u8>,
     /// Of a JSON object, up to four members that cannot be keys of a Secret, because of their names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4), extend("x-kubernetes-list-type" = "atomic"))]

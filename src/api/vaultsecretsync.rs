@@ -63,7 +63,7 @@ use std::collections::BTreeMap;
         "spec.tls gives tls.crt, tls.key and the key that caKey names: remove them from data"
     ),
     validation = (
-        "!has(self.target) || !has(self.target.type) || self.target.type != 'kubernetes.io/tls' || has(self.tls) || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && self.data.exists(d, d.key == 'tls.crt') && self.data.exists(d, d.key == 'tls.key'))",
+        "!has(self.target) || !has(self.target.type) || self.target.type != 'kubernetes.io/tls' || has(self.tls) || (has(self.target.template) && 'tls.crt' in self.target.template && 'tls.key' in self.target.template) || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && self.data.exists(d, d.key == 'tls.crt') && self.data.exists(d, d.key == 'tls.key'))",
         "a target of type kubernetes.io/tls needs spec.tls, or the keys tls.crt and tls.key in data"
     ),
     validation = (

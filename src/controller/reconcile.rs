@@ -191,7 +191,7 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
                 if probe {
                     context.memories.want_probe(ObjectKey::clone(&key));
                 }
-                return Ok(End { verdict: round.put_off(wait), asked: true, failed: None });
+                return Ok(End { verdict: round.put_off(&input, wait), asked: true, failed: None });
             }
         };
         let written = match step {
@@ -209,8 +209,10 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
                 let refused = failed.is_none() && verdict.reason.is_some_and(Reason::blocks_target);
                 match &found {
                     // What is too large is asked for later, and what is new of it until then is not to be missed.
+                    // So is what would be fewer names.
                     ConnectionOf::Usable(Usable { connection, described, .. })
-                        if snapshot.is_none() && verdict.reason == Some(Reason::TooLarge) =>
+                        if snapshot.is_none()
+                            && matches!(verdict.reason, Some(Reason::TooLarge | Reason::TooManyMatches)) =>
                     {
                         context.plane.keep(&key, connection, described.spec.terms);
                     }
@@ -258,12 +260,14 @@ fn find(
     let connection = &usable.connection;
     let known = plan::found_before(object, finds, connection.url.as_str());
     let found = if usable.reads_secrets(object) && !object.spec.suspend {
+        let known = known.concat();
         let sought = Sought { finds, interval, known: &known };
         context.plane.find(key, connection, usable.described.spec.terms, sought)
     } else {
-        Found::Names { names: vec![Vec::new(); finds.len()].into(), absent: known.clone() }
+        context.plane.find_none(key);
+        Found::Names { names: vec![Vec::new(); finds.len()].into(), absent: known.concat(), failed: None }
     };
-    FoundNames::of(finds, found, &known, usable.names(object))
+    FoundNames::of(found, &known, usable.names(object))
 }
 
 fn ask(

@@ -3,8 +3,9 @@
 //! That a name is not listed is a hint, never a verdict: what was found before and is not listed now stays among the
 //! sources, and goes only when a GET says that there is no such secret. A list that cannot be read takes nothing away.
 
-use crate::api::{DataFrom, EntryKind, EntryState, VaultSecretSync, VaultSecretSyncSpec};
+use crate::api::{DataFrom, EntryState, EntryStatus, VaultSecretSync, VaultSecretSyncSpec};
 use crate::vault::{Find, Found, NamePattern, ObjectName, Why};
+use std::collections::HashSet;
 
 /// The names for each `find` of a spec, in their order.
 #[derive(Clone, Debug)]
@@ -36,16 +37,26 @@ fn find_of(item: &DataFrom) -> Option<Find> {
     Some(Find { name, tags: find.tags.clone() })
 }
 
-/// The names that were found before, as far as status tells: they fit one of these, and are in the Secret or were read.
+/// The names that each `find` found before, as far as status tells: those that it still looks for, and that back no
+/// certificate.
 #[must_use]
-pub fn found_before(object: &VaultSecretSync, finds: &[Find], vault: &str) -> Vec<ObjectName> {
+pub fn found_before(object: &VaultSecretSync, finds: &[Find], vault: &str) -> Vec<Vec<ObjectName>> {
     let status = object.status.as_ref().filter(|status| status.vault.as_deref() == Some(vault));
     let entries = status.into_iter().flat_map(|status| &status.entries);
-    let read = entries.filter(|entry| {
-        entry.kind == EntryKind::Secret && entry.pin.is_none() && entry.state != EntryState::Missing
-    });
-    let names = read.filter_map(|entry| ObjectName::parse(&entry.name).ok());
-    names.filter(|name| finds.iter().any(|find| find.name.fits(&name.folded()))).collect()
+    let found: Vec<(&EntryStatus, ObjectName)> = entries
+        .filter(|entry| !entry.found_by.is_empty() && !entry.managed && entry.state != EntryState::Missing)
+        .filter_map(|entry| Some((entry, ObjectName::parse(&entry.name).ok()?)))
+        .collect();
+    let places = object.spec.data_from.iter().enumerate().filter(|(_, item)| item.find.is_some());
+    places
+        .zip(finds)
+        .map(|((place, _), find)| {
+            let of_find = found.iter().filter(|(entry, name)| {
+                entry.found_by.iter().any(|by| usize::from(*by) == place) && find.name.fits(&name.folded())
+            });
+            of_find.map(|(_, name)| name.clone()).collect()
+        })
+        .collect()
 }
 
 impl FoundNames {
@@ -58,32 +69,19 @@ impl FoundNames {
     /// What counts as found. Names that are listed and may not be read are none of it, unless they were found `before`: then
     /// the grant that was withdrawn is to be told of.
     #[must_use]
-    pub fn of(
-        finds: &[Find],
-        found: Found,
-        before: &[ObjectName],
-        may_read: impl Fn(&ObjectName) -> bool,
-    ) -> Self {
-        let first_fit = |name: &&ObjectName, find: &Find| {
-            let first = finds.iter().find(|other| other.name.fits(&name.folded()));
-            first.is_some_and(|first| std::ptr::eq(first, find))
-        };
-        let of_before = |names: &[ObjectName]| -> Vec<Vec<ObjectName>> {
-            finds
-                .iter()
-                .map(|find| names.iter().filter(|name| first_fit(name, find)).cloned().collect())
-                .collect()
-        };
+    pub fn of(found: Found, before: &[Vec<ObjectName>], may_read: impl Fn(&ObjectName) -> bool) -> Self {
         match found {
-            Found::Pending => Self { names: of_before(before), listing: Listing::Awaited },
-            Found::Failed(why) => Self { names: of_before(before), listing: Listing::Failed(why) },
-            Found::Names { names, absent } => {
-                let listed = names.iter().map(|names| {
-                    names.iter().filter(|name| may_read(name) || before.contains(name)).cloned()
+            Found::Pending => Self { names: before.to_vec(), listing: Listing::Awaited },
+            Found::Failed(why) => Self { names: before.to_vec(), listing: Listing::Failed(why) },
+            Found::Names { names, absent, failed } => {
+                let (absent, known): (HashSet<&ObjectName>, HashSet<&ObjectName>) =
+                    (absent.iter().collect(), before.iter().flatten().collect());
+                let both = names.iter().zip(before).map(|(names, before)| {
+                    let listed = names.iter().filter(|name| may_read(name) || known.contains(name));
+                    listed.chain(before.iter().filter(|name| absent.contains(name))).cloned().collect()
                 });
-                let both =
-                    listed.zip(of_before(&absent)).map(|(listed, absent)| listed.chain(absent).collect());
-                Self { names: both.collect(), listing: Listing::Whole }
+                let listing = failed.map_or(Listing::Whole, Listing::Failed);
+                Self { names: both.collect(), listing }
             }
         }
     }

@@ -134,6 +134,12 @@ pub(super) fn version_of(version: Option<&ObjectVersion>) -> Option<&str> {
     version.map(ObjectVersion::as_str)
 }
 
+/// What makes a template of the model: its text, and what makes each of its inputs.
+#[cfg(test)]
+pub(crate) fn template_fingerprint(text: &str, inputs: &[(&str, Option<Fingerprint>)]) -> Fingerprint {
+    of_template(text, inputs)
+}
+
 /// What a version of a source makes by a spec: keys of `data` by their place, and the keys of `dataFrom`.
 #[cfg(test)]
 pub(crate) fn fingerprints_of(

@@ -39,7 +39,7 @@ mod invariants;
 mod tests;
 
 #[cfg(test)]
-pub(crate) use fingerprint::fingerprints_of;
+pub(crate) use fingerprint::{fingerprints_of, template_fingerprint};
 
 pub use connection::{ConnectionReport, Readers, is_proved};
 pub use find::{FoundNames, finds, found_before};
@@ -56,7 +56,8 @@ pub use target::{Change, KeyBytes, NewSecret, Observed, Refusal, Seen, Verified,
 pub use verdict::Verdict;
 
 use crate::api::{TargetStatus, VaultSecretSync, VaultSecretSyncStatus};
-use crate::vault::{Failure, HealthState, Reply};
+use crate::reason::Reason;
+use crate::vault::{Failure, HealthState, Reply, Why};
 use find::Listing;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -155,7 +156,15 @@ impl<'a> Input<'a> {
         match (&sources.listing, sources.unmatched.first()) {
             (Listing::Failed(why), _) => Some(Problem::list_failed(&self.object.spec.vault_ref, why)),
             (Listing::Whole, Some(&place)) => Some(Problem::nothing_matched(place)),
-            (Listing::Whole | Listing::Awaited, _) => None,
+            (Listing::Awaited, place) => match (status::said(self)?, place) {
+                // What is awaited proves nothing: what an earlier list showed stands.
+                (Reason::ListFailed, _) => {
+                    Some(Problem::list_failed(&self.object.spec.vault_ref, &Why::Finds))
+                }
+                (Reason::NothingMatched, Some(&place)) => Some(Problem::nothing_matched(place)),
+                _ => None,
+            },
+            (Listing::Whole, _) => None,
         }
     }
 

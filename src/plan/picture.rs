@@ -93,6 +93,9 @@ impl<'a> Picture<'a> {
             let version = row.version();
             let first = objects.len();
             for item in row.used.data_from.iter().filter_map(|&place| spec.data_from.get(place)) {
+                let is_same = |other: &WantedObject<'_>, key: Option<&String>| {
+                    key.is_some() && other.key.as_ref() == key && other.item.publish == item.publish
+                };
                 let alike = |object: &&mut WantedObject<'_>| {
                     let other = object.item;
                     other.find.is_none()
@@ -102,17 +105,28 @@ impl<'a> Picture<'a> {
                 };
                 // Of several uses that make the same of it, one that says something else than the default decides.
                 let key = item.find.as_ref().and_then(|_| Renaming::of(&item.rename)?.key(name.as_str()));
-                if let Some(same) = objects.iter_mut().skip(first).find(alike) {
+                // What the spec names beats what is found.
+                if key
+                    .as_ref()
+                    .is_some_and(|key| keys.iter().any(|named: &WantedKey<'_>| named.recipe.key == key))
+                {
+                    continue;
+                }
+                if let Some(same) =
+                    objects.iter_mut().skip(first).find(|other| alike(other) || is_same(other, key.as_ref()))
+                {
                     if same.on_missing == OnMissing::Keep {
                         same.on_missing = item.on_missing;
                     }
                 } else {
+                    let (of, clashes) = (None, false);
                     objects.push(WantedObject {
                         item,
                         row: index,
-                        of: None,
+                        of,
                         on_missing: item.on_missing,
                         key,
+                        clashes,
                     });
                 }
             }
@@ -122,6 +136,14 @@ impl<'a> Picture<'a> {
                 let version = version.filter(|_| !goes);
                 object.of = version.map(|version| of_object(vault, name, version, object.item, others));
             }
+        }
+        let mut by_key: BTreeMap<String, usize> = BTreeMap::new();
+        for key in objects.iter().filter_map(|object: &WantedObject<'_>| object.key.as_ref()) {
+            *by_key.entry(key.clone()).or_default() += 1;
+        }
+        for object in &mut objects {
+            object.clashes =
+                object.key.as_ref().is_some_and(|key| by_key.get(key).is_some_and(|count| *count > 1));
         }
         let tls = *spec.secret_type() == SecretType::Tls;
         let listing = input.sources.as_ref().map(|sources| &sources.listing);
@@ -145,14 +167,24 @@ impl<'a> Picture<'a> {
             for key in template.recipes.iter().filter_map(|&index| self.keys.get(index)) {
                 rows.extend(&key.rows);
                 // A value that is missing and may be is none that the template has.
-                let goes = self.trouble_of_key(key).is_some_and(|(_, reason)| key.fate(reason) == Fate::Goes);
+                let goes = self.is_missing_input(key);
                 made_of.push((key.recipe.key, if goes { None } else { Some(key.of?) }));
             }
             for object in self.objects.iter().filter(|_| template.objects) {
-                rows.insert(object.row);
-                let goes =
-                    self.trouble_of_object(object).is_some_and(|reason| object.fate(reason) == Fate::Goes);
-                made_of.push(("", if goes { None } else { Some(object.of?) }));
+                let goes = match self.trouble_of_object(object) {
+                    Some(reason) if object.fate(reason) == Fate::Goes => true,
+                    Some(reason) if self.rows.get(object.row).is_some_and(|row| row.is_no_loss(reason)) => {
+                        true
+                    }
+                    // A template that had it keeps what it was made of.
+                    Some(_) => return None,
+                    None => false,
+                };
+                if !goes {
+                    rows.insert(object.row);
+                }
+                let key = object.key.as_deref().unwrap_or_default();
+                made_of.push((key, if goes { None } else { Some(object.of?) }));
             }
             Some((rows, made_of))
         };
@@ -204,7 +236,19 @@ impl<'a> Picture<'a> {
         // known before it is read.
         let (found, objects): (Vec<_>, Vec<_>) = self.objects.iter().partition(|object| object.key.is_some());
         needed.extend(found.iter().filter(|object| self.is_news(object)).map(|object| object.row));
-        if objects.iter().any(|object| self.is_news(object)) || (!objects.is_empty() && self.can_prune()) {
+        // One that takes the place of a member has to be seen beside it.
+        let takes_place = |object: &&&WantedObject<'_>| {
+            let recorded = self
+                .record
+                .as_ref()
+                .and_then(|record| record.of.get(object.key.as_deref()?).copied().flatten());
+            recorded.is_some_and(|of| objects.iter().any(|other| other.of == Some(of)))
+        };
+        let taken = found.iter().filter(|object| self.is_news(object)).any(|object| takes_place(&object));
+        if taken
+            || objects.iter().any(|object| self.is_news(object))
+            || (!objects.is_empty() && self.can_prune())
+        {
             needed.extend(objects.iter().map(|object| object.row).filter(|row| unread(*row)));
         }
         needed.retain(|row| unread(*row));
@@ -222,8 +266,8 @@ impl<'a> Picture<'a> {
 
     fn is_news(&self, object: &WantedObject<'_>) -> bool {
         let Some(row) = self.rows.get(object.row) else { return false };
-        if object.key.is_some() && !object.item.publish {
-            // Only a template has use for it.
+        if object.clashes || (object.key.is_some() && !object.item.publish) {
+            // Neither can be written; of what is hidden only a template has use.
             return false;
         }
         row.value().is_some()
@@ -241,7 +285,9 @@ impl<'a> Picture<'a> {
     /// source would prove it.
     fn can_prune(&self) -> bool {
         let Some(record) = &self.record else { return false };
-        let complete = self.objects.iter().all(|object| {
+        // Of what is found by its name the key is known without a value.
+        let mut objects = self.objects.iter().filter(|object| object.key.is_none());
+        let complete = objects.all(|object| {
             let Some(row) = self.rows.get(object.row) else { return false };
             match row.trouble() {
                 Some(reason) => object.fate(reason) == Fate::Goes,
@@ -268,6 +314,14 @@ impl<'a> Picture<'a> {
         })
     }
 
+    /// Whether a template has to do without this value, because it is missing and may be. What was found out of a value counts
+    /// though it is at hand: else the template would be another one each time it is read.
+    pub(super) fn is_missing_input(&self, key: &WantedKey<'_>) -> bool {
+        let judged = || self.judged.get(&key.of?).map(Flaw::reason);
+        let reason = self.trouble_of_key(key).map(|(_, reason)| reason).or_else(judged);
+        reason.is_some_and(|reason| key.fate(reason) == Fate::Goes)
+    }
+
     /// Whether all of these sources have values that the object may use.
     pub(super) fn is_at_hand(&self, rows: &[usize]) -> bool {
         rows.iter().all(|row| self.rows.get(*row).is_some_and(|row| row.value().is_some()))
@@ -276,7 +330,8 @@ impl<'a> Picture<'a> {
     /// The same of a `dataFrom` source.
     pub(super) fn trouble_of_object(&self, object: &WantedObject<'_>) -> Option<Reason> {
         let row = self.rows.get(object.row)?;
-        row.trouble().or_else(|| {
+        let clash = object.clashes.then_some(Reason::DuplicateKey);
+        row.trouble().or(clash).or_else(|| {
             let of = object.of.filter(|_| row.value().is_none())?;
             let judged = self.judged.get(&of).map(Flaw::reason);
             judged.or_else(|| row.carried().filter(|_| self.is_recorded(object, of)))

@@ -45,11 +45,11 @@ impl Problem {
         Self::terminal(Reason::InvalidSpec, sentence.to_owned())
     }
 
-    pub(super) fn too_many_matches(found: usize, most: usize) -> Self {
+    pub(super) fn too_many_matches(most: usize) -> Self {
         Self::terminal(
             Reason::TooManyMatches,
             format!(
-                "find makes {found} sources of this object, more than {most}, so nothing is read. Narrow spec.dataFrom[].find by name or tags, or split it into several objects."
+                "find makes more than {most} sources of this object, so nothing is read. Narrow spec.dataFrom[].find by name or tags, or split it into several objects."
             ),
         )
     }

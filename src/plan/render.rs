@@ -91,14 +91,18 @@ pub(super) fn render(picture: &Picture<'_>) -> Rendered {
         if goes { &mut gone } else { &mut staying }.extend(&key.rows);
     }
     rendered.incomplete = certificates.incomplete();
+    keep_whole(picture, &mut rendered);
     let named: BTreeSet<&str> = picture.keys.iter().map(|key| key.recipe.key).collect();
+    let found: BTreeSet<&str> = picture.objects.iter().filter_map(|object| object.key.as_deref()).collect();
     let mut given: BTreeMap<String, (&WantedObject<'_>, KeyBytes, Fingerprint)> = BTreeMap::new();
     let mut doubled: BTreeSet<String> = BTreeSet::new();
     for object in &picture.objects {
         let members = match render_object(picture, object, &mut rendered) {
             Ok(members) => members,
             Err(fate) => {
-                context.objects &= fate == Fate::Goes;
+                let no_loss = |reason| picture.rows.get(object.row).is_some_and(|row| row.is_no_loss(reason));
+                let had = !picture.trouble_of_object(object).is_some_and(no_loss);
+                context.objects &= fate == Fate::Goes || !had;
                 if fate == Fate::Goes { &mut gone } else { &mut staying }.insert(object.row);
                 continue;
             }
@@ -106,6 +110,13 @@ pub(super) fn render(picture: &Picture<'_>) -> Rendered {
         staying.insert(object.row);
         for (name, bytes) in members {
             if named.contains(name.as_str()) {
+                continue;
+            }
+            if object.key.is_none() && found.contains(name.as_str()) {
+                // Whichever of the two is read: neither takes the other's place.
+                rendered.problems.insert(object.row, Reason::DuplicateKey);
+                rendered.needs(Reason::DuplicateKey, object.fate(Reason::DuplicateKey));
+                doubled.insert(name);
                 continue;
             }
             if let Some((other, ..)) = given.get(&name) {
@@ -117,6 +128,13 @@ pub(super) fn render(picture: &Picture<'_>) -> Rendered {
             } else if let Some(of) = object.of {
                 given.insert(name, (object, bytes, of));
             }
+        }
+    }
+    // A member that comes to the key of what was found is given by neither.
+    for name in &doubled {
+        if !given.contains_key(name) {
+            (context.objects, rendered.complete) = (false, false);
+            rendered.keep.insert(name.clone());
         }
     }
     let with_templates = picture.keys.iter().any(|key| key.template.is_some());
@@ -139,6 +157,28 @@ pub(super) fn render(picture: &Picture<'_>) -> Rendered {
     }
     rendered.missing = gone.difference(&staying).copied().collect();
     rendered
+}
+
+/// Where a certificate gives one of its parts not, as no private key, it gives none: certificate and key of two versions
+/// would be worse than both of the last.
+fn keep_whole(picture: &Picture<'_>, rendered: &mut Rendered) {
+    let of_certificate = |key: &&WantedKey<'_>| matches!(key.recipe.made, Made::Certificate(_));
+    let keys: Vec<&WantedKey<'_>> = picture.keys.iter().filter(of_certificate).collect();
+    let flawed: BTreeMap<usize, Reason> = keys
+        .iter()
+        .filter_map(|key| {
+            let reason = rendered.judged.get(&key.of?).or_else(|| picture.judged.get(&key.of?))?.reason();
+            Some((key.rows.first().copied()?, reason))
+        })
+        .collect();
+    for key in keys {
+        let reason = key.rows.first().and_then(|row| flawed.get(row)).copied();
+        let Some((reason, of)) = reason.zip(key.of) else { continue };
+        if rendered.set.remove(key.recipe.key).is_some() {
+            rendered.keep.insert(key.recipe.key.to_owned());
+            rendered.judged.insert(of, Flaw::Value(reason));
+        }
+    }
 }
 
 /// Renders a key of `data` or `tls`; returns whether it is to go.
@@ -223,15 +263,15 @@ fn render_template(
 ) {
     let name = key.recipe.key.to_owned();
     let (Some(template), Some(of)) = (key.template, key.of) else {
+        // What troubles its input is told of that.
+        rendered.needs(Reason::TemplateFailed, Fate::Needed);
         rendered.keep.insert(name);
         return;
     };
     let inputs = template.recipes.iter().filter_map(|index| picture.keys.get(*index));
     // What goes is an input that is not there; for what stays there is no value now.
     let mut inputs = inputs.filter(|input| !context.data.contains_key(input.recipe.key));
-    let there = inputs.all(|input| {
-        picture.trouble_of_key(input).is_some_and(|(_, reason)| input.fate(reason) == Fate::Goes)
-    });
+    let there = inputs.all(|input| picture.is_missing_input(input));
     let fault = if there && (context.objects || !template.objects) && !picture.judged.contains_key(&of) {
         match template.template.render(&context.data) {
             Ok(bytes) => {
@@ -266,15 +306,7 @@ fn render_object(
     let Some(reading) = picture.rows.get(object.row).and_then(Row::value) else {
         let reason = picture.trouble_of_object(object);
         if let Some(key) = &object.key {
-            // What a found secret gives is known without its value.
-            let fate = reason.map_or(Fate::Stays, |reason| object.fate(reason));
-            if fate == Fate::Stays {
-                rendered.keep.insert(key.clone());
-                if let Some(reason) = reason {
-                    rendered.problem(object.row, reason, fate);
-                }
-            }
-            return Err(fate);
+            return Err(found_without_value(picture, object, key, reason, rendered));
         }
         let Some(reason) = reason else {
             rendered.complete = false;
@@ -294,6 +326,9 @@ fn render_object(
         return Err(fate);
     };
     let Some(secret) = &object.item.secret else {
+        if let (Some(key), true) = (&object.key, object.clashes) {
+            return Err(found_without_value(picture, object, key, Some(Reason::DuplicateKey), rendered));
+        }
         return Ok(found_key(object, reading.value.expose(), rendered));
     };
     let members = members_of(secret.format, reading.value.expose());
@@ -325,6 +360,33 @@ fn render_object(
         }
     }
     Ok(keys)
+}
+
+/// What becomes of the key of a secret that was found by its name, without a value: the key is known all the same.
+fn found_without_value(
+    picture: &Picture<'_>,
+    object: &WantedObject<'_>,
+    key: &str,
+    reason: Option<Reason>,
+    rendered: &mut Rendered,
+) -> Fate {
+    let fate = reason.map_or(Fate::Stays, |reason| object.fate(reason));
+    if !object.item.publish {
+        rendered.remove.insert(key.to_owned());
+    } else if fate != Fate::Goes {
+        rendered.keep.insert(key.to_owned());
+        let record = picture.record.as_ref();
+        let has = record.is_none_or(|record| record.target.key_names().any(|name| name == key));
+        let was_read = picture.rows.get(object.row).is_some_and(|row| row.version().is_some());
+        if !has && was_read {
+            // It may be there by another name.
+            rendered.complete = false;
+        }
+    }
+    if let Some(reason) = reason.filter(|_| fate != Fate::Goes) {
+        rendered.problem(object.row, reason, fate);
+    }
+    fate
 }
 
 /// The key of a secret that was found by its name.

@@ -191,8 +191,10 @@ impl Round {
 
     /// The round goes on as it was, in another that begins in this time.
     #[must_use]
-    pub fn put_off(&self, wait: Duration) -> Verdict {
-        Verdict { next: Some(wait), ..verdict::quiet(self, Outcome::Waiting) }
+    pub fn put_off(&self, input: &Input<'_>, wait: Duration) -> Verdict {
+        let verdict = Verdict { next: Some(wait), ..verdict::quiet(self, Outcome::Waiting) };
+        let kept = verdict.kept.open(|open| open.blocked = self.open.blocked);
+        self.with_unsaid(input, Verdict { kept, ..verdict })
     }
 
     /// In this order; the first that has something to say is the step.

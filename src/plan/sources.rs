@@ -102,10 +102,11 @@ pub fn sources(spec: &VaultSecretSyncSpec, found: &FoundNames) -> Result<Sources
         for name in names {
             let source = Source { kind: ObjectKind::Secret, name: name.clone(), version: None };
             add(&mut sources.used, source).data_from.push(index);
+            // To look further would only take time: a vault may have tens of thousands of names.
+            if sources.used.len() > MOST_SOURCES {
+                return Err(Problem::too_many_matches(MOST_SOURCES));
+            }
         }
-    }
-    if sources.used.len() > MOST_SOURCES {
-        return Err(Problem::too_many_matches(sources.used.len(), MOST_SOURCES));
     }
     sources.listing = found.listing.clone();
     sources.matched = matched.and_then(|matched| u16::try_from(matched).ok());
@@ -158,6 +159,9 @@ fn read(spec: &VaultSecretSyncSpec) -> Result<Sources, String> {
             (None, Some(_)) => {}
             _ => return Err(format!("spec.dataFrom[{index}] must have either secret or find.")),
         }
+    }
+    if !recipes.iter().any(|recipe| recipe.publish) && !spec.data_from.iter().any(|item| item.publish) {
+        return Err("spec publishes nothing: every entry says publish: false, and there is no target.template. Remove publish: false from an entry, or add a template.".to_owned());
     }
     let templates = spec.target.template.iter().map(|(key, text)| {
         let template =

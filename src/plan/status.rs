@@ -12,13 +12,19 @@ use super::target::{Observed, Seen, our_owners};
 use super::{Input, Problem};
 use crate::api::{
     Deletion, EntryState, EntryStatus, Fingerprint, KeyStatus, READY, STALLED, TargetStatus,
-    VaultSecretSyncStatus, format_duration, set_condition,
+    VaultSecretSyncStatus, condition, format_duration, set_condition,
 };
 use crate::reason::Reason;
 use crate::vault::{Answer, Attributes};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Why Ready is as it was last said.
+pub(super) fn said(input: &Input<'_>) -> Option<Reason> {
+    let ready = condition(&input.object.status.as_ref()?.conditions, READY)?;
+    ready.reason.parse().ok()
+}
 
 /// How many problems a message spells out.
 const SPELLED_OUT: usize = 4;
@@ -63,6 +69,10 @@ pub(super) fn refused(
     problems: &[Problem],
 ) -> Option<VaultSecretSyncStatus> {
     let mut new = begin(round, input);
+    if new.observed_generation != input.object.metadata.generation {
+        // What the spec as it is finds was not looked up.
+        new.matched = None;
+    }
     new.observed_generation = input.object.metadata.generation;
     // A write was tried for it.
     if let Some(request) = input.pending_request().filter(|_| round.denied) {
@@ -199,8 +209,10 @@ impl<'a> Delivered<'a> {
                 None => goes,
             }
         }) && (rendered.missing.contains(&row)
-            || objects
-                .all(|object| !object.item.publish && object.key.is_some() || has(&object.key, object.of)))
+            || objects.all(|object| match &object.key {
+                Some(key) if !object.item.publish => !self.keys.contains_key(key.as_str()),
+                _ => has(&object.key, object.of),
+            }))
     }
 
     /// Whether any key of the source is there, of whatever version; which keys `dataFrom` gave is not recorded by source, but
@@ -232,6 +244,11 @@ fn entry_after(
         pin: used.source.version.as_ref().map(|version| version.as_str().to_owned()),
         ..EntryStatus::default()
     });
+    let found_by = used.data_from.iter().filter(|place| {
+        let item = input.object.spec.data_from.get(**place);
+        item.is_some_and(|item| item.find.is_some())
+    });
+    entry.found_by = found_by.filter_map(|place| u8::try_from(*place).ok()).collect();
     if let Answer::Read(reading) = row.answer {
         set_attributes(&mut entry, &reading.attributes);
     }
@@ -253,9 +270,7 @@ fn entry_after(
         if let Some(unfit) = rendered.unfit.get(&index) {
             entry.invalid_keys = told_of(unfit);
         }
-        // Of what was found by its name and never delivered, that it is disabled or went is no trouble.
-        let gone = matches!(reason, Reason::SecretDisabled | Reason::SecretNotFound);
-        if gone && !used.named && !there {
+        if row.is_no_loss(reason) && !there {
             return (entry, None);
         }
         let about = SourceKeys { used, keys: &keys, delivered: there };
@@ -272,7 +287,7 @@ fn entry_after(
         return (entry, Some(problem));
     }
     let incomplete = rendered.incomplete.get(&index).copied();
-    let incomplete = incomplete.unwrap_or(entry.state == EntryState::IncompleteChain);
+    let incomplete = incomplete.unwrap_or(used.certificate && entry.state == EntryState::IncompleteChain);
     entry.invalid_keys.clear();
     entry.state = match validity(&entry, input) {
         _ if !whole => EntryState::Pending,

@@ -70,7 +70,7 @@ pub(super) fn refused(round: &Round, input: &Input<'_>, problems: &[Problem]) ->
 
 /// A write was refused not long ago: the next waits, and nothing is read for it.
 pub(super) fn held_back(round: &Round, input: &Input<'_>, wait: Duration) -> Verdict {
-    Verdict { reason: said(input), next: Some(wait), ..quiet(round, Outcome::Failed) }
+    Verdict { reason: status::said(input), next: Some(wait), ..quiet(round, Outcome::Failed) }
 }
 
 /// The API server refuses the target. An object that has one is probed again at the pace of all others.
@@ -177,13 +177,13 @@ pub(super) fn settled(
 pub(super) fn still_blocked(round: &Round, input: &Input<'_>) -> Verdict {
     let kept = after_write(round, round.keep(false)).open(|open| open.blocked = round.open.blocked);
     let status = status::waiting(round, input);
-    Verdict { reason: said(input), status, next: next(input, None), kept, ..quiet(round, Outcome::Failed) }
-}
-
-/// Why Ready is as it was last said.
-fn said(input: &Input<'_>) -> Option<Reason> {
-    let ready = condition(&input.object.status.as_ref()?.conditions, READY)?;
-    ready.reason.parse().ok()
+    Verdict {
+        reason: status::said(input),
+        status,
+        next: next(input, None),
+        kept,
+        ..quiet(round, Outcome::Failed)
+    }
 }
 
 /// What is kept of values that gave no key, as long as the spec wants them.

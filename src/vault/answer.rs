@@ -88,6 +88,8 @@ pub enum Found {
         names: Arc<[Vec<ObjectName>]>,
         /// Of the names that were known those that are not listed at all: a hint, which a GET has to confirm.
         absent: Vec<ObjectName>,
+        /// Why the list cannot be read any more, so that there may be others by now.
+        failed: Option<Why>,
     },
     /// It cannot be read, for this reason; it is tried again within the hour.
     Failed(Why),

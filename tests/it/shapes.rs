@@ -566,7 +566,7 @@ async fn keys_that_are_not_there_and_groups_that_are_too_large_are_told_with_wha
     }
     scene.sync("many", found(&json!({"name": "many-*"}))).await;
     let object = scene.ready("many", "False", "TooManyMatches").await;
-    assert!(object.message().contains("257 sources"), "{}", object.message());
+    assert!(object.message().contains("more than 256 sources"), "{}", object.message());
     // Names of which a pattern takes too long.
     let names: serde_json::Map<String, Value> =
         (0..50).map(|index| (format!("{index}{}", "a".repeat(400)), json!("x"))).collect();

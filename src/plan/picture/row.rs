@@ -56,6 +56,13 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// Whether it is no loss that a source which was found by its name gives nothing, for this reason: it was never read, and
+    /// is disabled or went.
+    pub(in crate::plan) fn is_no_loss(&self, reason: Reason) -> bool {
+        let gone = matches!(reason, Reason::SecretDisabled | Reason::SecretNotFound);
+        gone && !self.used.named && self.version().is_none()
+    }
+
     /// Why the source gives no value.
     pub(in crate::plan) fn trouble(&self) -> Option<Reason> {
         match self.answer {

@@ -33,6 +33,8 @@ pub(in crate::plan) struct WantedObject<'a> {
     pub(in crate::plan) on_missing: OnMissing,
     /// For a secret that was found: the key that it becomes.
     pub(in crate::plan) key: Option<String>,
+    /// Another that was found comes to the same key.
+    pub(in crate::plan) clashes: bool,
 }
 
 /// What becomes of a key, or of all that a `dataFrom` source gave, without a value.
@@ -82,6 +84,7 @@ impl WantedObject<'_> {
             Reason::InvalidKey => Fate::Stays,
             // The rest of what was found does without it.
             Reason::SecretNotFound if self.key.is_some() => Fate::Goes,
+            Reason::DuplicateKey if self.key.is_some() => Fate::Needed,
             _ if self.key.is_some() => Fate::Stays,
             _ => Fate::of(self.on_missing, matches!(reason, Reason::SecretNotFound)),
         }

@@ -532,3 +532,161 @@ fn two_uses_of_one_secret_in_both_kinds_are_one_source() {
     scene.answers = vec![read("v1", ROOT_FIRST)];
     assert_eq!(created(&mut scene)["whole"], ROOT_FIRST);
 }
+
+#[test]
+fn a_renewed_certificate_without_its_key_changes_neither_certificate_nor_key() {
+    let mut scene = tls();
+    scene.object.spec.tls.as_mut().unwrap().ca_key = None;
+    scene.create();
+    scene.answers = vec![read("v2", NO_KEY)];
+    scene.settle();
+    let (status, reason, message) = scene.ready();
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "NoPrivateKey"), "{message}");
+    scene.says_nothing_new();
+    scene.answers = vec![read("v3", OTHER)];
+    assert_eq!(names(&accept(&mut scene, "2")), ["tls.crt", "tls.key"]);
+}
+
+#[test]
+fn what_data_names_beats_what_is_found_and_both_come_to_rest() {
+    let mut scene = Scene::new(vec![key("shop_a", "other")], vec![find("shop-*")]);
+    found(&mut scene, &["shop-a", "shop-b"]);
+    scene.answers = vec![read("v1", "named"), read("v1", "a"), read("v1", "b")];
+    let data = created(&mut scene);
+    assert_eq!((data["shop_a"].as_str(), data["shop_b"].as_str()), ("named", "b"));
+    scene.create();
+    assert_eq!(scene.ready().0, "True");
+    scene.says_nothing_new();
+}
+
+#[test]
+fn a_certificate_that_is_named_is_not_found_by_its_name_after_a_restart() {
+    let mut scene = finder();
+    let finds = super::super::finds(&scene.object.spec);
+    let before = super::super::found_before(&scene.object, &finds, super::super::fixtures::URL);
+    assert_eq!(before[0].iter().map(ObjectName::as_str).collect::<Vec<_>>(), ["shop-a", "shop-b"]);
+    // An entry that is only named, or that turned out to be a certificate, was not found.
+    let status = scene.object.status.as_mut().unwrap();
+    status.entries[0].found_by.clear();
+    status.entries[1].managed = true;
+    assert_eq!(super::super::found_before(&scene.object, &finds, super::super::fixtures::URL), [vec![]]);
+}
+
+#[test]
+fn two_found_names_that_come_to_one_key_leave_it_as_it_is() {
+    let step = |match_: &str| RenameStep {
+        match_: Some(match_.to_owned()),
+        to: Some(String::new()),
+        case: None,
+        characters: None,
+    };
+    let mut scene = Scene::new(Vec::new(), vec![find("*")]);
+    scene.object.spec.data_from[0].rename = vec![step("^(shop|web)-")];
+    found(&mut scene, &["shop-db", "shop-x"]);
+    scene.answers = vec![read("v1", "one"), read("v1", "x")];
+    scene.create();
+    found(&mut scene, &["shop-db", "shop-x", "web-db"]);
+    scene.answers = vec![Answer::Unchanged, Answer::Unchanged, read("v1", "two")];
+    scene.settle();
+    assert_eq!((scene.ready().1.as_str(), scene.keys()), ("DuplicateKey", vec!["db", "x"]));
+    scene.says_nothing_new();
+    scene.says_nothing_new();
+    // One that takes the place of a member of an object is seen beside it.
+    let mut scene = Scene::new(Vec::new(), vec![object_source("conf"), find("shop-*")]);
+    found(&mut scene, &["shop-a"]);
+    scene.answers = vec![read("v1", r#"{"shop_b": "of the object"}"#), read("v1", "a")];
+    scene.create();
+    found(&mut scene, &["shop-a", "shop-b"]);
+    scene.answers = vec![Answer::Unchanged, Answer::Unchanged, read("v1", "b")];
+    assert_eq!(scene.demands(), [0]);
+    scene.answers = vec![read("v1", r#"{"shop_b": "of the object"}"#), Answer::Unchanged, read("v1", "b")];
+    scene.settle();
+    assert_eq!(scene.ready().1, "DuplicateKey");
+}
+
+#[test]
+fn a_disabled_secret_that_was_never_read_is_none_that_a_template_needs() {
+    let mut scene = Scene::new(Vec::new(), vec![find("shop-*")]);
+    scene.object.spec.data_from[0].publish = false;
+    template(&mut scene, "all", "{% for name in data %}{{ name }}={{ data[name] }};{% endfor %}");
+    found(&mut scene, &["shop-a", "shop-off"]);
+    scene.answers = vec![read("v1", "a"), failed(Failure::SecretDisabled)];
+    assert_eq!(created(&mut scene)["all"], "shop_a=a;");
+    scene.create();
+    assert_eq!(scene.ready().0, "True", "{:?}", scene.ready());
+    scene.answers = vec![Answer::Unchanged, failed(Failure::SecretDisabled)];
+    scene.says_nothing_new();
+    // One that was read keeps the template as it is, and is told.
+    scene.answers = vec![failed(Failure::SecretDisabled), failed(Failure::SecretDisabled)];
+    scene.settle();
+    assert_eq!(scene.ready().1, "SecretDisabled");
+    scene.answers = vec![failed(Failure::SecretDisabled), failed(Failure::SecretDisabled)];
+    scene.says_nothing_new();
+}
+
+#[test]
+fn a_template_whose_input_was_never_read_holds_up_the_creation() {
+    let mut scene = Scene::new(vec![key("a", "one"), key("b", "two")], Vec::new());
+    scene.object.spec.data[1].on_missing = OnMissing::Remove;
+    template(&mut scene, "out", "{{ a }}{{ b }}");
+    scene.answers = vec![read("v1", "x"), failed(Failure::MissingRole(Box::default()))];
+    let (reason, message) = held_up(&mut scene);
+    assert_eq!(reason, "TemplateFailed");
+    assert!(message.contains("secret two (key b)"), "{message}");
+}
+
+#[test]
+fn a_found_secret_that_fails_while_names_change_keeps_what_it_was() {
+    let mut scene = finder();
+    scene.object.spec.data_from[0].rename.clear();
+    scene.object.metadata.generation = Some(2);
+    scene.answers = vec![Answer::Unchanged, failed(Failure::SecretDisabled)];
+    assert_eq!(scene.demands(), [0]);
+    scene.answers = vec![read("v1", "a"), failed(Failure::SecretDisabled)];
+    let change = accept(&mut scene, "2");
+    assert_eq!((names(&change), change.remove.len()), (vec!["shop-a"], 0));
+}
+
+#[test]
+fn what_is_found_and_published_no_longer_leaves_the_secret() {
+    let mut scene = finder();
+    scene.object.spec.data.push(key("A", "one"));
+    scene.object.spec.data_from[0].publish = false;
+    scene.object.metadata.generation = Some(2);
+    scene.answers = vec![read("v1", "x"), Answer::Unchanged, Answer::Unchanged];
+    let change = accept(&mut scene, "2");
+    assert_eq!(change.remove, ["shop_a".to_owned(), "shop_b".to_owned()].into());
+    assert_eq!(scene.ready().0, "True", "{:?}", scene.ready());
+    scene.says_nothing_new();
+}
+
+#[test]
+fn an_edit_during_an_outage_is_not_called_done_though_the_first_answer_moved_on() {
+    let mut scene = finder();
+    scene.object.spec.data_from = vec![find("web-*")];
+    scene.object.metadata.generation = Some(2);
+    scene.found = FoundNames { names: vec![Vec::new()], listing: Listing::Awaited };
+    (scene.answers, scene.state) = (Vec::new(), outage());
+    scene.settle();
+    assert_eq!(scene.ready().0, "False");
+    scene.state = HealthState::Working;
+    let verdict = scene.verdict();
+    assert_eq!((verdict.outcome, scene.ready().0.as_str()), (Outcome::Waiting, "False"));
+}
+
+#[test]
+fn that_nothing_is_found_is_not_unsaid_by_a_restart() {
+    let mut scene = Scene::new(vec![key("A", "one")], vec![find("shop-*")]);
+    found(&mut scene, &["shop-a"]);
+    scene.answers = vec![read("v1", "x"), read("v1", "a")];
+    scene.create();
+    found(&mut scene, &[]);
+    scene.answers = vec![Answer::Unchanged];
+    accept(&mut scene, "2");
+    assert_eq!(scene.ready().1, "NothingMatched");
+    scene.kept = Kept::default();
+    scene.found = FoundNames { names: vec![Vec::new()], listing: Listing::Awaited };
+    scene.answers = vec![Answer::Unchanged];
+    scene.settle();
+    assert_eq!(scene.ready().1, "NothingMatched");
+}

@@ -105,8 +105,9 @@ fn scene(spec: &VaultSecretSyncSpec, vault: &Vault) -> Scene {
         let names = secrets.map(|((_, name), _)| ObjectName::parse(name).unwrap());
         names.filter(|name| find.name.fits(&name.folded())).collect::<Vec<_>>()
     };
-    let found = Found::Names { names: finds.iter().map(names_for).collect(), absent: Vec::new() };
-    scene.found = FoundNames::of(&finds, found, &[], |_| true);
+    let names = finds.iter().map(names_for).collect();
+    let found = Found::Names { names, absent: Vec::new(), failed: None };
+    scene.found = FoundNames::of(found, &vec![Vec::new(); finds.len()], |_| true);
     let answer = |source: &crate::vault::Source| vault[&(source.kind, source.name.as_str())].answer.clone();
     scene.answers = scene.sources().iter().map(|used| answer(&used.source)).collect();
     scene

@@ -4,7 +4,7 @@
 //! not come to its end are nobody's answer.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,6 +23,9 @@ use crate::vault::{
     rest::list::Tags,
 };
 
+/// So many names are looked for, and one more: an object has no more sources.
+const MOST_FOUND: usize = 257;
+
 /// A sweep that is made because somebody waits for it begins no sooner after the last one.
 pub(super) const SOONEST: Duration = Duration::from_secs(30);
 
@@ -37,8 +40,8 @@ struct NamedSecret {
 #[derive(Debug, Default, Eq, PartialEq)]
 struct NameList {
     names: BTreeMap<String, NamedSecret>,
-    /// Whether tags were kept.
-    tagged: bool,
+    /// The names of the tags that were kept: those that somebody looks for.
+    tags: BTreeSet<String>,
 }
 
 /// One user that looks for names.
@@ -48,6 +51,8 @@ struct Finder {
     interval: Duration,
     /// What it was told last.
     told: ToldNames,
+    /// It was told that the list cannot be read.
+    failing: bool,
 }
 
 /// What a finder was told.
@@ -68,6 +73,8 @@ pub(in crate::vault::plane) struct Finders {
     complete: Option<NameList>,
     /// Of the sweep under way.
     gathering: NameList,
+    /// Why the list cannot be read any more.
+    failed: Option<Why>,
 }
 
 impl Finders {
@@ -99,8 +106,9 @@ impl Finders {
 
     /// A sweep begins.
     pub(super) fn begin(&mut self) {
-        let tagged = self.users.values().flat_map(|finder| &*finder.finds).any(|find| !find.tags.is_empty());
-        self.gathering = NameList { names: BTreeMap::new(), tagged };
+        let finds = self.users.values().flat_map(|finder| &*finder.finds);
+        let tags = finds.flat_map(|find| find.tags.keys().cloned()).collect();
+        self.gathering = NameList { names: BTreeMap::new(), tags };
     }
 
     /// A page of it shows a secret.
@@ -108,7 +116,12 @@ impl Finders {
         if self.is_empty() || managed {
             return;
         }
-        let tags = tags.filter(|_| self.gathering.tagged);
+        let wanted = &self.gathering.tags;
+        let tags = tags.map(|mut tags| {
+            tags.retain(|tag, _| wanted.contains(tag));
+            tags
+        });
+        let tags = tags.filter(|tags| !tags.is_empty());
         self.gathering.names.insert(name.folded(), NamedSecret { name: name.clone(), tags });
     }
 
@@ -118,7 +131,7 @@ impl Finders {
             return Vec::new();
         }
         let new = std::mem::take(&mut self.gathering);
-        let same = self.complete.as_ref() == Some(&new);
+        let same = self.failed.take().is_none() && self.complete.as_ref() == Some(&new);
         self.complete = Some(new);
         let index = self.complete.as_ref();
         let mut known: HashMap<Arc<[Find]>, ToldNames> = HashMap::new();
@@ -129,25 +142,25 @@ impl Finders {
             let found = known
                 .entry(Arc::clone(&finder.finds))
                 .or_insert_with(|| index.map_or(ToldNames::Nothing, |index| index.find(&finder.finds)));
-            if finder.told == *found {
-                return None;
-            }
+            let news = finder.told != *found || finder.failing;
             finder.told.clone_from(found);
-            Some(user.clone())
+            finder.failing = false;
+            news.then(|| user.clone())
         });
         news.collect()
     }
 
     /// There is no list, for a while.
     pub(super) fn fail(&mut self, why: &Why) -> Vec<ObjectKey> {
-        // What an earlier list showed stands.
-        let waiting = self.users.iter_mut().filter(|(_, finder)| !matches!(finder.told, ToldNames::These(_)));
-        let told = waiting.filter_map(|(user, finder)| {
-            let failed = ToldNames::Failed(why.clone());
-            (finder.told != failed).then(|| {
-                finder.told = failed;
-                user.clone()
-            })
+        let same = self.failed.replace(why.clone()).as_ref() == Some(why);
+        let told = self.users.iter_mut().filter_map(|(user, finder)| {
+            let news = !(same && finder.failing);
+            finder.failing = true;
+            // What an earlier list showed stands.
+            if !matches!(finder.told, ToldNames::These(_)) {
+                finder.told = ToldNames::Failed(why.clone());
+            }
+            news.then(|| user.clone())
         });
         told.collect()
     }
@@ -159,6 +172,7 @@ impl Finders {
             finds: finds.into(),
             interval,
             told: ToldNames::Nothing,
+            failing: false,
         });
         finder.interval = interval;
         if *finder.finds != *finds {
@@ -167,6 +181,7 @@ impl Finders {
         if finder.told == ToldNames::Nothing {
             finder.told = index.map_or(ToldNames::Nothing, |index| index.find(finds));
         }
+        finder.failing = self.failed.is_some();
         match &finder.told {
             ToldNames::Nothing => Found::Pending,
             ToldNames::Failed(why) => Found::Failed(why.clone()),
@@ -174,7 +189,7 @@ impl Finders {
                 let is_listed =
                     |name: &&ObjectName| index.is_some_and(|index| index.names.contains_key(&name.folded()));
                 let absent = known.iter().filter(|name| !is_listed(name)).cloned().collect();
-                Found::Names { names: Arc::clone(names), absent }
+                Found::Names { names: Arc::clone(names), absent, failed: self.failed.clone() }
             }
         }
     }
@@ -188,7 +203,7 @@ impl NameList {
     }
 
     fn names_for(&self, find: &Find) -> Option<Vec<ObjectName>> {
-        if !find.tags.is_empty() && !self.tagged {
+        if !find.tags.keys().all(|tag| self.tags.contains(tag)) {
             return None;
         }
         let has = |tags: &Option<Tags>, (name, value): (&String, &String)| {
@@ -201,7 +216,7 @@ impl NameList {
         let fitting = begun.filter(|(folded, named)| {
             find.name.fits(folded) && find.tags.iter().all(|tag| has(&named.tags, tag))
         });
-        Some(fitting.map(|(_, named)| named.name.clone()).collect())
+        Some(fitting.take(MOST_FOUND).map(|(_, named)| named.name.clone()).collect())
     }
 }
 

@@ -45,7 +45,8 @@ fn names_are_found_by_pattern_and_tag_within_seconds_and_certificates_are_left_o
     assert_eq!(world.find("a", &[by_name.clone(), by_tag.clone()], &[]), Found::Pending);
     world.pass(SECOND);
     assert_eq!(world.woken(), [Wake::User(user("a"))]);
-    let Found::Names { names, absent } = world.find("a", &[by_name.clone(), by_tag], &["shop-api", "gone"])
+    let Found::Names { names, absent, .. } =
+        world.find("a", &[by_name.clone(), by_tag], &["shop-api", "gone"])
     else {
         panic!()
     };
@@ -134,9 +135,14 @@ fn a_list_that_may_not_be_read_is_told_once_and_what_was_found_stands() {
     world.pass(40 * MINUTE);
     assert!(world.woken().contains(&Wake::User(user("a"))));
     assert_eq!(world.finds("a", &find).len(), 2);
+    world.woken();
     world.no_list = Some(Failure::MissingRole(Box::default()));
     world.pass(10 * MINUTE);
     assert_eq!(world.finds("a", &find).len(), 2);
+    // That the right went meanwhile is told all the same.
+    assert!(world.woken().contains(&Wake::User(user("a"))));
+    let Found::Names { failed, .. } = world.find("a", std::slice::from_ref(&find), &[]) else { panic!() };
+    assert_eq!(failed, Some(Why::Forbidden));
 }
 
 #[test]

@@ -15,7 +15,10 @@ use crate::{
         DataFrom, DataItem, Deletion, Fingerprint, ObjectSecretRef, OnMissing, SecretRef, SecretType,
         VaultSecretSync, VaultSecretSyncSpec, VaultSecretSyncStatus,
     },
-    plan::{Change, NewSecret, Observed, Refusal, Seen, Written, fingerprints_of, manager_of},
+    plan::{
+        Change, NewSecret, Observed, Refusal, Seen, Written, fingerprints_of, manager_of,
+        template_fingerprint,
+    },
 };
 
 /// A Secret.
@@ -72,6 +75,32 @@ pub(super) struct Cluster {
     /// The keys that a fingerprint of a `dataFrom` source stands for.
     pub(super) members: HashMap<Fingerprint, Vec<String>>,
     learned: BTreeMap<(usize, usize, String), usize>,
+    /// What versions make of each entry.
+    of_key: BTreeMap<String, BTreeSet<Fingerprint>>,
+    /// How many of them each template's inputs were joined.
+    joined: BTreeMap<(String, String, String), (usize, usize)>,
+}
+
+/// The key of each object that is a template of two others.
+pub(super) const TEMPLATE: &str = "T";
+
+/// What follows the inputs of the template.
+pub(super) fn dots(text: &str) -> &str {
+    text.rsplit_once('}').map_or("", |(_, dots)| dots)
+}
+
+/// The inputs of the template, if there is one.
+pub(super) fn inputs_of(spec: &VaultSecretSyncSpec) -> Option<[&DataItem; 2]> {
+    let text = spec.target.template.get(TEMPLATE)?;
+    let mut inputs = text.split('"').filter_map(|part| spec.data.iter().find(|item| item.key == part));
+    // In the order of the spec, as recipes stand.
+    Some([inputs.next()?, inputs.next()?])
+}
+
+/// Entries of one word make the same of the same versions.
+fn item_word(item: &DataItem) -> String {
+    let secret = secret_of(item);
+    format!("{} {} {:?}", item.key, secret.name, secret.property)
 }
 
 /// What the API server takes as the data of a Secret.
@@ -89,6 +118,8 @@ impl Cluster {
             bytes: HashMap::new(),
             members: HashMap::new(),
             learned: BTreeMap::new(),
+            of_key: BTreeMap::new(),
+            joined: BTreeMap::new(),
         };
         let names: Vec<&String> = vaults.secrets.keys().collect();
         let objects = if names.len() > 20 { 1 } else { 1 + dice.roll(4) };
@@ -120,6 +151,11 @@ impl Cluster {
                 for (item, key) in spec.data.iter_mut().zip(required) {
                     item.key = (*key).to_owned();
                 }
+            }
+            if profile == Profile::Wild && spec.data.len() > 1 && dice.once_in(2) {
+                let input = |item: &DataItem| format!("{{{{ data[\"{}\"] | default(\"none\") }}}}", item.key);
+                let text = format!("{}|{}", input(&spec.data[0]), input(&spec.data[1]));
+                spec.target.template.insert(TEMPLATE.to_owned(), text);
             }
             let mut object = VaultSecretSync::new(&format!("o{index}"), spec.clone());
             object.metadata.namespace = Some("shop".to_owned());
@@ -158,6 +194,7 @@ impl Cluster {
                             if let Some(bytes) = rendered(&version.value, secret_of(item).property.as_deref())
                             {
                                 self.bytes.entry((of, item.key.clone())).or_insert(bytes);
+                                self.of_key.entry(item_word(item)).or_default().insert(of);
                             }
                         }
                         let Some(of) = object else { continue };
@@ -169,6 +206,43 @@ impl Cluster {
                         self.bytes.extend(given.into_iter().map(|(member, bytes)| ((of, member), bytes)));
                     }
                     *known = secret.versions.len();
+                }
+            }
+        }
+        self.learn_templates();
+    }
+
+    /// Takes in what the templates would make of any versions of their inputs, or of none.
+    fn learn_templates(&mut self) {
+        for stored in &self.stored {
+            for spec in &stored.specs {
+                let (Some(text), Some(inputs)) = (spec.target.template.get(TEMPLATE), inputs_of(spec)) else {
+                    continue;
+                };
+                let made = |item: &DataItem| -> Vec<(Option<Fingerprint>, String)> {
+                    let known = self.of_key.get(&item_word(item)).into_iter().flatten();
+                    let text = |of: &Fingerprint| self.bytes[&(*of, item.key.clone())].clone();
+                    let known = known.map(|of| (Some(*of), String::from_utf8(text(of)).unwrap()));
+                    known.chain([(None, "none".to_owned())]).collect()
+                };
+                let (first, second) = (made(inputs[0]), made(inputs[1]));
+                let done =
+                    self.joined.get(&(text.clone(), item_word(inputs[0]), item_word(inputs[1]))).copied();
+                if done == Some((first.len(), second.len())) {
+                    continue;
+                }
+                self.joined.insert(
+                    (text.clone(), item_word(inputs[0]), item_word(inputs[1])),
+                    (first.len(), second.len()),
+                );
+                for (one, left) in &first {
+                    for (other, right) in &second {
+                        let of =
+                            template_fingerprint(text, &[(&inputs[0].key, *one), (&inputs[1].key, *other)]);
+                        self.bytes
+                            .entry((of, TEMPLATE.to_owned()))
+                            .or_insert_with(|| format!("{left}|{right}{}", dots(text)).into_bytes());
+                    }
                 }
             }
         }
@@ -402,7 +476,7 @@ pub(super) fn interfere(model: &mut Model) -> String {
     };
     let place = model.dice.roll(model.cluster.stored[index].object.spec.data.len());
     let required = model.cluster.stored[index].object.spec.secret_type().required_keys();
-    let what = match (model.dice.roll(16), key) {
+    let what = match (model.dice.roll(18), key) {
         (0 | 1, Some(key)) => {
             model.cluster.edit(index, second, |secret| {
                 secret.data.insert(key.clone(), b"edited".to_vec());
@@ -447,7 +521,14 @@ pub(super) fn interfere(model: &mut Model) -> String {
         }
         (6, _) => {
             respec(model, index, |spec| {
-                if spec.data.len() > 1 && !required.contains(&spec.data[place].key.as_str()) {
+                let feeds = inputs_of(spec)
+                    .is_some_and(|inputs| inputs.iter().any(|item| item.key == spec.data[place].key));
+                let last = !spec.data.iter().enumerate().any(|(other, item)| other != place && item.publish);
+                if spec.data.len() > 1
+                    && !feeds
+                    && !last
+                    && !required.contains(&spec.data[place].key.as_str())
+                {
                     spec.data.remove(place);
                 }
             });
@@ -486,6 +567,23 @@ pub(super) fn interfere(model: &mut Model) -> String {
                 spec.data[place].on_missing = if remove { OnMissing::Remove } else { OnMissing::Keep };
             });
             format!("entry {place} is removed when missing: {remove}")
+        }
+        (16, _) => {
+            respec(model, index, |spec| {
+                let published = spec.data.iter().filter(|item| item.publish).count();
+                if !required.contains(&spec.data[place].key.as_str()) && published > 1 {
+                    spec.data[place].publish = !spec.data[place].publish;
+                }
+            });
+            format!("entry {place} is published or not")
+        }
+        (17, _) => {
+            respec(model, index, |spec| {
+                if let Some(text) = spec.target.template.get_mut(TEMPLATE) {
+                    text.push('.');
+                }
+            });
+            "the template has another text".to_owned()
         }
         (12, _) => {
             let request = model.cluster.serial.to_string();

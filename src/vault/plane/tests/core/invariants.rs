@@ -71,7 +71,8 @@ pub(super) fn after_create(model: &mut Model, index: usize, new: &NewSecret, see
         model.fail(&format!("o{index}: a Secret is created without the key {key}, which its type requires"));
     }
     let latest = object.metadata.generation == Some(1);
-    for item in object.spec.data.iter().filter(|item| latest && item.on_missing == OnMissing::Keep) {
+    let wanted = |item: &&DataItem| latest && item.publish && item.on_missing == OnMissing::Keep;
+    for item in object.spec.data.iter().filter(wanted) {
         if !new.data.contains_key(&item.key) {
             model.fail(&format!("o{index}: a Secret is created without the key {}", item.key));
         }
@@ -152,18 +153,46 @@ pub(super) fn at_rest(model: &mut Model, gone: &BTreeSet<String>) {
             let name = &cluster::secret_of(item).name;
             let value = &model.vaults.secrets[name].last().value;
             let bytes = cluster::rendered(value, cluster::secret_of(item).property.as_deref());
-            match bytes.filter(|_| required(&item.key) || !goes(name, item.on_missing)) {
+            let there = item.publish && (required(&item.key) || !goes(name, item.on_missing));
+            match bytes.filter(|_| there) {
                 Some(bytes) => expected.insert(item.key.clone(), bytes),
                 None => expected.remove(&item.key),
             };
+        }
+        let mut unknown = false;
+        if let Some(inputs) = cluster::inputs_of(spec) {
+            let made = |item: &DataItem| -> Option<Vec<u8>> {
+                let secret = cluster::secret_of(item);
+                match gone.contains(&secret.name) {
+                    true if item.on_missing == OnMissing::Remove && !required(&item.key) => {
+                        Some(b"none".to_vec())
+                    }
+                    // It keeps what it was made of last.
+                    true => None,
+                    false => cluster::rendered(
+                        &model.vaults.secrets[&secret.name].last().value,
+                        secret.property.as_deref(),
+                    ),
+                }
+            };
+            match (made(inputs[0]), made(inputs[1])) {
+                (Some(left), Some(right)) => {
+                    let end = cluster::dots(&spec.target.template[cluster::TEMPLATE]).as_bytes();
+                    expected.insert(cluster::TEMPLATE.to_owned(), [&left, &b"|"[..], &right, end].concat());
+                }
+                _ => unknown = true,
+            }
         }
         let expected = text(&expected);
         let mut found = stored.secret.as_ref().map(|secret| text(&secret.data)).unwrap_or_default();
         // What somebody else made of a key that is no longer ours is theirs.
         let foreign = stored.secret.as_ref().map(|secret| secret.foreign.clone()).unwrap_or_default();
         found.retain(|key, _| expected.contains_key(key) || !foreign.contains(key));
+        if unknown {
+            found.remove(cluster::TEMPLATE);
+        }
         // The last key stays: a Secret is never emptied.
-        let emptied = expected.is_empty();
+        let emptied = expected.is_empty() && !unknown;
         if found != expected && !emptied {
             let differ: Vec<String> = expected
                 .keys()
@@ -184,7 +213,7 @@ pub(super) fn at_rest(model: &mut Model, gone: &BTreeSet<String>) {
             model.fail(&format!("o{index}: the Secret stays: {}, and the spec says {stays}", !stays));
         }
         let Some(status) = &object.status else { model.fail(&format!("o{index} has no status")) };
-        if status.target.is_none() {
+        if status.target.is_none() && !emptied {
             model.fail(&format!("o{index} has a Secret, and status does not say so"));
         }
         let ready = condition(&status.conditions, READY).map(|ready| ready.status.as_str());
