@@ -1,6 +1,8 @@
 //! The status that follows from a round, and whether it says anything new. Entries say what the vault told, `target`
 //! says what the round's requests carried; Ready is True only where both agree for every key.
 
+mod delivered;
+
 use super::desired::Desired;
 use super::fingerprint::of_metadata;
 use super::picture::{Picture, Row};
@@ -16,6 +18,7 @@ use crate::api::{
 };
 use crate::reason::Reason;
 use crate::vault::{Answer, Attributes};
+use delivered::Delivered;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use std::collections::{BTreeMap, BTreeSet};
@@ -177,55 +180,6 @@ fn message(problems: &[Problem]) -> String {
         text.push_str(" more; see status.entries.");
     }
     text
-}
-
-/// What is in the Secret, by what status will record.
-struct Delivered<'a> {
-    keys: BTreeMap<&'a str, Option<Fingerprint>>,
-    objects: &'a [Fingerprint],
-}
-
-impl<'a> Delivered<'a> {
-    fn of(target: Option<&'a TargetStatus>) -> Self {
-        let keys = target.into_iter().flat_map(|target| &target.keys);
-        Self {
-            keys: keys.map(|key| (key.name.as_str(), key.of)).collect(),
-            objects: target.map_or(&[], |target| &target.data_from),
-        }
-    }
-
-    /// Whether every key that the source gives is there as this snapshot wants it, and none that is to go.
-    fn is_whole(&self, picture: &Picture<'_>, rendered: &Rendered, row: usize) -> bool {
-        let mut keys = picture.keys.iter().filter(|key| key.rows.contains(&row));
-        let mut objects = picture.objects.iter().filter(|object| object.row == row);
-        let has = |key: &Option<String>, of: Option<Fingerprint>| match key {
-            Some(key) => of.is_some() && self.keys.get(key.as_str()) == Some(&of),
-            None => of.is_some_and(|of| self.objects.contains(&of)),
-        };
-        keys.all(|key| {
-            let goes = rendered.remove.contains(key.recipe.key);
-            match self.keys.get(key.recipe.key) {
-                Some(of) => !goes && of.is_some() && *of == key.of,
-                None => goes,
-            }
-        }) && (rendered.missing.contains(&row)
-            || objects.all(|object| match &object.key {
-                Some(key) if !object.item.publish => !self.keys.contains_key(key.as_str()),
-                _ => has(&object.key, object.of),
-            }))
-    }
-
-    /// Whether any key of the source is there, of whatever version; which keys `dataFrom` gave is not recorded by source, but
-    /// `data` names all others.
-    fn has_any(&self, picture: &Picture<'_>, row: usize, keys: &[&str]) -> bool {
-        let named = |name: &str| picture.keys.iter().any(|key| key.recipe.key == name);
-        let mut objects = picture.objects.iter().filter(|object| object.row == row);
-        keys.iter().any(|key| self.keys.contains_key(key))
-            || objects.any(|object| match &object.key {
-                Some(key) => self.keys.contains_key(key.as_str()),
-                None => self.keys.keys().any(|name| !named(name)),
-            })
-    }
 }
 
 /// One entry, and its problem if it has one.

@@ -7,7 +7,7 @@ use std::{
 
 use super::{Model, Profile, cluster};
 use crate::{
-    api::{DataItem, Deletion, Fingerprint, OnMissing, READY, condition},
+    api::{DataFrom, DataItem, Deletion, Fingerprint, OnMissing, READY, VaultSecretSyncSpec, condition},
     plan::{Change, NewSecret, Seen},
 };
 
@@ -126,6 +126,57 @@ fn text(data: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, String> {
     data.iter().map(|(key, bytes)| (key.clone(), String::from_utf8_lossy(bytes).into_owned())).collect()
 }
 
+/// What the Secret of an object is to be once all is quiet, and whether that of its template is not known: it keeps what it
+/// was made of last.
+fn expected_of(
+    model: &Model,
+    spec: &VaultSecretSyncSpec,
+    gone: &BTreeSet<String>,
+    given: impl Fn(&DataFrom) -> bool,
+) -> (BTreeMap<String, Vec<u8>>, bool) {
+    let goes = |name: &str, on_missing| gone.contains(name) && on_missing == OnMissing::Remove;
+    let required = |key: &str| spec.secret_type().required_keys().contains(&key);
+    let mut expected: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    for item in spec.data_from.iter().filter(|item| given(item)) {
+        expected.extend(cluster::members(&model.vaults.secrets[&cluster::object_of(item).name].last().value));
+    }
+    for item in &spec.data {
+        let name = &cluster::secret_of(item).name;
+        let value = &model.vaults.secrets[name].last().value;
+        let bytes = cluster::rendered(value, cluster::secret_of(item).property.as_deref());
+        let there = item.publish && (required(&item.key) || !goes(name, item.on_missing));
+        match bytes.filter(|_| there) {
+            Some(bytes) => expected.insert(item.key.clone(), bytes),
+            None => expected.remove(&item.key),
+        };
+    }
+    let mut unknown = false;
+    if let Some(inputs) = cluster::inputs_of(spec) {
+        let made = |item: &DataItem| -> Option<Vec<u8>> {
+            let secret = cluster::secret_of(item);
+            match gone.contains(&secret.name) {
+                true if item.on_missing == OnMissing::Remove && !required(&item.key) => {
+                    Some(b"none".to_vec())
+                }
+                // It keeps what it was made of last.
+                true => None,
+                false => cluster::rendered(
+                    &model.vaults.secrets[&secret.name].last().value,
+                    secret.property.as_deref(),
+                ),
+            }
+        };
+        match (made(inputs[0]), made(inputs[1])) {
+            (Some(left), Some(right)) => {
+                let end = cluster::dots(&spec.target.template[cluster::TEMPLATE]).as_bytes();
+                expected.insert(cluster::TEMPLATE.to_owned(), [&left, &b"|"[..], &right, end].concat());
+            }
+            _ => unknown = true,
+        }
+    }
+    (expected, unknown)
+}
+
 /// Once all is quiet each Secret is what the vault says, status says so, and nothing moves any more.
 pub(super) fn at_rest(model: &mut Model, gone: &BTreeSet<String>) {
     for index in 0..model.cluster.stored.len() {
@@ -144,45 +195,8 @@ pub(super) fn at_rest(model: &mut Model, gone: &BTreeSet<String>) {
         let whole = spec.data_from.iter().all(|item| {
             !gone.contains(&cluster::object_of(item).name) || all_go(&cluster::object_of(item).name)
         });
-        let mut expected: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        for item in spec.data_from.iter().filter(|item| !(whole && all_go(&cluster::object_of(item).name))) {
-            expected
-                .extend(cluster::members(&model.vaults.secrets[&cluster::object_of(item).name].last().value));
-        }
-        for item in &spec.data {
-            let name = &cluster::secret_of(item).name;
-            let value = &model.vaults.secrets[name].last().value;
-            let bytes = cluster::rendered(value, cluster::secret_of(item).property.as_deref());
-            let there = item.publish && (required(&item.key) || !goes(name, item.on_missing));
-            match bytes.filter(|_| there) {
-                Some(bytes) => expected.insert(item.key.clone(), bytes),
-                None => expected.remove(&item.key),
-            };
-        }
-        let mut unknown = false;
-        if let Some(inputs) = cluster::inputs_of(spec) {
-            let made = |item: &DataItem| -> Option<Vec<u8>> {
-                let secret = cluster::secret_of(item);
-                match gone.contains(&secret.name) {
-                    true if item.on_missing == OnMissing::Remove && !required(&item.key) => {
-                        Some(b"none".to_vec())
-                    }
-                    // It keeps what it was made of last.
-                    true => None,
-                    false => cluster::rendered(
-                        &model.vaults.secrets[&secret.name].last().value,
-                        secret.property.as_deref(),
-                    ),
-                }
-            };
-            match (made(inputs[0]), made(inputs[1])) {
-                (Some(left), Some(right)) => {
-                    let end = cluster::dots(&spec.target.template[cluster::TEMPLATE]).as_bytes();
-                    expected.insert(cluster::TEMPLATE.to_owned(), [&left, &b"|"[..], &right, end].concat());
-                }
-                _ => unknown = true,
-            }
-        }
+        let (expected, unknown) =
+            expected_of(model, spec, gone, |item| !(whole && all_go(&cluster::object_of(item).name)));
         let expected = text(&expected);
         let mut found = stored.secret.as_ref().map(|secret| text(&secret.data)).unwrap_or_default();
         // What somebody else made of a key that is no longer ours is theirs.
