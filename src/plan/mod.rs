@@ -39,6 +39,8 @@ mod tests;
 
 #[cfg(test)]
 pub(crate) use fingerprint::fingerprints_of;
+#[cfg(any(fuzzing, test))]
+pub(crate) use value::fuzzing;
 
 pub use connection::{ConnectionReport, Readers, is_proved};
 pub use find::{FoundNames, finds, found_before};

@@ -1,0 +1,72 @@
+//! What comes from outside and is read here, as `make fuzz` and the test below throw bytes at it.
+//!
+//! No other build has this module. Each target gives one input to one reader, and asserts what holds for any input; what
+//! holds for all readers is asserted here.
+
+mod found;
+
+pub(crate) use found::{CANARY, Found};
+
+use crate::plan::fuzzing as values;
+use crate::vault::fuzzing as vault;
+
+/// A reader, by the name that `make fuzz TARGET=` takes.
+pub const TARGETS: [(&str, Target); 14] = [
+    ("challenge", Target(vault::challenge)),
+    ("dotenv", Target(values::dotenv)),
+    ("json", Target(values::json)),
+    ("key", Target(vault::key)),
+    ("list", Target(vault::list)),
+    ("pem", Target(values::pem)),
+    ("pfx", Target(values::pfx)),
+    ("public_key", Target(values::public_key)),
+    ("refusal", Target(vault::refusal)),
+    ("rename", Target(values::rename)),
+    ("secret", Target(vault::secret)),
+    ("template", Target(values::template)),
+    ("token", Target(vault::token)),
+    ("yaml", Target(values::yaml)),
+];
+
+/// Gives an input to a reader.
+#[derive(Clone, Copy, Debug)]
+pub struct Target(fn(&[u8], &mut Found));
+
+impl Target {
+    /// Reads an input twice.
+    ///
+    /// # Panics
+    /// If what comes of it is not the same both times, more than it may be, or shows a value.
+    pub fn run(self, input: &[u8]) {
+        let read = || {
+            let mut found = Found::default();
+            self.0(input, &mut found);
+            found
+        };
+        let found = read();
+        assert!(found == read(), "another result of the same input");
+        assert!(!found.shows_a_value(), "a value is shown");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// The inputs that fuzzing begins with, and those that once were findings.
+    #[test]
+    fn every_input_that_is_kept_is_read_as_any_is() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
+        for (name, target) in TARGETS {
+            let files = std::fs::read_dir(corpus.join(name)).unwrap_or_else(|_| panic!("{name} has none"));
+            for file in files {
+                let input = std::fs::read(file.unwrap().path()).unwrap();
+                target.run(&input);
+                // Broken off, as most of what fuzzing makes of it.
+                target.run(&input[..input.len() / 2]);
+            }
+        }
+        assert_eq!(std::fs::read_dir(corpus).unwrap().count(), TARGETS.len(), "each folder is of a target");
+    }
+}
