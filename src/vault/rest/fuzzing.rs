@@ -22,7 +22,7 @@ use crate::vault::{
 
 /// The body of a secret.
 pub(crate) fn secret(body: &[u8], found: &mut Found) {
-    for source in source(ObjectKind::Secret) {
+    if let Some(source) = source(ObjectKind::Secret) {
         // Escapes are longer than what they stand for.
         reading(client::parse(body, &source), body.len(), found);
     }
@@ -30,7 +30,7 @@ pub(crate) fn secret(body: &[u8], found: &mut Found) {
 
 /// The body of a key.
 pub(crate) fn key(body: &[u8], found: &mut Found) {
-    for source in source(ObjectKind::Key) {
+    if let Some(source) = source(ObjectKind::Key) {
         // The name of a curve may become a longer one.
         reading(keys::parse(body, &source), body.len() + 16, found);
     }
