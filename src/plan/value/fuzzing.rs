@@ -48,8 +48,10 @@ pub(crate) fn json(input: &[u8], found: &mut Found) {
     else {
         return;
     };
+    // As long as the schema lets it be.
+    let property = property.chars().take(256).collect::<String>();
     members(Format::Json, text, text.len(), found);
-    for property in [None, Some(property.to_owned())] {
+    for property in [None, Some(property)] {
         for decode in [Decode::None, Decode::Base64, Decode::Base64Url, Decode::Hex, Decode::Auto] {
             let (name, version, property) = (String::new(), None, property.clone());
             match of_secret(&SecretRef { name, version, property, decode }, None, text) {
