@@ -1,6 +1,6 @@
 //! What came of one input.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Write as _};
 
 /// Stands in values of inputs, and so must stand in nothing that is said. `~` is a sign that no id, name or address has that
 /// may be shown.
@@ -22,7 +22,8 @@ impl Found {
 
     /// An error, or whatever else may go into a log.
     pub(crate) fn said(&mut self, what: &(impl Debug + ?Sized)) {
-        self.said += &format!("{what:?} {what:#?}\n");
+        // Writing into a text cannot fail.
+        writeln!(self.said, "{what:?} {what:#?}").ok();
     }
 
     /// Said in the words for people.

@@ -11,8 +11,9 @@ use crate::plan::fuzzing as values;
 use crate::vault::fuzzing as vault;
 
 /// A reader, by the name that `make fuzz TARGET=` takes.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("challenge", Target(vault::challenge)),
+    ("credential", Target(vault::credential)),
     ("dotenv", Target(values::dotenv)),
     ("json", Target(values::json)),
     ("key", Target(vault::key)),
@@ -52,6 +53,7 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
     use std::path::Path;
 
     /// The inputs that fuzzing begins with, and those that once were findings.
@@ -68,5 +70,24 @@ mod tests {
             }
         }
         assert_eq!(std::fs::read_dir(corpus).unwrap().count(), TARGETS.len(), "each folder is of a target");
+    }
+
+    #[test]
+    #[should_panic(expected = "a value is shown")]
+    fn a_reader_that_shows_a_value_is_found_out() {
+        Target(|input, found| found.said(&std::str::from_utf8(input))).run(CANARY.as_bytes());
+    }
+
+    #[test]
+    #[should_panic(expected = "another result")]
+    fn a_reader_that_reads_otherwise_the_second_time_is_found_out() {
+        thread_local!(static TURN: Cell<u8> = const { Cell::new(0) });
+        Target(|_, found| found.said(&TURN.replace(1))).run(b"");
+    }
+
+    #[test]
+    #[should_panic(expected = "2 bytes are made where 1 are the most")]
+    fn a_reader_that_makes_too_much_is_found_out() {
+        Target(|input, found| found.made(input, 1)).run(b"ab");
     }
 }

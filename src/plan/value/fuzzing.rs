@@ -1,12 +1,14 @@
 //! What a value and a template may be made of, as `make fuzz` tries it.
 
-use super::certificate::{Certificate, Part};
+use super::certificate::{Certificate, Part, UnreadableCertificate};
 use super::{Members, Renaming, Template, check_steps, members_of, of_public_key, of_secret};
 use crate::api::{Case, Characters, Decode, Format, KeyFormat, RenameStep, SecretRef};
 use crate::fuzzing::{CANARY, Found};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject as _};
 use std::collections::BTreeMap;
+use x509_parser::prelude::{FromDer as _, SubjectPublicKeyInfo};
 use zeroize::Zeroizing;
 
 const PARTS: [Part; 8] =
@@ -38,8 +40,22 @@ fn certificate(text: &str, found: &mut Found) {
                     Ok(bytes) => found.made(&bytes, most),
                 }
             }
+            read_again(&certificate);
         }
     }
+}
+
+/// Who reads what is written, finds the same certificate and key in it.
+fn read_again(certificate: &Certificate) {
+    let Ok(combined) = certificate.part(Part::Combined) else { return };
+    let text = std::str::from_utf8(&combined).unwrap_or_default();
+    let same = |again: &Certificate| {
+        [Part::Leaf, Part::Full, Part::Key].iter().all(|part| again.part(*part) == certificate.part(*part))
+    };
+    let again = Certificate::parse(text);
+    // The Base64 of a PFX is shorter than the lines of PEM, and so may be what they are too long for.
+    let too_long = again.as_ref().is_err_and(|error| *error == UnreadableCertificate::TooCostly);
+    assert!(too_long || again.is_ok_and(|again| same(&again)), "what is written is read as something else");
 }
 
 /// A path in the first line, and a JSON text behind it.
@@ -99,7 +115,7 @@ pub(crate) fn rename(input: &[u8], found: &mut Found) {
         return;
     }
     let no = RenameStep { match_: None, to: None, case: None, characters: None };
-    let replace = RenameStep { match_: Some(pattern.to_owned()), to: Some(to.to_owned()), ..no.clone() };
+    let replace = RenameStep { match_: Some(pattern.to_owned()), to: Some(to.to_owned()), ..no };
     let case = |case| RenameStep { case: Some(case), ..no.clone() };
     let characters = |characters| RenameStep { characters: Some(characters), ..no.clone() };
     let members: Members = lines.map(|name| (name.to_owned(), Zeroizing::default())).collect();
@@ -171,7 +187,18 @@ pub(crate) fn public_key(input: &[u8], found: &mut Found) {
         match of_public_key(format, text) {
             Err(reason) => found.said(&reason),
             // The frame of a point is longer than a point of few digits.
-            Ok(bytes) => found.made(bytes.expose(), text.len() / 64 * 65 + 512),
+            Ok(bytes) => {
+                found.made(bytes.expose(), text.len() / 64 * 65 + 512);
+                assert!(
+                    format == KeyFormat::Jwk || is_spki(bytes.expose()),
+                    "what is written is no public key"
+                );
+            }
         }
     }
+}
+
+fn is_spki(pem: &[u8]) -> bool {
+    SubjectPublicKeyInfoDer::from_pem_slice(pem)
+        .is_ok_and(|spki| SubjectPublicKeyInfo::from_der(&spki).is_ok_and(|(left, _)| left.is_empty()))
 }

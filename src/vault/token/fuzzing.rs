@@ -1,4 +1,4 @@
-//! Bodies of token services, as `make fuzz` tries them.
+//! Bodies of token services, and files of credentials, as `make fuzz` tries them.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use reqwest::StatusCode;
 use super::{
     Token,
     assertion::{Assertion, Claims},
+    credential_file,
     credentials::Credentials,
     exchange::{self, Application, Issued, NoToken},
     managed_identity,
@@ -38,6 +39,13 @@ pub(crate) fn token(body: &[u8], found: &mut Found) {
     }
     if let Some(token) = managed_identity::parse(body, &Credentials::new(|| Timestamp::UNIX_EPOCH)) {
         issued(&token, body, found);
+    }
+}
+
+/// The file of a credential.
+pub(crate) fn credential(file: &[u8], found: &mut Found) {
+    if file.len() <= credential_file::LARGEST {
+        found.said(&credential_file::parse(file));
     }
 }
 
