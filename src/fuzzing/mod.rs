@@ -3,44 +3,43 @@
 //! No other build has this module. Each target gives one input to one reader, and asserts what holds for any input; what
 //! holds for all readers is asserted here.
 
-mod found;
-
-pub(crate) use found::{CANARY, Found};
+pub(crate) mod fuzzed;
 
 use crate::plan::fuzzing as values;
 use crate::vault::fuzzing as vault;
+use fuzzed::Fuzzed;
 
 /// A reader, by the name that `make fuzz TARGET=` takes.
-pub const TARGETS: [(&str, Target); 15] = [
-    ("challenge", Target(vault::challenge)),
-    ("credential", Target(vault::credential)),
-    ("dotenv", Target(values::dotenv)),
-    ("json", Target(values::json)),
-    ("key", Target(vault::key)),
-    ("list", Target(vault::list)),
-    ("pem", Target(values::pem)),
-    ("pfx", Target(values::pfx)),
-    ("public_key", Target(values::public_key)),
-    ("refusal", Target(vault::refusal)),
-    ("rename", Target(values::rename)),
-    ("secret", Target(vault::secret)),
-    ("template", Target(values::template)),
-    ("token", Target(vault::token)),
-    ("yaml", Target(values::yaml)),
+pub const TARGETS: [(&str, FuzzTarget); 15] = [
+    ("challenge", FuzzTarget(vault::challenge)),
+    ("credential", FuzzTarget(vault::credential)),
+    ("dotenv", FuzzTarget(values::dotenv)),
+    ("json", FuzzTarget(values::json)),
+    ("key", FuzzTarget(vault::key)),
+    ("list", FuzzTarget(vault::list)),
+    ("pem", FuzzTarget(values::pem)),
+    ("pfx", FuzzTarget(values::pfx)),
+    ("public_key", FuzzTarget(values::public_key)),
+    ("refusal", FuzzTarget(vault::refusal)),
+    ("rename", FuzzTarget(values::rename)),
+    ("secret", FuzzTarget(vault::secret)),
+    ("template", FuzzTarget(values::template)),
+    ("token", FuzzTarget(vault::token)),
+    ("yaml", FuzzTarget(values::yaml)),
 ];
 
 /// Gives an input to a reader.
 #[derive(Clone, Copy, Debug)]
-pub struct Target(fn(&[u8], &mut Found));
+pub struct FuzzTarget(fn(&[u8], &mut Fuzzed));
 
-impl Target {
+impl FuzzTarget {
     /// Reads an input twice.
     ///
     /// # Panics
     /// If what comes of it is not the same both times, more than it may be, or shows a value.
     pub fn run(self, input: &[u8]) {
         let read = || {
-            let mut found = Found::default();
+            let mut found = Fuzzed::default();
             self.0(input, &mut found);
             found
         };
@@ -52,6 +51,7 @@ impl Target {
 
 #[cfg(test)]
 mod tests {
+    use super::fuzzed::CANARY;
     use super::*;
     use std::cell::Cell;
     use std::path::Path;
@@ -75,19 +75,19 @@ mod tests {
     #[test]
     #[should_panic(expected = "a value is shown")]
     fn a_reader_that_shows_a_value_is_found_out() {
-        Target(|input, found| found.said(&std::str::from_utf8(input))).run(CANARY.as_bytes());
+        FuzzTarget(|input, found| found.said(&std::str::from_utf8(input))).run(CANARY.as_bytes());
     }
 
     #[test]
     #[should_panic(expected = "another result")]
     fn a_reader_that_reads_otherwise_the_second_time_is_found_out() {
         thread_local!(static TURN: Cell<u8> = const { Cell::new(0) });
-        Target(|_, found| found.said(&TURN.replace(1))).run(b"");
+        FuzzTarget(|_, found| found.said(&TURN.replace(1))).run(b"");
     }
 
     #[test]
     #[should_panic(expected = "2 bytes are made where 1 are the most")]
     fn a_reader_that_makes_too_much_is_found_out() {
-        Target(|input, found| found.made(input, 1)).run(b"ab");
+        FuzzTarget(|input, found| found.made(input, 1)).run(b"ab");
     }
 }

@@ -3,7 +3,7 @@
 use super::certificate::{Certificate, Part, UnreadableCertificate};
 use super::{Members, Renaming, Template, check_steps, members_of, of_public_key, of_secret};
 use crate::api::{Case, Characters, Decode, Format, KeyFormat, RenameStep, SecretRef};
-use crate::fuzzing::{CANARY, Found};
+use crate::fuzzing::fuzzed::{CANARY, Fuzzed};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject as _};
@@ -15,18 +15,18 @@ const PARTS: [Part; 8] =
     [Part::Leaf, Part::Chain, Part::Full, Part::FullWithRoot, Part::Ca, Part::Key, Part::Combined, Part::Pfx];
 
 /// The bytes of a PFX.
-pub(crate) fn pfx(input: &[u8], found: &mut Found) {
+pub(crate) fn pfx(input: &[u8], found: &mut Fuzzed) {
     certificate(&STANDARD.encode(input), found);
 }
 
 /// A text with PEM in it.
-pub(crate) fn pem(input: &[u8], found: &mut Found) {
+pub(crate) fn pem(input: &[u8], found: &mut Fuzzed) {
     if let Ok(text) = std::str::from_utf8(input) {
         certificate(text, found);
     }
 }
 
-fn certificate(text: &str, found: &mut Found) {
+fn certificate(text: &str, found: &mut Fuzzed) {
     // Lines may be as long as a tool likes, but ours have an end each; a block has its labels, and a key its frame.
     let most = text.len() / 64 * 65 + 65 * 64 + 1024;
     match Certificate::parse(text) {
@@ -59,7 +59,7 @@ fn read_again(certificate: &Certificate) {
 }
 
 /// A path in the first line, and a JSON text behind it.
-pub(crate) fn json(input: &[u8], found: &mut Found) {
+pub(crate) fn json(input: &[u8], found: &mut Fuzzed) {
     let Some((property, text)) = std::str::from_utf8(input).ok().and_then(|text| text.split_once('\n'))
     else {
         return;
@@ -79,7 +79,7 @@ pub(crate) fn json(input: &[u8], found: &mut Found) {
 }
 
 /// A YAML text.
-pub(crate) fn yaml(input: &[u8], found: &mut Found) {
+pub(crate) fn yaml(input: &[u8], found: &mut Fuzzed) {
     if let Ok(text) = std::str::from_utf8(input) {
         // A control character takes six letters in JSON.
         members(Format::Yaml, text, 6 * text.len(), found);
@@ -87,13 +87,13 @@ pub(crate) fn yaml(input: &[u8], found: &mut Found) {
 }
 
 /// A dotenv text.
-pub(crate) fn dotenv(input: &[u8], found: &mut Found) {
+pub(crate) fn dotenv(input: &[u8], found: &mut Fuzzed) {
     if let Ok(text) = std::str::from_utf8(input) {
         members(Format::Dotenv, text, text.len(), found);
     }
 }
 
-fn members(format: Format, text: &str, most: usize, found: &mut Found) {
+fn members(format: Format, text: &str, most: usize, found: &mut Fuzzed) {
     match members_of(format, text) {
         Err(flaw) => found.said(&flaw),
         Ok(members) => {
@@ -104,7 +104,7 @@ fn members(format: Format, text: &str, most: usize, found: &mut Found) {
 }
 
 /// What `match` and `to` are in a line each, and names in the others.
-pub(crate) fn rename(input: &[u8], found: &mut Found) {
+pub(crate) fn rename(input: &[u8], found: &mut Fuzzed) {
     // As long as the schema lets them be.
     const LONGEST_PATTERN: usize = 256;
     const LONGEST_TO: usize = 253;
@@ -141,7 +141,7 @@ pub(crate) fn rename(input: &[u8], found: &mut Found) {
 }
 
 /// A template, rendered with values of each kind.
-pub(crate) fn template(input: &[u8], found: &mut Found) {
+pub(crate) fn template(input: &[u8], found: &mut Fuzzed) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     // What is written in a template may be said.
     if text.contains(CANARY) {
@@ -181,7 +181,7 @@ pub(crate) fn template(input: &[u8], found: &mut Found) {
 }
 
 /// A JSON Web Key.
-pub(crate) fn public_key(input: &[u8], found: &mut Found) {
+pub(crate) fn public_key(input: &[u8], found: &mut Fuzzed) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     for format in [KeyFormat::Pem, KeyFormat::Jwk] {
         match of_public_key(format, text) {

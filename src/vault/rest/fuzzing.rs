@@ -10,7 +10,7 @@ use super::{
     list::{self as lists, Next},
     refusal::{self as refusals, ServiceError},
 };
-use crate::fuzzing::Found;
+use crate::fuzzing::fuzzed::Fuzzed;
 use crate::vault::{
     answer::Reading,
     cloud::{Cloud, CloudRef},
@@ -21,7 +21,7 @@ use crate::vault::{
 };
 
 /// The body of a secret.
-pub(crate) fn secret(body: &[u8], found: &mut Found) {
+pub(crate) fn secret(body: &[u8], found: &mut Fuzzed) {
     if let Some(source) = source(ObjectKind::Secret) {
         // Escapes are longer than what they stand for.
         reading(client::parse(body, &source), body.len(), found);
@@ -29,7 +29,7 @@ pub(crate) fn secret(body: &[u8], found: &mut Found) {
 }
 
 /// The body of a key.
-pub(crate) fn key(body: &[u8], found: &mut Found) {
+pub(crate) fn key(body: &[u8], found: &mut Fuzzed) {
     if let Some(source) = source(ObjectKind::Key) {
         // The name of a curve may become a longer one.
         reading(keys::parse(body, &source), body.len() + 16, found);
@@ -41,7 +41,7 @@ fn source(kind: ObjectKind) -> Option<Source> {
     Some(Source { kind, name: ObjectName::parse("shop-db").ok()?, version: None })
 }
 
-fn reading(reading: Result<Reading, Failure>, most: usize, found: &mut Found) {
+fn reading(reading: Result<Reading, Failure>, most: usize, found: &mut Fuzzed) {
     if let Ok(reading) = &reading {
         found.made(reading.value.expose().as_bytes(), most);
     }
@@ -52,7 +52,7 @@ fn reading(reading: Result<Reading, Failure>, most: usize, found: &mut Found) {
 }
 
 /// A page of the list.
-pub(crate) fn list(body: &[u8], found: &mut Found) {
+pub(crate) fn list(body: &[u8], found: &mut Fuzzed) {
     let Ok(vault) = VaultUrl::parse("https://prod.vault.azure.net") else { return };
     match lists::parse(body, &vault) {
         Err(failure) => found.said(&failure),
@@ -85,7 +85,7 @@ pub(crate) fn list(body: &[u8], found: &mut Found) {
 }
 
 /// What stands in each header in the first line, and the body of a refusal behind it.
-pub(crate) fn refusal(input: &[u8], found: &mut Found) {
+pub(crate) fn refusal(input: &[u8], found: &mut Fuzzed) {
     let Some(end) = input.iter().position(|byte| *byte == b'\n') else { return };
     let (header, body) = input.split_at(end);
     let mut headers = HeaderMap::new();
@@ -109,7 +109,7 @@ pub(crate) fn refusal(input: &[u8], found: &mut Found) {
 }
 
 /// A challenge.
-pub(crate) fn challenge(input: &[u8], found: &mut Found) {
+pub(crate) fn challenge(input: &[u8], found: &mut Fuzzed) {
     let Ok(challenge) = std::str::from_utf8(input) else { return };
     found.said(&challenges::asks_for_claims(challenge));
     for cloud in Cloud::ALL.map(CloudRef::Known) {

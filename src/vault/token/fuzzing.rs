@@ -14,10 +14,10 @@ use super::{
     managed_identity,
     token_identity::TokenIdentity,
 };
-use crate::fuzzing::Found;
+use crate::fuzzing::fuzzed::Fuzzed;
 
 /// The body of an answer of the token service, and of the endpoint for managed identities.
-pub(crate) fn token(body: &[u8], found: &mut Found) {
+pub(crate) fn token(body: &[u8], found: &mut Fuzzed) {
     for status in [200, 400, 401, 429, 503] {
         match exchange::of_answer(status, None, body) {
             Ok(Issued { access_token: secret, expires_in }) => {
@@ -43,13 +43,13 @@ pub(crate) fn token(body: &[u8], found: &mut Found) {
 }
 
 /// The file of a credential.
-pub(crate) fn credential(file: &[u8], found: &mut Found) {
+pub(crate) fn credential(file: &[u8], found: &mut Fuzzed) {
     if file.len() <= credential_file::LARGEST {
         found.said(&credential_file::parse(file));
     }
 }
 
-fn issued(token: &Token, body: &[u8], found: &mut Found) {
+fn issued(token: &Token, body: &[u8], found: &mut Fuzzed) {
     assert!(token.lifetime.as_secs() <= u32::MAX.into(), "a token that lives longer than a clock");
     found.said(token);
     found.made(token.secret.as_bytes(), body.len());

@@ -3,9 +3,9 @@
 #![no_main]
 
 use std::sync::LazyLock;
-use vaultsync::fuzzing::{TARGETS, Target};
+use vaultsync::fuzzing::{FuzzTarget, TARGETS};
 
-static TARGET: LazyLock<Target> = LazyLock::new(|| {
+static TARGET: LazyLock<FuzzTarget> = LazyLock::new(|| {
     let wanted = std::env::var("FUZZ_TARGET").unwrap_or_default();
     let target = TARGETS.into_iter().find(|(name, _)| *name == wanted);
     target.map(|(_, target)| target).unwrap_or_else(|| panic!("FUZZ_TARGET={wanted} is no target"))

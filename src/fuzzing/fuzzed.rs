@@ -8,12 +8,12 @@ pub(crate) const CANARY: &str = "CANARY~7f3a";
 
 /// What a reader made of an input, and what it said.
 #[derive(Default, PartialEq)]
-pub(crate) struct Found {
+pub(crate) struct Fuzzed {
     made: Vec<Vec<u8>>,
     said: String,
 }
 
-impl Found {
+impl Fuzzed {
     /// Bytes, no more than `most`.
     pub(crate) fn made(&mut self, bytes: &[u8], most: usize) {
         assert!(bytes.len() <= most, "{} bytes are made where {most} are the most", bytes.len());
