@@ -2,7 +2,7 @@
 # (tests/tools/install says which) and what cargo keeps.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full bench crds clean tools lint compile behaviour python demo-compile bench-compile
+.PHONY: help demo test test-full bench fuzz crds clean tools lint compile behaviour python demo-compile bench-compile
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ bench: ## writes docs/benchmarks.md anew, half an hour; N=1000 is a short form t
 	@tests/tools/check rust go
 	@$(MAKE) --no-print-directory -j2 tools bench-compile
 	@cargo run --release --quiet --example bench -- $(N)
+
+fuzz: ## throws bytes at all that reads foreign ones, a minute each; FUZZ_SECONDS=3600, TARGET=pfx: one, INPUT=file: again
+	@tests/tools/check rust fuzz
+	@tests/fuzz/run $(or $(FUZZ_SECONDS),60) "$(TARGET)" "$(INPUT)"
 
 crds: ## rewrites crds/ and the chart's CRDs from the Rust types
 	BLESS=1 cargo test --quiet --test it crds::

@@ -19,6 +19,8 @@
 pub mod api;
 pub mod cli;
 pub mod controller;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod object_key;
 pub mod plan;
 mod reason;

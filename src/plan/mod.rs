@@ -40,6 +40,8 @@ mod tests;
 
 #[cfg(test)]
 pub(crate) use fingerprint::{fingerprints_of, template_fingerprint};
+#[cfg(any(fuzzing, test))]
+pub(crate) use value::fuzzing;
 
 pub use connection::{ConnectionReport, Readers, is_proved};
 pub use find::{FoundNames, finds, found_before};

@@ -40,6 +40,8 @@ mod connection;
 mod evidence;
 mod failure;
 mod files;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzzing;
 mod host_name;
 mod identity;
 mod limits;

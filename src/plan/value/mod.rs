@@ -4,6 +4,8 @@
 
 mod certificate;
 mod dotenv;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzzing;
 mod json;
 #[cfg(test)]
 mod page;

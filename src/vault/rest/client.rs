@@ -179,7 +179,7 @@ struct Bundle {
 }
 
 /// The secret in a body, if it is the one that was asked for.
-fn parse(body: &[u8], source: &Source) -> Result<Reading, Failure> {
+pub(super) fn parse(body: &[u8], source: &Source) -> Result<Reading, Failure> {
     let bundle: Bundle = body::json(body)?;
     let version = body::version_of(&bundle.id, source)?;
     let managed = bundle.managed.unwrap_or_default() || bundle.kid.is_some();

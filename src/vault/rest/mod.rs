@@ -10,4 +10,6 @@ pub(super) mod refusal;
 pub(super) mod transport;
 
 mod challenge;
+#[cfg(any(fuzzing, test))]
+pub(super) mod fuzzing;
 mod key;

@@ -120,7 +120,7 @@ fn credential(
 }
 
 /// The first number that is known decides.
-fn of_codes(codes: &[u32], application: &Application<'_>, claims: Claims) -> Failure {
+pub(super) fn of_codes(codes: &[u32], application: &Application<'_>, claims: Claims) -> Failure {
     for &code in codes {
         match code {
             70_021 | 700_211 | 700_212 | 700_213 => {
@@ -173,15 +173,15 @@ struct TokenService {
 
 /// A token as OAuth 2 has it (RFC 6749, 5.1).
 #[derive(Deserialize)]
-struct Issued {
+pub(super) struct Issued {
     #[serde(deserialize_with = "body::wiped")]
-    access_token: Zeroizing<String>,
-    expires_in: u32,
+    pub(super) access_token: Zeroizing<String>,
+    pub(super) expires_in: u32,
 }
 
 /// Why there is no token.
 #[derive(Debug, Eq, PartialEq)]
-enum NoToken {
+pub(super) enum NoToken {
     /// The token service refuses, by its `AADSTS` numbers.
     Refused(Vec<u32>),
     /// It cannot be reached, fails, or it is no token service that answers.
@@ -206,7 +206,7 @@ struct RefusedBody {
 const MALFORMED: Failure = Failure::MalformedResponse { peer: Peer::Authority, at: None };
 
 /// What an answer means.
-fn of_answer(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Result<Issued, NoToken> {
+pub(super) fn of_answer(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Result<Issued, NoToken> {
     let failed = |failure| NoToken::Failed(Refused { failure, retry_after });
     match status {
         200 => {

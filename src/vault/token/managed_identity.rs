@@ -99,7 +99,7 @@ impl Seconds {
     }
 }
 
-fn parse(body: &[u8], credentials: &Credentials) -> Option<Token> {
+pub(super) fn parse(body: &[u8], credentials: &Credentials) -> Option<Token> {
     let answer: IssuedToken = serde_json::from_slice(body).ok()?;
     let left = answer.expires_in.as_ref().and_then(Seconds::get);
     let left = left.or_else(|| {
@@ -112,7 +112,7 @@ fn parse(body: &[u8], credentials: &Credentials) -> Option<Token> {
     (!secret.is_empty()).then_some(Token { secret, lifetime, assertion: Claims::default() })
 }
 
-fn refused(status: StatusCode, body: &[u8], id: Option<&ManagedIdentityId>) -> Failure {
+pub(super) fn refused(status: StatusCode, body: &[u8], id: Option<&ManagedIdentityId>) -> Failure {
     let has = |text: &[u8]| body.windows(text.len()).any(|part| part.eq_ignore_ascii_case(text));
     match status.as_u16() {
         400 => {

@@ -11,6 +11,8 @@ pub(super) mod token_identity;
 mod client_certificate;
 mod credential_file;
 mod exchange;
+#[cfg(any(fuzzing, test))]
+pub(super) mod fuzzing;
 mod managed_identity;
 
 use std::{
