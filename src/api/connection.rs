@@ -14,8 +14,8 @@ pub(super) const GUID: &str = "self.matches('^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadSettings {
-    /// The Key Vault REST api-version to speak: `2025-07-01` (default), `2026-04-01`, or, for a cloud that lags behind,
-    /// `7.6`, `7.5` or `7.4`.
+    /// The Key Vault REST api-version to speak, in quotes, for YAML takes some of them for a date or a number: `2025-07-01`
+    /// (default), `2026-04-01`, or, for a cloud that lags behind, `7.6`, `7.5` or `7.4`.
     #[serde(default = "default_service_version")]
     #[schemars(extend("enum" = ["7.4", "7.5", "7.6", "2025-07-01", "2026-04-01"]))]
     pub service_version: String,

@@ -140,6 +140,25 @@ pub(crate) fn template_fingerprint(text: &str, inputs: &[(&str, Option<Fingerpri
     of_template(text, inputs)
 }
 
+/// What a version of a secret makes that each `find` of a spec finds, by their places.
+#[cfg(test)]
+pub(crate) fn found_fingerprints(
+    vault: &str,
+    name: &str,
+    version: &str,
+    spec: &VaultSecretSyncSpec,
+) -> Vec<Fingerprint> {
+    let source = ObjectName::parse(name).unwrap();
+    let fits = |item: &&DataFrom| {
+        let find = item.find.as_deref();
+        find.is_some_and(|find| {
+            crate::vault::NamePattern::new(find.name.as_deref().unwrap_or("*")).fits(name)
+        })
+    };
+    let found = spec.data_from.iter().filter(fits);
+    found.map(|item| of_object(vault, &source, version, item, of_others(spec))).collect()
+}
+
 /// What a version of a source makes by a spec: keys of `data` by their place, and the keys of `dataFrom`.
 #[cfg(test)]
 pub(crate) fn fingerprints_of(

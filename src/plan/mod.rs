@@ -39,7 +39,7 @@ mod invariants;
 mod tests;
 
 #[cfg(test)]
-pub(crate) use fingerprint::{fingerprints_of, template_fingerprint};
+pub(crate) use fingerprint::{fingerprints_of, found_fingerprints, template_fingerprint};
 #[cfg(any(fuzzing, test))]
 pub(crate) use value::fuzzing;
 

@@ -89,7 +89,7 @@ const MOST_SOURCES: usize = 256;
 /// Reads a spec, with what its `find`s found.
 ///
 /// # Errors
-/// See [`read`], and that there are more sources than status has room for.
+/// What no schema can judge of the spec, and that there are more sources than status has room for.
 pub fn sources(spec: &VaultSecretSyncSpec, found: &FoundNames) -> Result<Sources, Problem> {
     let mut sources = read(spec).map_err(|sentence| Problem::invalid_spec(&sentence))?;
     let finds = spec.data_from.iter().enumerate().filter(|(_, item)| item.find.is_some());

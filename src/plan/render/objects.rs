@@ -82,9 +82,10 @@ fn found_without_value(
     rendered: &mut Rendered,
 ) -> Fate {
     let fate = reason.map_or(Fate::Stays, |reason| object.fate(reason));
-    if !object.item.publish {
+    if !object.item.publish || fate == Fate::Goes {
+        // Whatever else is known: of this one it is certain.
         rendered.remove.insert(key.to_owned());
-    } else if fate != Fate::Goes {
+    } else {
         rendered.keep.insert(key.to_owned());
         let record = picture.record.as_ref();
         let has = record.is_none_or(|record| record.target.key_names().any(|name| name == key));

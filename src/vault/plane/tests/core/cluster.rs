@@ -16,7 +16,7 @@ use crate::{
         VaultSecretSync, VaultSecretSyncSpec, VaultSecretSyncStatus,
     },
     plan::{
-        Change, NewSecret, Observed, Refusal, Seen, Written, fingerprints_of, manager_of,
+        Change, NewSecret, Observed, Refusal, Seen, Written, fingerprints_of, found_fingerprints, manager_of,
         template_fingerprint,
     },
 };
@@ -143,6 +143,10 @@ impl Cluster {
             if data.is_empty() {
                 data.push(item(dice, "K0", names[names.len() - 1], profile));
             }
+            if profile == Profile::Wild && dice.once_in(2) && data_from.len() < 16 {
+                let name = *dice.pick(&["s*", "*1", "s2", "*"]);
+                data_from.push(json!({"find": {"name": name}}));
+            }
             let spec = json!({"data": data, "dataFrom": data_from, "refreshInterval": "60s"});
             let mut spec: VaultSecretSyncSpec = serde_json::from_value(spec).unwrap();
             let required = SecretType::Tls.required_keys();
@@ -196,6 +200,9 @@ impl Cluster {
                                 self.bytes.entry((of, item.key.clone())).or_insert(bytes);
                                 self.of_key.entry(item_word(item)).or_default().insert(of);
                             }
+                        }
+                        for of in found_fingerprints(URL, name, &version.id, spec) {
+                            self.bytes.insert((of, name.clone()), version.value.clone().into_bytes());
                         }
                         let Some(of) = object else { continue };
                         if self.members.contains_key(&of) {
@@ -652,7 +659,7 @@ pub(super) fn secret_of(item: &DataItem) -> &SecretRef {
     item.from.secret.as_ref().unwrap()
 }
 
-/// The secret that a `dataFrom` of the model takes apart.
-pub(super) fn object_of(item: &DataFrom) -> &ObjectSecretRef {
-    item.secret.as_ref().unwrap()
+/// The secrets that an object of the model takes apart.
+pub(super) fn objects_of(spec: &VaultSecretSyncSpec) -> impl Iterator<Item = (&DataFrom, &ObjectSecretRef)> {
+    spec.data_from.iter().filter_map(|item| Some((item, item.secret.as_ref()?)))
 }

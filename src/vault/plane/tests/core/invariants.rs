@@ -7,7 +7,7 @@ use std::{
 
 use super::{Model, Profile, cluster};
 use crate::{
-    api::{DataFrom, DataItem, Deletion, Fingerprint, OnMissing, READY, VaultSecretSyncSpec, condition},
+    api::{DataItem, Deletion, Fingerprint, OnMissing, READY, VaultSecretSyncSpec, condition},
     plan::{Change, NewSecret, Seen},
 };
 
@@ -132,13 +132,19 @@ fn expected_of(
     model: &Model,
     spec: &VaultSecretSyncSpec,
     gone: &BTreeSet<String>,
-    given: impl Fn(&DataFrom) -> bool,
+    given: impl Fn(&str) -> bool,
 ) -> (BTreeMap<String, Vec<u8>>, bool) {
     let goes = |name: &str, on_missing| gone.contains(name) && on_missing == OnMissing::Remove;
     let required = |key: &str| spec.secret_type().required_keys().contains(&key);
     let mut expected: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for item in spec.data_from.iter().filter(|item| given(item)) {
-        expected.extend(cluster::members(&model.vaults.secrets[&cluster::object_of(item).name].last().value));
+    let finds = crate::plan::finds(spec);
+    for (name, secret) in model.vaults.secrets.iter().filter(|(name, _)| !gone.contains(*name)) {
+        if finds.iter().any(|find| find.name.fits(name)) {
+            expected.insert(name.clone(), secret.last().value.clone().into_bytes());
+        }
+    }
+    for (_, secret) in cluster::objects_of(spec).filter(|(_, secret)| given(&secret.name)) {
+        expected.extend(cluster::members(&model.vaults.secrets[&secret.name].last().value));
     }
     for item in &spec.data {
         let name = &cluster::secret_of(item).name;
@@ -187,16 +193,12 @@ pub(super) fn at_rest(model: &mut Model, gone: &BTreeSet<String>) {
         let required = |key: &str| spec.secret_type().required_keys().contains(&key);
         // Of a source that stands twice in dataFrom, one use decides.
         let all_go = |name: &str| {
-            spec.data_from
-                .iter()
-                .any(|item| cluster::object_of(item).name == name && goes(name, item.on_missing))
+            cluster::objects_of(spec).any(|(item, secret)| secret.name == name && goes(name, item.on_missing))
         };
         // What left cannot be told from what a source that is gone may still give.
-        let whole = spec.data_from.iter().all(|item| {
-            !gone.contains(&cluster::object_of(item).name) || all_go(&cluster::object_of(item).name)
-        });
-        let (expected, unknown) =
-            expected_of(model, spec, gone, |item| !(whole && all_go(&cluster::object_of(item).name)));
+        let whole =
+            cluster::objects_of(spec).all(|(_, secret)| !gone.contains(&secret.name) || all_go(&secret.name));
+        let (expected, unknown) = expected_of(model, spec, gone, |name| !(whole && all_go(name)));
         let expected = text(&expected);
         let mut found = stored.secret.as_ref().map(|secret| text(&secret.data)).unwrap_or_default();
         // What somebody else made of a key that is no longer ours is theirs.
@@ -235,7 +237,10 @@ pub(super) fn at_rest(model: &mut Model, gone: &BTreeSet<String>) {
             let stays = item.on_missing == OnMissing::Keep || required(&item.key);
             stays && gone.contains(&cluster::secret_of(item).name)
         };
-        let keeps = emptied || !whole || spec.data.iter().any(lacks);
+        let finds = crate::plan::finds(spec);
+        let names = || model.vaults.secrets.keys().filter(|name| !gone.contains(*name));
+        let unmatched = finds.iter().any(|find| !names().any(|name| find.name.fits(name)));
+        let keeps = emptied || unmatched || !whole || spec.data.iter().any(lacks);
         if ready != Some(if keeps { "False" } else { "True" }) {
             model.fail(&format!("o{index} is Ready: {:?}", condition(&status.conditions, READY)));
         }

@@ -16,7 +16,7 @@ use crate::{
         UsedSource, Vault, Verdict, sources, wants,
     },
     vault::{
-        Answer, Detect, Failure, Limits, Peer, Reply, Terms, Wake,
+        Answer, Detect, Failure, Limits, Peer, Reply, Sought, Terms, Wake,
         failure::Refused,
         plane::{
             errand::{Errand, Fetch, Fetched},
@@ -60,6 +60,7 @@ enum At {
 #[derive(Debug)]
 struct Work {
     stored: Arc<VaultSecretSync>,
+    found: FoundNames,
     round: Round,
     snapshot: Option<Reply>,
     at: At,
@@ -260,12 +261,14 @@ fn round(model: &mut Model, index: usize) {
         let stored = Arc::clone(&model.cluster.stored[index].object);
         let known = task.kept.known(&stored);
         let round = Round::begin(task.kept.clone(), &known, std::mem::take(&mut task.probe));
-        task.work = Some(Work { stored, round, snapshot: None, at: At::Decide });
+        let found = find(model, index, &known);
+        model.operator.tasks[index].work =
+            Some(Work { stored, found, round, snapshot: None, at: At::Decide });
         return;
     };
-    let Work { stored, mut round, mut snapshot, at } = work;
+    let Work { stored, found, mut round, mut snapshot, at } = work;
     let known = model.operator.tasks[index].kept.known(&stored);
-    let used = sources(&known.spec, &FoundNames::none());
+    let used = sources(&known.spec, &found);
     let at = match at {
         At::Decide => decide(model, index, &stored, &known, &mut round, &used, snapshot.as_ref()),
         At::Refresh => {
@@ -298,7 +301,24 @@ fn round(model: &mut Model, index: usize) {
             );
         }
     };
-    model.operator.tasks[index].work = Some(Work { stored, round, snapshot, at });
+    model.operator.tasks[index].work = Some(Work { stored, found, round, snapshot, at });
+}
+
+/// What the object finds by name, as a round begins.
+fn find(model: &mut Model, index: usize, known: &VaultSecretSync) -> FoundNames {
+    let finds = crate::plan::finds(&known.spec);
+    let terms = model.operator.terms;
+    let host = &mut model.operator.host;
+    if finds.is_empty() || model.cluster.stored[index].vault_gone {
+        host.find_none(&user(index), &connection(0));
+        return FoundNames::none();
+    }
+    let before = crate::plan::found_before(known, &finds, super::cluster::URL);
+    let known = before.concat();
+    let sought = Sought { finds: &finds, interval: Duration::from_secs(300), known: &known };
+    let found = host.find(&user(index), &connection(0), terms, sought, model.now);
+    model.operator.rung = true;
+    FoundNames::of(found, &before, |_| true)
 }
 
 fn decide(
