@@ -207,6 +207,14 @@ pub(super) fn at_rest(model: &mut Model, gone: &BTreeSet<String>) {
         if unknown {
             found.remove(cluster::TEMPLATE);
         }
+        // A Secret is created once every find finds something: what it gives might be keys that pods wait for.
+        let finds = crate::plan::finds(spec);
+        let names = || model.vaults.secrets.keys().filter(|name| !gone.contains(*name));
+        let unmatched = finds.iter().any(|find| !names().any(|name| find.name.fits(name)));
+        let ready = object.status.as_ref().and_then(|status| condition(&status.conditions, READY));
+        if stored.secret.is_none() && unmatched && ready.is_some_and(|ready| ready.status == "False") {
+            continue;
+        }
         // The last key stays: a Secret is never emptied.
         let emptied = expected.is_empty() && !unknown;
         if found != expected && !emptied {
@@ -232,14 +240,11 @@ pub(super) fn at_rest(model: &mut Model, gone: &BTreeSet<String>) {
         if status.target.is_none() && !emptied {
             model.fail(&format!("o{index} has a Secret, and status does not say so"));
         }
-        let ready = condition(&status.conditions, READY).map(|ready| ready.status.as_str());
+        let ready = ready.map(|ready| ready.status.as_str());
         let lacks = |item: &DataItem| {
             let stays = item.on_missing == OnMissing::Keep || required(&item.key);
             stays && gone.contains(&cluster::secret_of(item).name)
         };
-        let finds = crate::plan::finds(spec);
-        let names = || model.vaults.secrets.keys().filter(|name| !gone.contains(*name));
-        let unmatched = finds.iter().any(|find| !names().any(|name| find.name.fits(name)));
         let keeps = emptied || unmatched || !whole || spec.data.iter().any(lacks);
         if ready != Some(if keeps { "False" } else { "True" }) {
             model.fail(&format!("o{index} is Ready: {:?}", condition(&status.conditions, READY)));
