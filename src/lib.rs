@@ -10,13 +10,15 @@
 //! |---|---|---|
 //! | [`ObjectKey`] | the name of an object, on every floor | nothing |
 //! | [`Reason`] | the words of conditions, events and metrics, which every layer may name | nothing |
-//! | [`api`] | the custom resources and their constant words | types of Kubernetes, words of `vault` |
+//! | `certificate` | PEM and PFX read, their parts and key stores written | nothing |
+//! | [`api`] | the custom resources and their constant words | types of Kubernetes, words of `vault` and `certificate` |
 //! | [`plan`] | what to do, as a pure function | `api`, types of `vault` |
 //! | [`vault`] | what is in Key Vault, at the least load | no Kubernetes |
 //! | [`controller`] | watches, rounds, writes, reports | everything |
 //! | [`server`], [`telemetry`], [`cli`], [`run`] | the process around it | |
 
 pub mod api;
+mod certificate;
 pub mod cli;
 pub mod controller;
 #[cfg(any(fuzzing, test))]

@@ -5,6 +5,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::certificate::Encryption;
+
 /// The rule that names of certificates keep.
 const NAME: &str = "self.matches('^[0-9a-zA-Z-]+$')";
 
@@ -135,14 +137,4 @@ pub struct PasswordRef {
         "secret must be the name of a secret in the vault: letters, digits and '-', as in shop-store-password"
     ))]
     pub secret: String,
-}
-
-/// How a PKCS#12 file is encrypted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Encryption {
-    /// AES-256 and SHA-256.
-    #[default]
-    Modern,
-    /// 3DES and SHA-1.
-    Legacy,
 }

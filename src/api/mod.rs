@@ -19,8 +19,9 @@ mod status;
 mod vault_ref;
 mod vaultsecretsync;
 
+pub use crate::certificate::Encryption;
 pub use crate::reason::Reason;
-pub use certificate::{CertificatePart, CertificateRef, Chain, Encryption, PasswordRef, Store, TlsSpec};
+pub use certificate::{CertificatePart, CertificateRef, Chain, PasswordRef, Store, TlsSpec};
 pub use cluster_key_vault::{
     CloudSpec, ClusterIdentity, ClusterKeyVault, ClusterKeyVaultSpec, ManagedIdentity, OperatorIdentitySpec,
     ServicePrincipal,

@@ -6,7 +6,10 @@ use crate::source::{Module, Source, is_beneath};
 
 /// Modules of `src`, and what they and all beneath them must not name; a path stands for all beneath it.
 const FORBIDDEN: &[(&str, &str)] = &[
-    ("crate::object_key crate::reason", "crate::api crate::plan crate::vault kube k8s_openapi"),
+    (
+        "crate::object_key crate::reason crate::certificate",
+        "crate::api crate::plan crate::vault kube k8s_openapi tokio",
+    ),
     (
         "crate::api crate::plan",
         "tokio reqwest axum kube::Api kube::Client kube::Config kube::api::Api kube::client",

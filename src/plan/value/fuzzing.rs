@@ -1,8 +1,8 @@
 //! What a value and a template may be made of, as `make fuzz` tries it.
 
-use super::certificate::{Certificate, Part, UnreadableCertificate};
 use super::{Members, Renaming, Template, check_steps, members_of, of_public_key, of_secret};
 use crate::api::{Case, Characters, Decode, Format, KeyFormat, RenameStep, SecretRef};
+use crate::certificate::{Certificate, Part, UnreadableCertificate};
 use crate::fuzzing::fuzzed::{CANARY, Fuzzed};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

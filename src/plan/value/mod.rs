@@ -2,7 +2,6 @@
 //!
 //! Nothing of a text is in an error: what is wrong is a reason.
 
-mod certificate;
 mod dotenv;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzzing;
@@ -20,11 +19,11 @@ pub(super) use public_key::of_public_key;
 pub(super) use rename::{Renaming, check_steps};
 pub(super) use template::{Fault, Inputs, Template};
 
-use self::certificate::looks_like_certificate;
 use self::json::{Absent, Json};
 use super::picture::Flaw;
 use super::target::KeyBytes;
 use crate::api::{Decode, Format, SecretRef};
+use crate::certificate::looks_like_certificate;
 use crate::reason::Reason;
 use base64::Engine as _;
 use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};

@@ -1,7 +1,7 @@
 //! The parts of certificates that become keys of a Secret.
 
-use super::certificate::{AbsentPart, Certificate, Keystore, Part, UnreadableCertificate};
 use crate::api::{CertificatePart, Store};
+use crate::certificate::{AbsentPart, Certificate, Keystore, Part, UnreadableCertificate};
 use crate::plan::recipe::{PartOf, StoreOf, WantedPart};
 use crate::plan::target::KeyBytes;
 use crate::reason::Reason;
@@ -31,7 +31,9 @@ pub(in crate::plan) fn of_certificate(
 ) -> Result<KeyBytes, Reason> {
     let read = certificates.0.entry(row).or_insert_with(|| Certificate::parse(text));
     let certificate = read.as_ref().map_err(|unreadable| match unreadable {
-        UnreadableCertificate::NotACertificate | UnreadableCertificate::Invalid => Reason::InvalidCertificate,
+        UnreadableCertificate::NotACertificate
+        | UnreadableCertificate::Invalid
+        | UnreadableCertificate::Encrypted => Reason::InvalidCertificate,
         UnreadableCertificate::KeyMismatch => Reason::KeyMismatch,
         UnreadableCertificate::TooCostly => Reason::CertificateTooCostly,
     })?;

@@ -5,8 +5,8 @@
 //!
 //! [RFC 5280]: https://www.rfc-editor.org/rfc/rfc5280
 
-use super::certificate::pem_of;
 use crate::api::KeyFormat;
+use crate::certificate::pem_of;
 use crate::plan::target::KeyBytes;
 use crate::reason::Reason;
 use base64::Engine as _;

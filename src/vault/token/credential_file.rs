@@ -7,6 +7,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use zeroize::Zeroizing;
 
 use super::client_certificate::ClientCertificate;
+use crate::certificate::{Certificate, UnreadableCertificate};
 use crate::vault::failure::CredentialProblem;
 
 /// No credential is larger; a chain of certificates with a large key has a tenth of it.
@@ -66,20 +67,17 @@ fn certificate(pem: &str) -> Result<ClientCertificate, CredentialProblem> {
     ClientCertificate::new(&key, certificates.iter().map(AsRef::as_ref))
 }
 
-/// The first private key in a PFX without a password, and its certificate.
+/// The private key in a PFX without a password, and its certificate.
 fn pfx(der: &[u8]) -> Result<ClientCertificate, CredentialProblem> {
-    use p12_keystore::{KeyStore, KeyStoreEntry, Pkcs12ImportPolicy, error::Error};
-    let store = KeyStore::from_pkcs12(der, "", Pkcs12ImportPolicy::Relaxed).map_err(|error| match error {
-        Error::MacError(_) | Error::Pkcs5Error(_) | Error::UnpadError => CredentialProblem::Encrypted,
-        _ => CredentialProblem::Unknown,
+    let certificate = Certificate::from_pfx(der).map_err(|unreadable| match unreadable {
+        UnreadableCertificate::Encrypted => CredentialProblem::Encrypted,
+        UnreadableCertificate::NotACertificate | UnreadableCertificate::KeyMismatch => {
+            CredentialProblem::NoCertificate
+        }
+        UnreadableCertificate::Invalid | UnreadableCertificate::TooCostly => CredentialProblem::Unknown,
     })?;
-    let chain = store.entries().find_map(|(_, entry)| match entry {
-        KeyStoreEntry::PrivateKeyChain(chain) => Some(chain),
-        _ => None,
-    });
-    let chain = chain.ok_or(CredentialProblem::NoPrivateKey)?;
-    let key = PrivateKeyDer::Pkcs8(chain.key().as_der().to_vec().into());
-    ClientCertificate::new(&key, chain.certs().iter().map(p12_keystore::Certificate::as_der))
+    let key = certificate.key().ok_or(CredentialProblem::NoPrivateKey)?;
+    ClientCertificate::new(&PrivateKeyDer::Pkcs8(key.into()), std::iter::once(certificate.der()))
 }
 
 #[cfg(test)]
@@ -160,6 +158,20 @@ mod tests {
         for (index, (file, problem)) in cases.into_iter().enumerate() {
             assert_eq!(parse(file).unwrap_err(), problem, "case {index}");
         }
+    }
+
+    #[test]
+    fn a_pfx_that_asks_for_more_rounds_than_any_honest_one_is_refused_before_the_first() {
+        let file = include_bytes!("../../../tests/certificates/triple-des-100000.pfx");
+        certificate_of(file);
+        let (honest, hostile) = ([2, 3, 0x01, 0x86, 0xa0], [2, 3, 0x7f, 0xff, 0xff]);
+        let mut changed = file.to_vec();
+        while let Some(place) = changed.windows(honest.len()).position(|bytes| bytes == honest) {
+            changed[place..place + hostile.len()].copy_from_slice(&hostile);
+        }
+        assert_ne!(changed, file);
+        // Whoever tries them finds that the password is another one.
+        assert_eq!(parse(&changed).unwrap_err(), CredentialProblem::Unknown);
     }
 
     #[test]

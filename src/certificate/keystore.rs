@@ -9,11 +9,12 @@ use super::bags::{Der, algorithm, attribute, bag, certificate_bag, content, frie
 use super::chain::ChainLink;
 use super::pbe::Password;
 use super::{AbsentPart, Certificate, oid};
-use crate::api::Encryption;
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockModeEncrypt as _, KeyIvInit as _};
 use pkcs12::kdf::{Pkcs12KeyType, derive_key};
 use ring::{digest, hmac, pbkdf2};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::NonZeroU32;
 use zeroize::Zeroizing;
@@ -24,6 +25,16 @@ const MODERN_ROUNDS: u16 = 10_000;
 const LEGACY_ROUNDS: u16 = 2_048;
 /// Letters of an alias.
 const LONGEST_ALIAS: usize = 256;
+
+/// How a PKCS#12 file is encrypted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Encryption {
+    /// AES-256 and SHA-256.
+    #[default]
+    Modern,
+    /// 3DES and SHA-1.
+    Legacy,
+}
 
 /// Name and protection of a keystore.
 #[derive(Clone, Copy)]

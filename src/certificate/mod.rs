@@ -17,6 +17,7 @@ mod pfx;
 #[cfg(test)]
 mod tools;
 
+pub use keystore::Encryption;
 pub(crate) use keystore::Keystore;
 
 use asn1::Malformed;
@@ -68,8 +69,10 @@ pub(crate) enum Part {
 pub(crate) enum UnreadableCertificate {
     /// There is no certificate in it: it is neither PEM nor a PFX, or holds other things.
     NotACertificate,
-    /// It is PEM or a PFX, but is broken, has a password, or uses an algorithm that is not known.
+    /// It is PEM or a PFX, but is broken or uses an algorithm that is not known.
     Invalid,
+    /// It has a password, or somebody changed it: a PFX does not say which.
+    Encrypted,
     /// It has a private key, but none of its certificates belongs to that.
     KeyMismatch,
     /// It is larger, or would take more to decrypt, than any honest one.
@@ -94,7 +97,7 @@ pub(crate) enum AbsentPart {
 }
 
 /// One block of PEM.
-pub(super) fn pem_of(label: &str, der: &[u8]) -> Zeroizing<Vec<u8>> {
+pub(crate) fn pem_of(label: &str, der: &[u8]) -> Zeroizing<Vec<u8>> {
     pem::written(&[(label, der)])
 }
 
@@ -127,7 +130,7 @@ impl Certificate {
             return Err(UnreadableCertificate::TooCostly);
         }
         if let Some(bytes) = pfx_of(text) {
-            return Self::from_pfx(bytes);
+            return Self::from_pfx(&bytes);
         }
         if pem::has_certificate(text) {
             Self::from_pem(text)
@@ -136,20 +139,24 @@ impl Certificate {
         }
     }
 
-    fn from_pfx(bytes: Zeroizing<Vec<u8>>) -> Result<Self, UnreadableCertificate> {
-        let contents = pfx::contents(&bytes)?;
+    /// Reads a PFX without a password.
+    ///
+    /// # Errors
+    /// Why it is no certificate.
+    pub(crate) fn from_pfx(bytes: &[u8]) -> Result<Self, UnreadableCertificate> {
+        let contents = pfx::contents(bytes)?;
         let links = contents.certificates.into_iter();
         let links =
             links.map(|bag| ChainLink::new(bag.der.to_vec(), bag.local_key_id)).collect::<Result<_, _>>()?;
         let keys = contents.keys.into_iter();
         let keys = keys.map(|bag| Ok((PrivateKey::from_pkcs8(bag.der)?, bag.local_key_id)));
-        Self::new(links, keys.collect::<Result<_, Malformed>>()?, Some(bytes))
+        Self::new(links, keys.collect::<Result<_, Malformed>>()?, Some(Zeroizing::new(bytes.to_vec())))
     }
 
     fn from_pem(text: &str) -> Result<Self, UnreadableCertificate> {
         // A key that is not read would be a certificate without one.
         if pem::has_encrypted_key(text) {
-            return Err(UnreadableCertificate::Invalid);
+            return Err(UnreadableCertificate::Encrypted);
         }
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let blocks: Vec<Block> =
@@ -221,6 +228,16 @@ impl Certificate {
             Part::Pfx => return self.pfx.clone().ok_or(AbsentPart::Pfx),
         };
         Ok(pem::written(&blocks))
+    }
+
+    /// The certificate itself, in DER.
+    pub(crate) fn der(&self) -> &[u8] {
+        &self.leaf.der
+    }
+
+    /// Its private key, in PKCS#8.
+    pub(crate) fn key(&self) -> Option<&[u8]> {
+        self.key.as_ref().map(|key| key.der.as_slice())
     }
 
     /// Those that who trusts the certificate's CA trusts, the nearest first: its issuers, or itself if it is self-signed.
@@ -478,7 +495,7 @@ mod tests {
 
     #[test]
     fn what_is_no_certificate_is_refused_by_its_own_word() {
-        use UnreadableCertificate::{Invalid, NotACertificate, TooCostly};
+        use UnreadableCertificate::{Encrypted, Invalid, NotACertificate, TooCostly};
         let broken = |pem: &str| pem.replacen("-----END", "-----NED", 1);
         let encrypted = format!("{}{LEAF}", text(fixture!("leaf-key-encrypted.pem")));
         let cut = &MODERN[..MODERN.len() - 100];
@@ -494,8 +511,8 @@ mod tests {
             (&broken(LEAF), Invalid),
             (&format!("{}{LEAF}", broken(KEY)), Invalid),
             (&LEAF.replacen("MII", "AII", 1), Invalid),
-            (&encrypted, Invalid),
-            (&text(fixture!("password.pfx")), Invalid),
+            (&encrypted, Encrypted),
+            (&text(fixture!("password.pfx")), Encrypted),
             (&many, TooCostly),
             (&" ".repeat(LARGEST + 1), TooCostly),
         ] {

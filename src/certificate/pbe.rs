@@ -114,7 +114,7 @@ fn decrypt_cbc<C: BlockCipherDecrypt + KeyInit>(
     mut data: Zeroizing<Vec<u8>>,
 ) -> Result<Zeroizing<Vec<u8>>, UnreadableCertificate> {
     let cipher = cbc::Decryptor::<C>::new_from_slices(key, iv).map_err(|_| UnreadableCertificate::Invalid)?;
-    let size = cipher.decrypt_padded::<Pkcs7>(&mut data).map_err(|_| UnreadableCertificate::Invalid)?.len();
+    let size = cipher.decrypt_padded::<Pkcs7>(&mut data).map_err(|_| UnreadableCertificate::Encrypted)?.len();
     data.truncate(size);
     Ok(data)
 }
@@ -204,7 +204,7 @@ pub(super) fn verify(
         let size = hash.digest_algorithm().output_len();
         hmac::Key::new(hash, &pkcs12_key(name, Pkcs12KeyType::Mac, &salt, rounds, size, password)?)
     };
-    hmac::verify(&key, bytes, &tag).map_err(|_| UnreadableCertificate::Invalid)
+    hmac::verify(&key, bytes, &tag).map_err(|_| UnreadableCertificate::Encrypted)
 }
 
 /// HMAC by the name of itself or of its hash.
@@ -250,10 +250,10 @@ mod tests {
     #[test]
     fn rounds_are_counted_over_all_parts() {
         let mut budget = Rounds(1_000);
-        assert_eq!(error(&triple_des(400), &mut budget), UnreadableCertificate::Invalid);
-        assert_eq!(error(&aes(400, None), &mut budget), UnreadableCertificate::Invalid);
+        assert_eq!(error(&triple_des(400), &mut budget), UnreadableCertificate::Encrypted);
+        assert_eq!(error(&aes(400, None), &mut budget), UnreadableCertificate::Encrypted);
         assert_eq!(error(&triple_des(400), &mut budget), UnreadableCertificate::TooCostly);
-        assert_eq!(error(&aes(200, Some(32)), &mut budget), UnreadableCertificate::Invalid);
+        assert_eq!(error(&aes(200, Some(32)), &mut budget), UnreadableCertificate::Encrypted);
         assert_eq!(error(&aes(1, None), &mut budget), UnreadableCertificate::TooCostly);
     }
 

@@ -3,9 +3,9 @@
 //! They are not on every machine and slow, so these tests run only where they are asked for:
 //! `cargo test certificate::tools -- --ignored`.
 
+use super::Encryption;
 use super::fixtures::{Made, ROOT_FIRST, fixture, parameters, parsed, text};
 use super::*;
-use crate::api::Encryption;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -6,16 +6,16 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 /// A file beside the tests.
 macro_rules! fixture {
     ($name:literal) => {
-        include_bytes!(concat!("../../../../tests/certificates/", $name))
+        include_bytes!(concat!("../../tests/certificates/", $name))
     };
 }
 pub(super) use fixture;
 
-pub(super) const ROOT: &str = include_str!("../../../../tests/certificates/root.pem");
-pub(super) const INTERMEDIATE: &str = include_str!("../../../../tests/certificates/intermediate.pem");
-pub(super) const LEAF: &str = include_str!("../../../../tests/certificates/leaf.pem");
-pub(super) const KEY: &str = include_str!("../../../../tests/certificates/leaf-key.pem");
-pub(super) const ROOT_FIRST: &str = include_str!("../../../../tests/certificates/root-first.pem");
+pub(super) const ROOT: &str = include_str!("../../tests/certificates/root.pem");
+pub(super) const INTERMEDIATE: &str = include_str!("../../tests/certificates/intermediate.pem");
+pub(super) const LEAF: &str = include_str!("../../tests/certificates/leaf.pem");
+pub(super) const KEY: &str = include_str!("../../tests/certificates/leaf-key.pem");
+pub(super) const ROOT_FIRST: &str = include_str!("../../tests/certificates/root-first.pem");
 pub(super) const MODERN: &[u8] = fixture!("modern.pfx");
 
 /// A file as the value of a secret.

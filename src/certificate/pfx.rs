@@ -59,19 +59,20 @@ pub(super) fn contents(bytes: &[u8]) -> Result<Contents, UnreadableCertificate> 
     let safe = safe.ok_or(UnreadableCertificate::Invalid)?.octets()?;
     let authentication = pfx.optional(SEQUENCE)?;
     let mut budget = Rounds::new();
-    let mut outcome = Err(UnreadableCertificate::Invalid);
+    let mut unreadable = UnreadableCertificate::Invalid;
     // Tools write either, and a file does not say which it has.
     for password in [Password::new(""), Password::absent()] {
         let verified = match authentication {
             Some(authentication) => pbe::verify(authentication, &safe, &password, &mut budget),
             None => Ok(()),
         };
-        outcome = verified.and_then(|()| safe_contents(&safe, &password, &mut budget));
-        if outcome.as_ref().err() != Some(&UnreadableCertificate::Invalid) {
-            break;
+        match verified.and_then(|()| safe_contents(&safe, &password, &mut budget)) {
+            Err(UnreadableCertificate::Invalid) => {}
+            Err(UnreadableCertificate::Encrypted) => unreadable = UnreadableCertificate::Encrypted,
+            read => return read,
         }
     }
-    outcome
+    Err(unreadable)
 }
 
 /// Name and value of a `ContentInfo`.
@@ -345,7 +346,7 @@ mod tests {
             let mut file = file.to_vec();
             let place = file.len() - after - 1;
             file[place] ^= 1;
-            assert_eq!(refused(&file), UnreadableCertificate::Invalid);
+            assert_eq!(refused(&file), UnreadableCertificate::Encrypted);
             file[place] ^= 1;
             assert!(Certificate::parse(&STANDARD.encode(&file)).is_ok());
         }
@@ -362,7 +363,7 @@ mod tests {
         };
         let (safe, mac) = safe().unwrap();
         let verify = |password| pbe::verify(mac, &safe, &password, &mut Rounds::new());
-        assert_eq!(verify(Password::new("")), Err(UnreadableCertificate::Invalid));
+        assert_eq!(verify(Password::new("")), Err(UnreadableCertificate::Encrypted));
         assert_eq!(verify(Password::absent()), Ok(()));
     }
 
