@@ -35,11 +35,16 @@ pub struct DataFrom {
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
     pub rename: Vec<RenameStep>,
     /// What happens to its keys while the secret does not exist: `Keep` (default) or `Remove`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub on_missing: OnMissing,
     /// `false` keeps its keys out of the Secret: they only feed `target.template`. Default: `true`.
     #[serde(default = "super::vaultsecretsync::published")]
     pub publish: bool,
+}
+
+/// A rule refuses the word beside `find`, so that it is written where it says something.
+fn is_default(on_missing: &OnMissing) -> bool {
+    *on_missing == OnMissing::default()
 }
 
 /// Which secrets of the vault are meant; all of it must fit.

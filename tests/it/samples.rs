@@ -9,13 +9,14 @@ use std::process::Stdio;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use keyvault_emulator::{CertificateFormat, CertificateSpec, Emulator, KeyKind, SecretOptions};
-use kube::api::{Api, DeleteParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::Value;
 use tokio::process::Command;
 
 use crate::program::{Program, operator};
 use support::tools::{project, tool};
 use support::{Cluster, cluster, samples};
+use vaultsync::api::VaultSecretSync;
 
 /// `kubectl` as the admin; a failure is a panic with its words. Without blocking: the emulator lives in this thread.
 async fn kubectl(cluster: &Cluster, arguments: &[&str]) {
@@ -72,6 +73,30 @@ async fn each_shape_is_made(cluster: &Cluster) {
     }
 }
 
+/// A program that reads an object by its Rust type and writes it again says nothing that a rule refuses.
+async fn each_is_accepted_as_its_rust_type_writes_it(cluster: &Cluster) {
+    let objects: Api<VaultSecretSync> = Api::namespaced(cluster.admin(), "shop");
+    let parameters = PatchParams { dry_run: true, ..PatchParams::apply("program").force() };
+    let mut accepted = 0;
+    for folder in folders() {
+        for file in files(&folder) {
+            let value: Value =
+                serde_saphyr::from_str(&fs::read_to_string(folder.join(&file)).unwrap()).unwrap();
+            if value["kind"] != "VaultSecretSync" {
+                continue;
+            }
+            let mut object: VaultSecretSync = serde_json::from_value(value).unwrap();
+            object.metadata.namespace = Some("shop".to_owned());
+            let name = format!("typed-{accepted}");
+            object.metadata.name = Some(name.clone());
+            let written = objects.patch(&name, &parameters, &Patch::Apply(&object)).await;
+            assert!(written.is_ok(), "{file}: {written:?}");
+            accepted += 1;
+        }
+    }
+    assert!(accepted >= SHAPES.len(), "{accepted}");
+}
+
 #[tokio::test]
 async fn the_samples_give_an_app_its_environment_from_the_vault() {
     let cluster = cluster();
@@ -107,6 +132,7 @@ async fn the_samples_give_an_app_its_environment_from_the_vault() {
     assert!(!seen.iter().any(|line| line.contains("t0k3n") || line.contains("postgres")), "{seen:?}");
 
     each_shape_is_made(cluster).await;
+    each_is_accepted_as_its_rust_type_writes_it(cluster).await;
     // An operator of one namespace reads through none of these; what the API server thinks of them is to be known.
     kubectl(cluster, &["apply", "--dry-run=server", "-k", "config/samples/cluster"]).await;
 
