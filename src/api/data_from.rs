@@ -43,6 +43,7 @@ pub struct DataFrom {
 }
 
 /// A rule refuses the word beside `find`, so that it is written where it says something.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
 fn is_default(on_missing: &OnMissing) -> bool {
     *on_missing == OnMissing::default()
 }
