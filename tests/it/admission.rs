@@ -142,23 +142,15 @@ async fn where_a_webhook_stamps_every_update_a_restarted_operator_writes_what_ch
     }
 }
 
-/// A policy of the cluster's own that lets no Secret of the scene's namespace have the key `A` with the value `two`.
-async fn policy(scene: &mut OperatorScene, reason: Option<&str>) -> String {
-    let name = format!("{}.no-two", scene.namespace.name);
+/// A policy of the cluster's own for some resources of the scene's namespace. It comes into force a moment later.
+pub(crate) async fn deny(scene: &mut OperatorScene, name: &str, validation: &Value, resources: &Value) {
     let path = "/apis/admissionregistration.k8s.io/v1";
-    let mut validation = json!({
-        "expression": "!('A' in object.data) || object.data['A'] != 'dHdv'", "message": REMARK,
-    });
-    if let Some(reason) = reason {
-        validation["reason"] = json!(reason);
-    }
     let policy = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
         "metadata": {"name": name},
         "spec": {
             "failurePolicy": "Fail", "validations": [validation],
-            "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"],
-                "resources": ["secrets"], "operations": ["CREATE", "UPDATE"]}]},
+            "matchConstraints": {"resourceRules": [resources]},
         },
     });
     let binding = json!({
@@ -172,6 +164,20 @@ async fn policy(scene: &mut OperatorScene, reason: Option<&str>) -> String {
     });
     scene.create_for_all(&format!("{path}/validatingadmissionpolicies"), &policy).await;
     scene.create_for_all(&format!("{path}/validatingadmissionpolicybindings"), &binding).await;
+}
+
+/// A policy of the cluster's own that lets no Secret of the scene's namespace have the key `A` with the value `two`.
+async fn policy(scene: &mut OperatorScene, reason: Option<&str>) -> String {
+    let name = format!("{}.no-two", scene.namespace.name);
+    let mut validation = json!({
+        "expression": "!('A' in object.data) || object.data['A'] != 'dHdv'", "message": REMARK,
+    });
+    if let Some(reason) = reason {
+        validation["reason"] = json!(reason);
+    }
+    let resources = json!({"apiGroups": [""], "apiVersions": ["v1"], "resources": ["secrets"],
+        "operations": ["CREATE", "UPDATE"]});
+    deny(scene, &name, &validation, &resources).await;
     // Policies come into force a moment after they are there.
     let (secrets, name_of) = (scene.api::<Secret>(), name.clone());
     eventually("the policy is in force", || async {

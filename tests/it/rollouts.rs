@@ -1,5 +1,6 @@
 //! Workloads are restarted once for each change of their Secret, and for nothing else.
 
+use crate::admission::deny;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use support::scene::{OperatorScene, data, version};
@@ -389,28 +390,11 @@ async fn without_the_right_the_value_of_the_chart_is_named_and_the_object_stays_
 async fn a_policy_of_the_clusters_own_that_refuses_a_restart_is_named_without_its_words() {
     const REMARK: &str = "no restarts on Fridays, says the platform team";
     let mut scene = synced().await;
-    let (name, path) = (format!("{}-friday", scene.namespace.name), "/apis/admissionregistration.k8s.io/v1");
-    let policy = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
-        "metadata": {"name": name},
-        "spec": {
-            "failurePolicy": "Fail",
-            "validations": [{"expression": "object.spec == oldObject.spec", "message": REMARK}],
-            "matchConstraints": {"resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"],
-                "resources": ["deployments"], "operations": ["UPDATE"]}]},
-        },
-    });
-    let binding = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
-        "metadata": {"name": name},
-        "spec": {
-            "policyName": name, "validationActions": ["Deny"],
-            "matchResources": {"namespaceSelector": {"matchLabels":
-                {"kubernetes.io/metadata.name": scene.namespace.name}}},
-        },
-    });
-    scene.create_for_all(&format!("{path}/validatingadmissionpolicies"), &policy).await;
-    scene.create_for_all(&format!("{path}/validatingadmissionpolicybindings"), &binding).await;
+    let name = format!("{}-friday", scene.namespace.name);
+    let validation = json!({"expression": "object.spec == oldObject.spec", "message": REMARK});
+    let resources = json!({"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"],
+        "operations": ["UPDATE"]});
+    deny(&mut scene, &name, &validation, &resources).await;
     let deployments = support::workloads::workloads(&scene.admin(), &scene.namespace, "Deployment");
     eventually("the policy is in force", async || {
         let replicas = Patch::Merge(json!({"spec": {"replicas": 3}}));

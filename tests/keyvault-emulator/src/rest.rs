@@ -116,6 +116,9 @@ fn answer(
     if matches!(call.operation, Operation::List | Operation::ListVersions | Operation::ListDeleted) {
         return list::answer(vault, request, call);
     }
+    if !matches!(call.operation, Operation::Get | Operation::GetDeleted) {
+        vault.objects.refuse_managed(call.kind, &call.name, call.operation)?;
+    }
     match call.kind {
         ObjectKind::Secret => secrets::answer(vault, request, call, now),
         ObjectKind::Key => keys::answer(vault, request, call, now),

@@ -57,9 +57,6 @@ pub(super) fn answer(
 ) -> Result<Answer, Refusal> {
     let VaultState { name: host, objects, settle, .. } = vault;
     let (name, version) = (call.name.as_str(), call.version.as_deref());
-    if !matches!(call.operation, Operation::Get | Operation::GetDeleted) {
-        objects.refuse_managed(KIND, name, call.operation)?;
-    }
     let keys = &mut objects.keys;
     let body = match call.operation {
         Operation::Get => {

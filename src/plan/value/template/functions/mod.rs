@@ -102,8 +102,18 @@ fn pattern_steps(bytes: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Template;
     use super::*;
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
+    use zeroize::Zeroizing;
+
+    /// What becomes of a value that goes through filters.
+    pub(super) fn through(filters: &str, value: &str) -> Result<String, What> {
+        let data = BTreeMap::from([("A".to_owned(), Zeroizing::new(value.as_bytes().to_vec()))]);
+        let template = Template::parse(&format!("{{{{ A | {filters} }}}}")).map_err(|fault| fault.what)?;
+        let bytes = template.render(&data).map_err(|fault| fault.what)?;
+        Ok(String::from_utf8(bytes.to_vec()).unwrap())
+    }
 
     #[test]
     fn each_name_stands_for_one_thing() {

@@ -210,17 +210,8 @@ fn int(call: &Call<'_>) -> Result<Value, What> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::Template;
     use super::super::super::fault::What;
-    use std::collections::BTreeMap;
-    use zeroize::Zeroizing;
-
-    fn through(filter: &str, value: &str) -> Result<String, What> {
-        let data = BTreeMap::from([("A".to_owned(), Zeroizing::new(value.as_bytes().to_vec()))]);
-        let template = Template::parse(&format!("{{{{ A | {filter} }}}}")).map_err(|fault| fault.what)?;
-        let bytes = template.render(&data).map_err(|fault| fault.what)?;
-        Ok(String::from_utf8(bytes.to_vec()).unwrap())
-    }
+    use super::super::tests::through;
 
     #[test]
     fn texts_come_out_as_they_are_asked_for() {
