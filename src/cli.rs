@@ -69,7 +69,7 @@ fn variable(names: &[&str]) -> Option<OsString> {
 /// The flags of `vaultsync check`.
 #[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
-    /// What to check: kv/NAME (a connection of a namespace), ckv/NAME (a cluster-wide connection), or vss/NAME (the
+    /// What to check: kv/NAME (a connection of a namespace), ckv/NAME (a cluster-wide connection), or vss/NAME (each
     /// connection of an object that syncs, and whether it may read there).
     #[arg(value_name = "KIND/NAME", value_parser = subject)]
     pub subject: (Kind, String),

@@ -76,12 +76,15 @@ async fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let credentials = args.credentials.credentials(clock).map_err(anyhow::Error::msg)?;
     let (client, transport) = ways_out().await?;
     let checked = controller::check(client, &transport, credentials, &args.subject()).await?;
-    let report = match args.output {
+    let report = checked.iter().map(|checked| match args.output {
         Output::Text => checked.to_string(),
         Output::Json => checked.to_json(),
-    };
+    });
+    let between = if args.output == Output::Text { "\n\n" } else { "\n" };
+    let report = report.collect::<Vec<_>>().join(between);
     writeln!(std::io::stdout().lock(), "{report}")?;
-    Ok(if checked.is_usable() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let usable = checked.iter().all(controller::Checked::is_usable);
+    Ok(if usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn print_crds() -> anyhow::Result<()> {

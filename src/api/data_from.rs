@@ -1,6 +1,7 @@
 //! Sources of a `VaultSecretSync` that give many keys.
 #![expect(unreachable_pub, reason = "KubeSchema repeats each struct, pub and all, inside a private block")]
 
+use super::vault_ref::VaultRef;
 use super::vaultsecretsync::OnMissing;
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -29,6 +30,10 @@ pub struct DataFrom {
     /// certificates are left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub find: Option<Box<FindSpec>>,
+    /// The connection that reads it, where that is another than `spec.vaultRef`. Default: `spec.vaultRef`. Example:
+    /// `{kind: ClusterKeyVault, name: shared}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vault_ref: Option<Box<VaultRef>>,
     /// How members are called as keys: each step takes the name that the one before it gave. Two members that come to one
     /// name are `DuplicateKey`. Default: as they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -40,7 +40,9 @@ pub use rollout::{
     secret_annotation,
 };
 pub use secret_type::SecretType;
-pub use status::{EntryKind, EntryState, EntryStatus, KeyStatus, TargetStatus, VaultSecretSyncStatus};
+pub use status::{
+    EntryKind, EntryState, EntryStatus, EntryVault, KeyStatus, TargetStatus, VaultSecretSyncStatus,
+};
 pub use vault_ref::{VaultKind, VaultRef};
 pub use vaultsecretsync::{DataItem, Deletion, OnMissing, Target, VaultSecretSync, VaultSecretSyncSpec};
 

@@ -2,6 +2,7 @@
 
 use super::fingerprint::Fingerprint;
 use super::rollout::RolloutStatus;
+use super::vault_ref::VaultKind;
 use super::vaultsecretsync::Deletion;
 use crate::reason::Reason;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -22,7 +23,7 @@ pub struct VaultSecretSyncStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// The vault in which the entries were read. Another vault means that everything is read again.
+    /// The vault in which the entries were read that name no other. Another vault means that everything is read again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 261))]
     pub vault: Option<String>,
@@ -63,6 +64,9 @@ pub struct EntryStatus {
     /// Its name.
     #[schemars(length(max = 127))]
     pub name: String,
+    /// The connection that reads it, where that is another than the one of `status.vault`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vault: Option<Box<EntryVault>>,
     /// The version that the spec pins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
@@ -98,6 +102,20 @@ pub struct EntryStatus {
     /// why), `Missing` (its keys were removed, as `onMissing: Remove` asks), or the reason why its keys keep their
     /// last value.
     pub state: EntryState,
+}
+
+/// A connection that an entry names, and the vault that it led to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EntryVault {
+    /// The kind of the connection, `KeyVault` or `ClusterKeyVault`.
+    pub kind: VaultKind,
+    /// The name of the connection.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// The vault in which the entry was read.
+    #[schemars(length(max = 261))]
+    pub url: String,
 }
 
 /// How a source fares. A word that this release does not know reads as `Unknown`.

@@ -1,5 +1,7 @@
-//! How an object names its connection.
+//! How an object names its connections.
 
+use super::data_from::DataFrom;
+use super::vaultsecretsync::VaultSecretSyncSpec;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -49,6 +51,49 @@ impl VaultKind {
 impl fmt::Display for VaultRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind.as_str(), self.name)
+    }
+}
+
+impl VaultSecretSyncSpec {
+    /// The connections that the spec uses, each once: that of `spec.vaultRef` first, if anything is read through it, then
+    /// those that entries name, in their order.
+    #[must_use]
+    pub fn vault_refs(&self) -> Vec<&VaultRef> {
+        let of_entries = self.data.iter().map(|item| &item.vault_ref);
+        let of_entries = of_entries.chain(self.data_from.iter().map(|item| &item.vault_ref));
+        let named =
+            |vault: &Option<Box<VaultRef>>| vault.as_deref().is_none_or(|vault| *vault == self.vault_ref);
+        let own = self.tls.is_some() || of_entries.clone().any(named);
+        let mut refs: Vec<&VaultRef> = own.then_some(&self.vault_ref).into_iter().collect();
+        for vault in of_entries.filter_map(|vault| vault.as_deref()) {
+            if !refs.contains(&vault) {
+                refs.push(vault);
+            }
+        }
+        refs
+    }
+
+    /// The connection through which a source of `dataFrom` is read.
+    #[must_use]
+    pub fn vault_of<'a>(&'a self, item: &'a DataFrom) -> &'a VaultRef {
+        item.vault_ref.as_deref().unwrap_or(&self.vault_ref)
+    }
+
+    /// The field that names a connection; the first, if several do.
+    #[must_use]
+    pub fn field_of(&self, vault: &VaultRef) -> String {
+        let names = |entry: &Option<Box<VaultRef>>| entry.as_deref() == Some(vault);
+        let of_data = || self.data.iter().position(|item| names(&item.vault_ref));
+        let of_data_from = || self.data_from.iter().position(|item| names(&item.vault_ref));
+        if *vault == self.vault_ref {
+            "spec.vaultRef".to_owned()
+        } else if let Some(index) = of_data() {
+            format!("spec.data[{index}].vaultRef")
+        } else if let Some(index) = of_data_from() {
+            format!("spec.dataFrom[{index}].vaultRef")
+        } else {
+            "spec.vaultRef".to_owned()
+        }
     }
 }
 

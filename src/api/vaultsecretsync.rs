@@ -1,4 +1,4 @@
-//! `VaultSecretSync`: one target Secret, built from one vault.
+//! `VaultSecretSync`: one target Secret, built from one vault or several.
 #![expect(unreachable_pub, reason = "KubeSchema repeats each struct, pub and all, inside a private block")]
 
 use super::certificate::TlsSpec;
@@ -84,7 +84,8 @@ use std::collections::BTreeMap;
     )
 )]
 pub struct VaultSecretSyncSpec {
-    /// The connection that reads the vault. Default: the KeyVault named `default` of this namespace.
+    /// The connection that reads the vault, for all that does not name its own. Default: the KeyVault named `default` of this
+    /// namespace.
     #[serde(default)]
     pub vault_ref: VaultRef,
 
@@ -141,6 +142,10 @@ pub struct DataItem {
     pub key: String,
     /// Where its value comes from.
     pub from: From,
+    /// The connection that reads it, where that is another than `spec.vaultRef`. What is new in several vaults arrives
+    /// together, and none of it while one of them gives no answer. Default: `spec.vaultRef`. Example: `{name: db-team}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vault_ref: Option<Box<VaultRef>>,
     /// What happens to the key while its source, or the property in it, does not exist: `Keep` (default) keeps the
     /// last value and reports it, `Remove` removes the key. A key that the type of the Secret needs is never removed.
     #[serde(default)]

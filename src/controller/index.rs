@@ -32,7 +32,8 @@ impl VaultKey {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Indexed {
     target: Arc<str>,
-    vault: VaultKey,
+    /// The connections that it uses.
+    vaults: Box<[VaultKey]>,
     created: Timestamp,
     /// Whether it wrote its target, by its status or by the mark on the Secret.
     wrote: bool,
@@ -139,10 +140,8 @@ impl ObjectIndex {
         // None is less than any namespace.
         let shared = inner.users.iter().take_while(|(vault, _)| vault.namespace.is_none());
         let users = shared.flat_map(|(_, users)| users);
-        users
-            .filter(|user| namespace.is_none_or(|namespace| *user.namespace == *namespace))
-            .cloned()
-            .collect()
+        let users = users.filter(|user| namespace.is_none_or(|namespace| *user.namespace == *namespace));
+        users.cloned().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Whether any object uses a connection.
@@ -208,15 +207,17 @@ impl ObjectMaps {
             Some((known, _)) => known.clone(),
             None => ObjectKey { namespace: self.names.shared(&key.namespace), ..key },
         };
-        let vault = VaultKey::of(&key.namespace, &object.spec.vault_ref);
+        let vaults = object.spec.vault_refs().into_iter().map(|vault| {
+            let VaultKey { namespace, name } = VaultKey::of(&key.namespace, vault);
+            let namespace = namespace.map(|_| Arc::clone(&key.namespace));
+            VaultKey { namespace, name: self.names.shared(&name) }
+        });
+        let vaults = vaults.collect();
         let target = object.target_name();
         let marked = self.objects.get(&key).is_some_and(|old| old.marked && *old.target == *target);
         let entry = Indexed {
             target: if *target == *key.name { Arc::clone(&key.name) } else { target.into() },
-            vault: VaultKey {
-                namespace: vault.namespace.map(|_| Arc::clone(&key.namespace)),
-                name: self.names.shared(&vault.name),
-            },
+            vaults,
             created: object.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             wrote: marked || wrote_target(object),
             marked,
@@ -241,7 +242,9 @@ impl ObjectMaps {
         if reordered && claims.len() > 1 {
             change.wake.extend(claims.iter().map(|(_, _, name)| beside(&key, name)));
         }
-        self.users.entry(entry.vault.clone()).or_default().insert(key.clone());
+        for vault in &entry.vaults {
+            self.users.entry(vault.clone()).or_default().insert(key.clone());
+        }
         self.objects.insert(key, entry);
     }
 
@@ -255,10 +258,12 @@ impl ObjectMaps {
     fn unlink(&mut self, key: &ObjectKey) -> Option<Indexed> {
         let entry = self.objects.remove(key)?;
         unlink_claim(&mut self.claims, &entry.target_of(key), &entry.claim(&key.name));
-        if let Some(users) = self.users.get_mut(&entry.vault) {
-            users.remove(key);
-            if users.is_empty() {
-                self.users.remove(&entry.vault);
+        for vault in &entry.vaults {
+            if let Some(users) = self.users.get_mut(vault) {
+                users.remove(key);
+                if users.is_empty() {
+                    self.users.remove(vault);
+                }
             }
         }
         Some(entry)

@@ -3,7 +3,7 @@
 use super::Context;
 use super::apply::WriteTarget;
 use super::backoff::backoff;
-use super::connections::{ConnectionOf, Usable, connection_of, heard_of};
+use super::connections::{ConnectionsOf, Usable, connections_of, heard_of};
 use super::error::Error;
 use super::index::key_of;
 use super::memory::Memory;
@@ -11,10 +11,11 @@ use super::{report, rollouts};
 use crate::api::{READY, VaultSecretSync, condition, fnv1a};
 use crate::object_key::ObjectKey;
 use crate::plan::{
-    self, FoundNames, Input, Permit, Problem, Refusal, Round, Seen, Sources, Step, UsedSource, Vault, Verdict,
+    self, Connected, FoundNames, Input, Permit, Problem, Refusal, Round, Seen, Snapshot, Sources, Step,
+    UsedSource, Vault, Verdict,
 };
 use crate::reason::Reason;
-use crate::vault::{Answer, Find, Found, HealthState, Reply, Sought};
+use crate::vault::{Answer, Ask, Find, Found, HealthState, ObjectName, Sought};
 use kube::runtime::controller::Action;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -85,37 +86,64 @@ const TOLD_AT: u32 = 3;
 
 /// What an object reads, and through what.
 struct Reads {
-    found: ConnectionOf,
-    /// How often.
-    interval: Duration,
+    found: ConnectionsOf,
     sources: Result<Sources, Problem>,
     /// As what each source may be read.
     permits: Vec<Permit>,
 }
 
-/// Finds out what an object reads: its connection, what it finds there by name, and what it may read of it all.
-fn gather(context: &Context, key: &ObjectKey, object: &VaultSecretSync) -> Reads {
-    let mut found = connection_of(context, object);
-    let interval = interval(context, object, &found);
-    let finds = plan::finds(&object.spec);
-    let names = match &found {
-        ConnectionOf::Usable(usable) if !finds.is_empty() => {
-            find(context, key, object, usable, (&finds, interval))
-        }
-        _ => {
-            context.plane.find_none(key);
-            FoundNames::none()
-        }
-    };
-    let sources = plan::sources(&object.spec, &names);
-    let mut permits = Vec::new();
-    if let (ConnectionOf::Usable(usable), Ok(sources)) = (&found, &sources) {
-        match usable.permits(object, &sources.used) {
-            Ok(permitted) => permits = permitted,
-            Err(problem) => found = ConnectionOf::Unusable(problem),
+impl Reads {
+    /// The connections, where all of them can be used.
+    fn usable(&self) -> &[Usable] {
+        match &self.found {
+            ConnectionsOf::Usable(usable) => usable,
+            ConnectionsOf::Unknown | ConnectionsOf::Unusable(_) => &[],
         }
     }
-    Reads { found, interval, sources, permits }
+
+    /// The same as a round sees them; `users`: how many each has.
+    fn connected(&self, context: &Context, object: &VaultSecretSync, users: &[usize]) -> Vec<Connected<'_>> {
+        let users = users.iter().copied().chain(std::iter::repeat(0));
+        let connected = self.usable().iter().zip(users).map(|(usable, users)| {
+            let interval = interval(context, object, usable);
+            let stale_after = stale_after(context, object, interval, users);
+            Connected { vault: &usable.vault, url: usable.connection.url.as_str(), interval, stale_after }
+        });
+        connected.collect()
+    }
+}
+
+/// Finds out what an object reads: its connections, what it finds there by name, and what it may read of it all.
+fn gather(context: &Context, key: &ObjectKey, object: &VaultSecretSync) -> Reads {
+    let found = connections_of(context, object);
+    let mut reads = Reads { found, sources: Ok(Sources::default()), permits: Vec::new() };
+    let names = find(context, key, object, &reads);
+    reads.sources = plan::sources(&object.spec, &names);
+    match permits(object, &reads) {
+        Ok(permits) => reads.permits = permits,
+        Err(problems) => reads.found = ConnectionsOf::Unusable(problems),
+    }
+    reads
+}
+
+/// As what each source may be read, each by its own connection.
+fn permits(object: &VaultSecretSync, reads: &Reads) -> Result<Vec<Permit>, Vec<Problem>> {
+    let Ok(sources) = &reads.sources else { return Ok(Vec::new()) };
+    let mut permits = vec![Permit::default(); sources.used.len()];
+    let mut problems = Vec::new();
+    for (place, usable) in reads.usable().iter().enumerate() {
+        let of_vault = || sources.used.iter().enumerate().filter(|(_, used)| used.vault == place);
+        let used: Vec<&UsedSource> = of_vault().map(|(_, used)| used).collect();
+        match usable.permits(object, &used) {
+            Ok(permitted) => {
+                for ((index, _), permit) in of_vault().zip(permitted) {
+                    permits.get_mut(index).into_iter().for_each(|place| *place = permit);
+                }
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() { Ok(permits) } else { Err(problems) }
 }
 
 /// The next step of a round. Values that take work are rendered at the pace of their namespace; `Err`: not before this
@@ -127,10 +155,11 @@ fn decide(
     input: &Input<'_>,
     admitted: &mut bool,
 ) -> Result<Step, Duration> {
-    let has_values = |reply: &Reply| reply.answers.iter().any(|answer| matches!(answer, Answer::Read(_)));
+    let has_values =
+        |snapshot: &Snapshot| snapshot.answers.iter().any(|answer| matches!(answer, Answer::Read(_)));
     let takes_work = || input.sources.as_ref().is_ok_and(|sources| sources.take_work(&input.object.spec));
-    let Vault::Usable { reply: Some(reply), .. } = input.vault else { return Ok(round.next(input)) };
-    if !has_values(reply) || !takes_work() {
+    let Vault::Usable { snapshot: Some(snapshot), .. } = input.vault else { return Ok(round.next(input)) };
+    if !has_values(snapshot) || !takes_work() {
         return Ok(round.next(input));
     }
     if !*admitted && let Some(wait) = context.render_pace.wait(namespace, Instant::now()) {
@@ -151,7 +180,7 @@ fn decide(
 async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory) -> Result<End, Error> {
     let key = context.index.shared_key_of(stored);
     let object = memory.kept.known(stored);
-    let Reads { found, interval, sources, permits } = gather(context, &key, &object);
+    let reads = gather(context, &key, &object);
     let rival = context.index.rival(&object);
     let manager = plan::manager_of(&object);
     let target = WriteTarget {
@@ -162,26 +191,27 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
     };
     let probe = context.memories.take_probe(&key);
     let mut round = Round::begin(memory.kept.clone(), &object, probe);
-    let mut snapshot: Option<Reply> = None;
+    let mut snapshot: Option<Snapshot> = None;
     let (mut failed, mut admitted) = (None, false);
     for _ in 0..MOST_STEPS {
-        let vault = match &found {
-            ConnectionOf::Usable(Usable { connection, .. }) => {
-                let (url, reply) = (connection.url.as_str(), snapshot.as_ref());
-                Vault::Usable { url, interval, permits: &permits, reply }
+        let fares = snapshot.iter().flat_map(|snapshot| &snapshot.fares);
+        let users: Vec<usize> = fares.map(|fares| fares.health.users).collect();
+        let connections = reads.connected(context, &object, &users);
+        let vault = match &reads.found {
+            ConnectionsOf::Usable(_) => {
+                let (permits, snapshot) = (reads.permits.as_slice(), snapshot.as_ref());
+                Vault::Usable { connections: &connections, permits, snapshot }
             }
-            ConnectionOf::Unusable(problem) => Vault::Unusable(problem.clone()),
-            ConnectionOf::Unknown => Vault::Unknown,
+            ConnectionsOf::Unusable(problems) => Vault::Unusable(problems.clone()),
+            ConnectionsOf::Unknown => Vault::Unknown,
         };
-        let users = snapshot.as_ref().map_or(0, |reply| reply.health.users);
         let input = Input {
             object: &object,
             stored: stored.status.as_ref(),
-            sources: &sources,
+            sources: &reads.sources,
             ignored: context.ignores(&key.namespace),
             rival: rival.as_deref(),
             vault,
-            stale_after: stale_after(context, &object, interval, users),
             expiring_before: context.settings.expiring_before,
             now: context.now(),
         };
@@ -207,18 +237,16 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
             }
             Step::End(verdict) => {
                 let refused = failed.is_none() && verdict.reason.is_some_and(Reason::blocks_target);
-                match &found {
-                    // What is too large is asked for later, and what is new of it until then is not to be missed.
-                    // So is what would be fewer names.
-                    ConnectionOf::Usable(Usable { connection, described, .. })
-                        if snapshot.is_none()
-                            && matches!(verdict.reason, Some(Reason::TooLarge | Reason::TooManyMatches)) =>
-                    {
-                        context.plane.keep(&key, connection, described.spec.terms);
-                    }
+                if snapshot.is_none()
+                    && matches!(verdict.reason, Some(Reason::TooLarge | Reason::TooManyMatches))
+                {
+                    // What is too large is asked for later, and what is new of it until then is not to be missed. So is what
+                    // would be fewer names.
+                    let terms = reads.usable().iter().map(|usable| (&usable.connection, usable.terms()));
+                    context.plane.keep(&key, &terms.collect::<Vec<_>>());
+                } else if snapshot.is_none() || refused {
                     // What is not read any more, or cannot be written, is not polled any more.
-                    _ if snapshot.is_none() || refused => context.plane.forget(&key),
-                    _ => {}
+                    context.plane.forget(&key);
                 }
                 return Ok(End { verdict: *verdict, asked: snapshot.is_some(), failed });
             }
@@ -242,54 +270,83 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
                 }
             }
             round.answered(seen);
-        } else if let (ConnectionOf::Usable(usable), Ok(sources)) = (&found, &sources) {
-            snapshot = Some(ask(context, &key, &object, usable, (&sources.used, interval), &round));
+        } else if let Ok(sources) = &reads.sources {
+            snapshot =
+                Some(ask(context, &key, &object, (reads.usable(), &connections), &sources.used, &round));
         }
     }
     Err(Error::Unsettled)
 }
 
-/// What the object looks for by name, as far as its namespace may read it; no list is asked for where it may read nothing.
-fn find(
-    context: &Context,
-    key: &ObjectKey,
-    object: &VaultSecretSync,
-    usable: &Usable,
-    (finds, interval): (&[Find], Duration),
-) -> FoundNames {
-    let connection = &usable.connection;
-    let known = plan::found_before(object, finds, connection.url.as_str());
-    let found = if usable.reads_secrets(object) && !object.spec.suspend {
-        let known = known.concat();
-        let sought = Sought { finds, interval, known: &known };
-        context.plane.find(key, connection, usable.described.spec.terms, sought)
-    } else {
-        context.plane.find_none(key);
-        Found::Names { names: vec![Vec::new(); finds.len()].into(), absent: known.concat(), failed: None }
-    };
-    FoundNames::of(found, &known, usable.names(object))
+/// What the object looks for by name through each of its connections, as far as its namespace may read it; no list is asked
+/// for where it may read nothing.
+fn find(context: &Context, key: &ObjectKey, object: &VaultSecretSync, reads: &Reads) -> Vec<FoundNames> {
+    struct NameSearch<'a> {
+        usable: &'a Usable,
+        interval: Duration,
+        finds: Vec<Find>,
+        before: Vec<Vec<ObjectName>>,
+        known: Vec<ObjectName>,
+        asks: bool,
+    }
+    let connected = reads.connected(context, object, &[]);
+    let searches: Vec<NameSearch<'_>> = reads
+        .usable()
+        .iter()
+        .zip(connected)
+        .enumerate()
+        .map(|(place, (usable, connected))| {
+            let finds = plan::finds(&object.spec, &usable.vault);
+            let before = plan::found_before(object, &finds, (place, &connected));
+            let asks = !finds.is_empty() && usable.reads_secrets(object) && !object.spec.suspend;
+            NameSearch { usable, interval: connected.interval, known: before.concat(), finds, before, asks }
+        })
+        .collect();
+    let sought = searches.iter().filter(|search| search.asks).map(|search| Sought {
+        connection: &search.usable.connection,
+        terms: search.usable.terms(),
+        finds: &search.finds,
+        interval: search.interval,
+        known: &search.known,
+    });
+    let mut found = context.plane.find(key, &sought.collect::<Vec<_>>()).into_iter();
+    let names = searches.iter().map(|search| {
+        let nothing = || Found::Names {
+            names: vec![Vec::new(); search.finds.len()].into(),
+            absent: search.known.clone(),
+            failed: None,
+        };
+        let found = if search.asks { found.next() } else { None };
+        FoundNames::of(found.unwrap_or_else(nothing), &search.before, search.usable.names(object))
+    });
+    names.collect()
 }
 
 fn ask(
     context: &Context,
     key: &ObjectKey,
     object: &VaultSecretSync,
-    usable: &Usable,
-    (sources, interval): (&[UsedSource], Duration),
+    (usable, connected): (&[Usable], &[Connected<'_>]),
+    sources: &[UsedSource],
     round: &Round,
-) -> Reply {
-    let connection = &usable.connection;
-    let url = connection.url.as_str();
-    let wants = plan::wants(object, url, sources, interval, round.demanded(), round.inherits_stale());
-    let mut reply =
-        context.plane.ask(key, connection, usable.described.spec.terms, &wants, round.waits_for_all(object));
+) -> Snapshot {
+    let wants = plan::wants(object, connected, sources, round.demanded(), round.inherits_stale());
+    let asks = usable.iter().zip(&wants).map(|(usable, wants)| Ask {
+        connection: &usable.connection,
+        terms: usable.terms(),
+        wants,
+    });
+    let mut replies = context.plane.ask(key, &asks.collect::<Vec<_>>(), round.waits_for_all(object));
     // A restart forgets for how long the vault has been silent; the KeyVault's condition does not.
-    if matches!(reply.health.state, HealthState::Failing { .. }) {
-        // Who needs no confirmation, as of a pinned version that was read, needs none after a restart either.
-        let here = reply.unconfirmed_for;
-        reply.unconfirmed_for = here.map(|here| here.max(not_ready_for(context, usable).unwrap_or_default()));
+    for (usable, reply) in usable.iter().zip(&mut replies) {
+        if matches!(reply.health.state, HealthState::Failing { .. }) {
+            // Who needs no confirmation, as of a pinned version that was read, needs none after a restart either.
+            let here = reply.unconfirmed_for;
+            reply.unconfirmed_for =
+                here.map(|here| here.max(not_ready_for(context, usable).unwrap_or_default()));
+        }
     }
-    reply
+    Snapshot::of(sources, replies)
 }
 
 fn not_ready_for(context: &Context, usable: &Usable) -> Option<Duration> {
@@ -298,12 +355,9 @@ fn not_ready_for(context: &Context, usable: &Usable) -> Option<Duration> {
     Duration::try_from(context.now().duration_since(ready.last_transition_time.0)).ok()
 }
 
-/// How often this object's sources are read.
-fn interval(context: &Context, object: &VaultSecretSync, found: &ConnectionOf) -> Duration {
-    let floor = match found {
-        ConnectionOf::Usable(usable) => usable.described.spec.min_refresh_interval.as_str(),
-        ConnectionOf::Unknown | ConnectionOf::Unusable(_) => "",
-    };
+/// How often this object's sources of a connection are read.
+fn interval(context: &Context, object: &VaultSecretSync, usable: &Usable) -> Duration {
+    let floor = usable.described.spec.min_refresh_interval.as_str();
     plan::interval(object, floor, context.settings.min_refresh_interval)
 }
 

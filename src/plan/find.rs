@@ -3,11 +3,12 @@
 //! That a name is not listed is a hint, never a verdict: what was found before and is not listed now stays among the
 //! sources, and goes only when a GET says that there is no such secret. A list that cannot be read takes nothing away.
 
-use crate::api::{DataFrom, EntryState, EntryStatus, VaultSecretSync, VaultSecretSyncSpec};
+use super::sources::{Connected, entries_of};
+use crate::api::{DataFrom, EntryState, EntryStatus, VaultRef, VaultSecretSync, VaultSecretSyncSpec};
 use crate::vault::{Find, Found, NamePattern, ObjectName, Why};
 use std::collections::HashSet;
 
-/// The names for each `find` of a spec, in their order.
+/// The names for each `find` of a spec that looks through one connection, in their order.
 #[derive(Clone, Debug)]
 pub struct FoundNames {
     pub(super) names: Vec<Vec<ObjectName>>,
@@ -25,10 +26,19 @@ pub(super) enum Listing {
     Failed(Why),
 }
 
-/// What the `find`s of a spec look for; mostly nothing.
+/// The places in `spec.dataFrom` of the `find`s that look through this connection, in their order.
+fn places<'a>(
+    spec: &'a VaultSecretSyncSpec,
+    vault: &VaultRef,
+) -> impl Iterator<Item = (usize, &'a DataFrom)> {
+    let items = spec.data_from.iter().enumerate();
+    items.filter(move |(_, item)| item.find.is_some() && spec.vault_of(item) == vault)
+}
+
+/// What the `find`s of a spec look for through this connection; mostly nothing.
 #[must_use]
-pub fn finds(spec: &VaultSecretSyncSpec) -> Vec<Find> {
-    spec.data_from.iter().filter_map(find_of).collect()
+pub fn finds(spec: &VaultSecretSyncSpec, vault: &VaultRef) -> Vec<Find> {
+    places(spec, vault).filter_map(|(_, item)| find_of(item)).collect()
 }
 
 fn find_of(item: &DataFrom) -> Option<Find> {
@@ -37,18 +47,20 @@ fn find_of(item: &DataFrom) -> Option<Find> {
     Some(Find { name, tags: find.tags.clone() })
 }
 
-/// The names that each `find` found before, as far as status tells: those that it still looks for, and that back no
-/// certificate.
+/// The names that each `find` through the connection at this place found before, as far as status tells: those that it
+/// still looks for, and that back no certificate.
 #[must_use]
-pub fn found_before(object: &VaultSecretSync, finds: &[Find], vault: &str) -> Vec<Vec<ObjectName>> {
-    let status = object.status.as_ref().filter(|status| status.vault.as_deref() == Some(vault));
-    let entries = status.into_iter().flat_map(|status| &status.entries);
-    let found: Vec<(&EntryStatus, ObjectName)> = entries
+pub fn found_before(
+    object: &VaultSecretSync,
+    finds: &[Find],
+    (place, connection): (usize, &Connected<'_>),
+) -> Vec<Vec<ObjectName>> {
+    let told = object.status.iter().flat_map(|status| entries_of(status, (place, connection)));
+    let found: Vec<(&EntryStatus, ObjectName)> = told
         .filter(|entry| !entry.found_by.is_empty() && !entry.managed && entry.state != EntryState::Missing)
         .filter_map(|entry| Some((entry, ObjectName::parse(&entry.name).ok()?)))
         .collect();
-    let places = object.spec.data_from.iter().enumerate().filter(|(_, item)| item.find.is_some());
-    places
+    places(&object.spec, connection.vault)
         .zip(finds)
         .map(|((place, _), find)| {
             let of_find = found.iter().filter(|(entry, name)| {

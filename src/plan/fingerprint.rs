@@ -106,11 +106,12 @@ pub(super) fn of_object(
 pub(super) fn of_others(spec: &VaultSecretSyncSpec) -> Fingerprint {
     let recipes = recipes(spec).unwrap_or_default();
     let keys = recipes.iter().map(|recipe| recipe.key);
-    let sources = spec
-        .data_from
-        .iter()
-        .filter_map(|item| item.secret.as_ref())
-        .flat_map(|secret| [secret.name.as_str(), secret.version.as_deref().unwrap_or_default()]);
+    let sources = spec.data_from.iter().filter_map(|item| Some((item, item.secret.as_ref()?)));
+    let sources = sources.flat_map(|(item, secret)| {
+        let named = [secret.name.as_str(), secret.version.as_deref().unwrap_or_default()];
+        let vault = item.vault_ref.as_ref().map(|vault| [vault.kind.as_str(), vault.name.as_str()]);
+        named.into_iter().chain(vault.into_iter().flatten())
+    });
     of_parts(keys.chain([""]).chain(sources))
 }
 
@@ -140,10 +141,11 @@ pub(crate) fn template_fingerprint(text: &str, inputs: &[(&str, Option<Fingerpri
     of_template(text, inputs)
 }
 
-/// What a version of a secret makes that each `find` of a spec finds, by their places.
+/// What a version of a secret makes that each `find` of a spec finds, by their places; `vault`: where a `find` looks, if the
+/// secret is there.
 #[cfg(test)]
 pub(crate) fn found_fingerprints(
-    vault: &str,
+    vault: impl Fn(&DataFrom) -> Option<&'static str>,
     name: &str,
     version: &str,
     spec: &VaultSecretSyncSpec,
@@ -155,8 +157,8 @@ pub(crate) fn found_fingerprints(
             crate::vault::NamePattern::new(find.name.as_deref().unwrap_or("*")).fits(name)
         })
     };
-    let found = spec.data_from.iter().filter(fits);
-    found.map(|item| of_object(vault, &source, version, item, of_others(spec))).collect()
+    let found = spec.data_from.iter().filter(fits).filter_map(|item| Some((vault(item)?, item)));
+    found.map(|(vault, item)| of_object(vault, &source, version, item, of_others(spec))).collect()
 }
 
 /// What a version of a source makes by a spec: keys of `data` by their place, and the keys of `dataFrom`.

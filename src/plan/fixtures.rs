@@ -2,15 +2,15 @@
 
 use super::outcome::Outcome;
 use super::{
-    Change, FoundNames, Input, Kept, Observed, Permit, Problem, Round, Seen, Step, UsedSource, Vault,
-    Verdict, sources, wants,
+    Change, Connected, Fares, FoundNames, Input, Kept, Observed, Permit, Problem, Round, Seen, Snapshot,
+    Step, UsedSource, Vault, Verdict, found_before, sources, wants,
 };
 use crate::api::{
     DataFrom, DataItem, Decode, Format, From, ObjectSecretRef, OnMissing, SecretRef, Target, VaultRef,
     VaultSecretSync, VaultSecretSyncSpec, VaultSecretSyncStatus,
 };
 use crate::vault::{
-    Answer, Attributes, Evidence, Failure, Health, HealthState, Reading, Reply, SecretValue, Want,
+    Answer, Attributes, Evidence, Failure, Find, Health, HealthState, ObjectName, Reading, SecretValue, Want,
 };
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -19,6 +19,11 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 pub(super) const URL: &str = "https://shop.vault.azure.net";
+
+/// The vaults of the object's connections after the first, by the names of these.
+pub(super) fn url_of(vault: &VaultRef) -> String {
+    if vault.name == "default" { URL.to_owned() } else { format!("https://{}.vault.azure.net", vault.name) }
+}
 
 pub(super) fn reading(version: &str, value: &str) -> Reading {
     let time = Timestamp::from_second(1_700_000_000).ok();
@@ -46,13 +51,14 @@ pub(super) fn failed(failure: Failure) -> Answer {
 pub(super) fn key(key: &str, secret: &str) -> DataItem {
     let secret = SecretRef { name: secret.to_owned(), version: None, property: None, decode: Decode::None };
     let from = From { secret: Some(secret), ..From::default() };
-    DataItem { key: key.to_owned(), from, on_missing: OnMissing::Keep, publish: true }
+    DataItem { key: key.to_owned(), from, vault_ref: None, on_missing: OnMissing::Keep, publish: true }
 }
 
 pub(super) fn object_source(secret: &str) -> DataFrom {
     DataFrom {
         secret: Some(ObjectSecretRef { name: secret.to_owned(), version: None, format: Format::Json }),
         find: None,
+        vault_ref: None,
         rename: Vec::new(),
         on_missing: OnMissing::Keep,
         publish: true,
@@ -66,6 +72,8 @@ pub(super) struct Scene {
     pub(super) answers: Vec<Answer>,
     pub(super) state: HealthState,
     pub(super) unconfirmed_for: Option<Duration>,
+    /// The same of connections after the first, where they do not simply work.
+    pub(super) others: Vec<(HealthState, Option<Duration>)>,
     pub(super) interval: Duration,
     pub(super) expiring_before: Duration,
     /// What the last round left.
@@ -77,8 +85,8 @@ pub(super) struct Scene {
     pub(super) ignored: bool,
     pub(super) rival: Option<String>,
     pub(super) vault_exists: bool,
-    /// What `find` has found.
-    pub(super) found: FoundNames,
+    /// What `find` has found through each connection.
+    pub(super) found: Vec<FoundNames>,
     pub(super) permit: Permit,
     pub(super) now: Timestamp,
 }
@@ -104,6 +112,7 @@ impl Scene {
             answers: Vec::new(),
             state: HealthState::Working,
             unconfirmed_for: None,
+            others: Vec::new(),
             interval: Duration::from_secs(300),
             expiring_before: Duration::ZERO,
             kept: Kept::default(),
@@ -113,7 +122,7 @@ impl Scene {
             ignored: false,
             rival: None,
             vault_exists: true,
-            found: FoundNames::none(),
+            found: Vec::new(),
             permit: Permit::FULL,
             now: Timestamp::from_second(1_750_000_000).unwrap(),
         }
@@ -126,7 +135,46 @@ impl Scene {
     /// What the plane is asked for when a round begins.
     pub(super) fn wants(&self) -> Vec<Want> {
         let known = self.kept.known(&Arc::new(self.object.clone()));
-        wants(&known, URL, &self.sources(), Duration::from_secs(60), &BTreeSet::new(), false)
+        let urls = self.urls();
+        wants(&known, &self.connected(&urls), &self.sources(), &BTreeSet::new(), false).concat()
+    }
+
+    /// What `find` found before through the first connection.
+    pub(super) fn found_before(&self, finds: &[Find]) -> Vec<Vec<ObjectName>> {
+        let urls = self.urls();
+        found_before(&self.object, finds, (0, &self.connected(&urls)[0]))
+    }
+
+    fn urls(&self) -> Vec<String> {
+        self.object.spec.vault_refs().into_iter().map(url_of).collect()
+    }
+
+    fn connected<'a>(&'a self, urls: &'a [String]) -> Vec<Connected<'a>> {
+        let vaults = self.object.spec.vault_refs().into_iter().zip(urls);
+        let connected = vaults.map(|(vault, url)| Connected {
+            vault,
+            url,
+            interval: self.interval,
+            stale_after: Duration::from_secs(900),
+        });
+        connected.collect()
+    }
+
+    fn snapshot(&self, connections: usize) -> Snapshot {
+        let works = (HealthState::Working, None);
+        let all = [(self.state.clone(), self.unconfirmed_for)].into_iter().chain(self.others.iter().cloned());
+        let fares =
+            all.chain(std::iter::repeat(works)).take(connections).map(|(state, unconfirmed_for)| Fares {
+                health: Health {
+                    state,
+                    users: 1,
+                    detection: None,
+                    proving: false,
+                    evidence: Evidence::default(),
+                },
+                unconfirmed_for,
+            });
+        Snapshot { answers: self.answers.clone(), fares: fares.collect() }
     }
 
     fn begin(&self) -> Round {
@@ -137,26 +185,18 @@ impl Scene {
     /// The next step of the round, which begins if there is none; the plane has been asked.
     pub(super) fn step(&mut self) -> Step {
         let mut round = self.round.take().unwrap_or_else(|| self.begin());
-        let reply = Reply {
-            answers: self.answers.clone(),
-            health: Health {
-                state: self.state.clone(),
-                users: 1,
-                detection: None,
-                proving: false,
-                evidence: Evidence::default(),
-            },
-            unconfirmed_for: self.unconfirmed_for,
-        };
         let permits = vec![self.permit; self.answers.len()];
         let sources = sources(&self.object.spec, &self.found);
         let stored = Arc::new(self.object.clone());
         let known = self.kept.known(&stored);
-        let mut next = |reply| {
+        let urls = self.urls();
+        let connections = self.connected(&urls);
+        let now = self.snapshot(connections.len());
+        let mut next = |snapshot| {
             let vault = if self.vault_exists {
-                Vault::Usable { url: URL, interval: self.interval, permits: &permits, reply }
+                Vault::Usable { connections: &connections, permits: &permits, snapshot }
             } else {
-                Vault::Unusable(Problem::vault_not_found(&self.object.spec.vault_ref))
+                Vault::Unusable(vec![Problem::vault_not_found(&self.object.spec.vault_ref, "spec.vaultRef")])
             };
             round.next(&Input {
                 object: &known,
@@ -165,18 +205,14 @@ impl Scene {
                 ignored: self.ignored,
                 rival: self.rival.as_deref(),
                 vault,
-                stale_after: Duration::from_secs(900),
                 expiring_before: self.expiring_before,
                 now: self.now,
             })
         };
         let first = if self.asked { Step::Ask } else { next(None) };
-        let step = if let Step::Ask = first {
-            self.asked = true;
-            next(Some(&reply))
-        } else {
-            first
-        };
+        let asks = matches!(first, Step::Ask);
+        let step = if asks { next(Some(&now)) } else { first };
+        self.asked |= asks;
         self.round = Some(round);
         step
     }

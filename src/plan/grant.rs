@@ -37,7 +37,7 @@ pub struct Tenant<'a> {
     pub labels: Option<&'a BTreeMap<String, String>>,
 }
 
-/// What `reader` may read of each source, in their order.
+/// What `reader` may read of each source of a connection, in their order.
 ///
 /// # Errors
 /// The problem of an object that names a source which nothing permits: then none of them is asked for.
@@ -45,7 +45,7 @@ pub fn permits(
     vault: &VaultRef,
     allow: &[Grant],
     reader: Tenant<'_>,
-    sources: &[UsedSource],
+    sources: &[&UsedSource],
 ) -> Result<Vec<Permit>, Problem> {
     let grants: Vec<&Grant> = allow.iter().filter(|grant| concerns(grant, reader)).collect();
     let permits: Vec<Permit> = sources.iter().map(|used| permit(&grants, &used.source)).collect();
@@ -53,7 +53,7 @@ pub fn permits(
         .iter()
         .zip(&permits)
         .filter(|(_, permit)| **permit == Permit::default())
-        .map(|(used, _)| used)
+        .map(|(used, _)| *used)
         .collect();
     if refused.is_empty() {
         return Ok(permits);
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use crate::api::{GrantedNamespaces, NamespaceSelector, SelectorOperator, SelectorRequirement};
     use crate::plan::fixtures::{Scene, key};
-    use crate::plan::{FoundNames, sources};
+    use crate::plan::sources;
 
     fn grant(names: &[&str], secrets: &[&str], certificates: &[&str]) -> Grant {
         let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<String>>();
@@ -130,9 +130,10 @@ mod tests {
 
     fn judge_labelled(allow: &[Grant], reader: Tenant<'_>, secrets: &[&str]) -> Result<Vec<Permit>, String> {
         let data = secrets.iter().map(|secret| key(&secret.to_uppercase(), secret)).collect();
-        let used = sources(&Scene::new(data, Vec::new()).object.spec, &FoundNames::none()).unwrap();
+        let used = sources(&Scene::new(data, Vec::new()).object.spec, &[]).unwrap();
+        let used: Vec<&UsedSource> = used.used.iter().collect();
         let vault = VaultRef { kind: crate::api::VaultKind::ClusterKeyVault, name: "prod".to_owned() };
-        permits(&vault, allow, reader, &used.used).map_err(|problem| problem.message)
+        permits(&vault, allow, reader, &used).map_err(|problem| problem.message)
     }
 
     const SECRET: Permit = Permit { secret: true, certificate: false };

@@ -53,14 +53,13 @@ pub use problem::Problem;
 pub use rollout::{Progress, RestartFailure, RestartStep, Rolling, RollingEnd, Workload, rollout_notices};
 pub use round::{Anew, Round, is_told_of_failure};
 use sources::asked_interval;
-pub use sources::{Sources, UsedSource, interval, sources, stale_after, wants};
+pub use sources::{Connected, Fares, Snapshot, Sources, UsedSource, interval, sources, stale_after, wants};
 pub use target::{Change, KeyBytes, NewSecret, Observed, Refusal, Seen, Verified, Written, manager_of};
 pub use verdict::Verdict;
 
-use crate::api::{TargetStatus, VaultSecretSync, VaultSecretSyncStatus};
+use crate::api::{TargetStatus, VaultRef, VaultSecretSync, VaultSecretSyncStatus};
 use crate::reason::Reason;
-use crate::vault::{Failure, HealthState, Reply, Why};
-use find::Listing;
+use crate::vault::{Answer, Failure, HealthState, Why};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -78,33 +77,29 @@ pub struct Input<'a> {
     pub ignored: bool,
     /// The object that has the better claim to the target, if any.
     pub rival: Option<&'a str>,
-    /// The connection.
+    /// The connections.
     pub vault: Vault<'a>,
-    /// How long values may go unconfirmed.
-    pub stale_after: Duration,
     /// How long before its end a version is called expiring.
     pub expiring_before: Duration,
     /// Now.
     pub now: Timestamp,
 }
 
-/// The connection of an object.
+/// The connections of an object: it reads through all of them, or through none.
 #[derive(Debug)]
 pub enum Vault<'a> {
     /// Not shown yet, so that nothing can be said.
     Unknown,
-    /// There is none, or this object may not use it.
-    Unusable(Problem),
+    /// One of them is not there, or this object may not use it.
+    Unusable(Vec<Problem>),
     /// Here.
     Usable {
-        /// The vault's address.
-        url: &'a str,
-        /// How often the sources are read.
-        interval: Duration,
+        /// As the spec [names](crate::api::VaultSecretSyncSpec::vault_refs) them, in that order.
+        connections: &'a [Connected<'a>],
         /// As what each source may be read.
         permits: &'a [Permit],
-        /// The snapshot: what the plane said to [`wants`]; `None` before it was asked.
-        reply: Option<&'a Reply>,
+        /// What the plane said; `None` before it was asked.
+        snapshot: Option<&'a Snapshot>,
     },
 }
 
@@ -148,50 +143,79 @@ impl<'a> Input<'a> {
 
     /// How often the sources are read, where that is less often than the spec asks.
     fn stretched_interval(&self) -> Option<Duration> {
-        let Vault::Usable { interval, .. } = self.vault else { return None };
-        (interval > asked_interval(self.object)).then_some(interval)
+        let longest = self.connections().iter().map(|connection| connection.interval).max()?;
+        (longest > asked_interval(self.object)).then_some(longest)
     }
 
     /// What `find` cannot find: the list is not to be had, or shows nothing that fits.
     fn unfound(&self) -> Option<Problem> {
         let sources = self.sources.as_ref().ok()?;
-        match (&sources.listing, sources.unmatched.first()) {
-            (Listing::Failed(why), _) => Some(Problem::list_failed(&self.object.spec.vault_ref, why)),
-            (Listing::Whole, Some(&place)) => Some(Problem::nothing_matched(place)),
-            (Listing::Awaited, place) => match (status::said(self)?, place) {
-                // What is awaited proves nothing: what an earlier list showed stands.
-                (Reason::ListFailed, _) => {
-                    Some(Problem::list_failed(&self.object.spec.vault_ref, &Why::Finds))
+        let nothing = sources.unmatched.first().map(|place| Problem::nothing_matched(*place));
+        if sources.awaits_list {
+            // What is awaited proves nothing: what an earlier list showed stands.
+            return match status::said(self)? {
+                Reason::ListFailed => {
+                    let find = self.object.spec.data_from.iter().find(|item| item.find.is_some())?;
+                    Some(Problem::list_failed(self.object.spec.vault_of(find), &Why::Finds))
                 }
-                (Reason::NothingMatched, Some(&place)) => Some(Problem::nothing_matched(place)),
+                Reason::NothingMatched => nothing,
                 _ => None,
-            },
-            (Listing::Whole, _) => None,
+            };
+        }
+        match &sources.unlisted {
+            Some((vault, why)) => Some(Problem::list_failed(self.vault_ref(*vault), why)),
+            None => nothing,
         }
     }
 
+    fn connections(&self) -> &'a [Connected<'a>] {
+        match self.vault {
+            Vault::Usable { connections, .. } => connections,
+            Vault::Unknown | Vault::Unusable(_) => &[],
+        }
+    }
+
+    /// What the spec calls the connection at a place.
+    fn vault_ref(&self, place: usize) -> &'a VaultRef {
+        self.connections().get(place).map_or(&self.object.spec.vault_ref, |connection| connection.vault)
+    }
+
+    /// The vault of the first connection.
     fn vault_url(&self) -> Option<&'a str> {
+        self.connections().first().map(|connection| connection.url)
+    }
+
+    fn snapshot(&self) -> Option<&'a Snapshot> {
         match self.vault {
-            Vault::Usable { url, .. } => Some(url),
+            Vault::Usable { snapshot, .. } => snapshot,
             Vault::Unknown | Vault::Unusable(_) => None,
         }
     }
 
-    fn reply(&self) -> Option<&'a Reply> {
-        match self.vault {
-            Vault::Usable { reply, .. } => reply,
-            Vault::Unknown | Vault::Unusable(_) => None,
-        }
+    /// The connections, each with how it fares.
+    fn fares(&self) -> impl Iterator<Item = (&'a Connected<'a>, &'a Fares)> {
+        self.connections().iter().zip(self.snapshot().into_iter().flat_map(|snapshot| &snapshot.fares))
     }
 
-    /// Why the whole vault or identity fails, if it does.
-    fn outage(&self) -> Option<&'a Failure> {
-        match &self.reply()?.health.state {
-            HealthState::Failing { failure, .. } | HealthState::Doubtful(failure) => Some(failure),
-            HealthState::Unproven
-            | HealthState::Undecided
-            | HealthState::Working
-            | HealthState::PermissionUnproven(_) => None,
-        }
+    /// The first connection that fails as a whole, and why: one that something is awaited of goes before others.
+    fn outage(&self) -> Option<(&'a VaultRef, &'a Failure)> {
+        let awaited = |place: usize| {
+            let sources = self.sources.iter().flat_map(|sources| &sources.used);
+            let answers = self.snapshot().into_iter().flat_map(|snapshot| &snapshot.answers);
+            sources
+                .zip(answers)
+                .any(|(used, answer)| used.vault == place && matches!(answer, Answer::Pending))
+        };
+        let failing =
+            self.fares().enumerate().filter_map(|(place, (connection, fares))| match &fares.health.state {
+                HealthState::Failing { failure, .. } | HealthState::Doubtful(failure) => {
+                    Some((place, (connection.vault, &**failure)))
+                }
+                HealthState::Unproven
+                | HealthState::Undecided
+                | HealthState::Working
+                | HealthState::PermissionUnproven(_) => None,
+            });
+        failing.min_by_key(|(place, _)| !awaited(*place)).map(|(_, outage)| outage)
     }
 }

@@ -67,7 +67,7 @@ pub fn notice_of_sources(old: Option<&VaultSecretSyncStatus>, new: &VaultSecretS
         ),
     ];
     let same = |one: &EntryStatus, other: &EntryStatus| {
-        (one.kind, &one.name, &one.pin) == (other.kind, &other.name, &other.pin)
+        (one.kind, &one.name, &one.vault, &one.pin) == (other.kind, &other.name, &other.vault, &other.pin)
     };
     let was = |entry: &EntryStatus| {
         let before = old.into_iter().flat_map(|old| &old.entries).find(|before| same(before, entry));

@@ -8,12 +8,11 @@ pub(super) use row::{Row, rows};
 pub(super) use wanted::{Fate, Flaw, WantedKey, WantedObject};
 
 use super::Input;
-use super::find::Listing;
 use super::fingerprint::{of_all, of_object, of_others, of_recipe, of_template};
 use super::recipe::Made;
-use super::sources::TemplateUse;
+use super::sources::{Sources, TemplateUse};
 use super::value::{Renaming, TlsKey};
-use crate::api::{Fingerprint, OnMissing, SecretType, TargetStatus};
+use crate::api::{Fingerprint, OnMissing, SecretType, TargetStatus, VaultSecretSyncStatus};
 use crate::reason::Reason;
 use std::collections::{BTreeMap, BTreeSet};
 use wanted::{format_of, wanted_keys};
@@ -78,13 +77,15 @@ impl<'a> Picture<'a> {
         judged: &'a BTreeMap<Fingerprint, Flaw>,
     ) -> Self {
         let rows = rows(input);
-        let vault = input.vault_url().unwrap_or_default();
         let spec = &input.object.spec;
         let mut keys = if rows.is_empty() { Vec::new() } else { wanted_keys(input, &rows) };
         for key in &mut keys {
             let versions = key.rows.iter().map(|row| rows.get(*row).and_then(Row::told));
             let versions = versions.collect::<Option<Vec<_>>>();
-            key.of = versions.and_then(|versions| of_recipe(vault, &key.recipe, &versions));
+            // All of one vault.
+            let vault = key.rows.first().and_then(|row| rows.get(*row)).map(|row| row.connection.url);
+            key.of =
+                vault.zip(versions).and_then(|(vault, versions)| of_recipe(vault, &key.recipe, &versions));
         }
         let others = of_others(spec);
         let mut objects = Vec::new();
@@ -134,6 +135,7 @@ impl<'a> Picture<'a> {
                 // Of what is gone and may go nothing is wanted any more.
                 let goes = row.trouble().is_some_and(|reason| object.fate(reason) == Fate::Goes);
                 let version = version.filter(|_| !goes);
+                let vault = row.connection.url;
                 object.of = version.map(|version| of_object(vault, name, version, object.item, others));
             }
         }
@@ -146,14 +148,13 @@ impl<'a> Picture<'a> {
                 object.key.as_ref().is_some_and(|key| by_key.get(key).is_some_and(|count| *count > 1));
         }
         let tls = *spec.secret_type() == SecretType::Tls;
-        let listing = input.sources.as_ref().map(|sources| &sources.listing);
-        let listed = listing.is_ok_and(|listing| *listing == Listing::Whole);
+        let listed = input.sources.as_ref().is_ok_and(Sources::is_listed);
         let status = input.object.status.as_ref();
-        let stands = record.is_some()
-            && input.object.is_observed()
-            && status
-                .is_some_and(|status| status.matched.is_some() && status.vault.as_deref() == Some(vault));
-        let awaits_list = listing.is_ok_and(|listing| *listing == Listing::Awaited) && !stands;
+        let is_told = |status: &VaultSecretSyncStatus| {
+            status.matched.is_some() && status.vault.as_deref() == input.vault_url()
+        };
+        let stands = record.is_some() && input.object.is_observed() && status.is_some_and(is_told);
+        let awaits_list = input.sources.as_ref().is_ok_and(|sources| sources.awaits_list) && !stands;
         let mut picture = Self { rows, keys, objects, listed, awaits_list, tls, record, judged };
         picture.wire_templates();
         picture

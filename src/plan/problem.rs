@@ -89,14 +89,15 @@ impl Problem {
         )
     }
 
-    pub(crate) fn vault_not_found(vault: &VaultRef) -> Self {
+    /// `field` names it.
+    pub(crate) fn vault_not_found(vault: &VaultRef, field: &str) -> Self {
         let place = match vault.kind {
             VaultKind::KeyVault => " in this namespace",
             VaultKind::ClusterKeyVault => "",
         };
         Self::new(
             Reason::VaultNotFound,
-            format!("There is no {vault}{place}. Create it, or correct spec.vaultRef."),
+            format!("There is no {vault}{place}. Create it, or correct {field}."),
         )
     }
 

@@ -2,7 +2,7 @@
 //! or is a template.
 
 use crate::api::{
-    CertificatePart, Chain, DataItem, KeyFormat, OnMissing, SecretRef, Store, VaultSecretSyncSpec,
+    CertificatePart, Chain, DataItem, KeyFormat, OnMissing, SecretRef, Store, VaultRef, VaultSecretSyncSpec,
 };
 use crate::vault::ObjectKind;
 
@@ -14,6 +14,8 @@ pub(super) struct Recipe<'a> {
     /// Where it stands in the spec.
     pub(super) field: SpecField,
     pub(super) made: Made<'a>,
+    /// The connection through which its sources are read; of a template that says nothing.
+    pub(super) vault: &'a VaultRef,
     pub(super) on_missing: OnMissing,
     /// Whether it is in the Secret, rather than only at the hand of templates.
     pub(super) publish: bool,
@@ -139,13 +141,14 @@ impl<'a> Recipe<'a> {
 /// # Errors
 /// The place in `data` of an entry that has no source, or several: the schema refuses both.
 pub(super) fn recipes(spec: &VaultSecretSyncSpec) -> Result<Vec<Recipe<'_>>, usize> {
-    let of_item = |(index, item)| of_item(index, item).ok_or(index);
+    let of_item = |(index, item)| of_item(spec, index, item).ok_or(index);
     let mut recipes: Vec<Recipe<'_>> = spec.data.iter().enumerate().map(of_item).collect::<Result<_, _>>()?;
     if let Some(tls) = spec.tls.as_deref() {
         let of_tls = |key, part| Recipe {
             key,
             field: SpecField::Tls,
             made: Made::Certificate(PartOf { name: &tls.certificate, version: None, part }),
+            vault: &spec.vault_ref,
             on_missing: OnMissing::Keep,
             publish: true,
         };
@@ -164,13 +167,14 @@ pub(super) fn recipes(spec: &VaultSecretSyncSpec) -> Result<Vec<Recipe<'_>>, usi
         key,
         field: SpecField::Template,
         made: Made::Template(text),
+        vault: &spec.vault_ref,
         on_missing: OnMissing::Keep,
         publish: true,
     }));
     Ok(recipes)
 }
 
-fn of_item(index: usize, item: &DataItem) -> Option<Recipe<'_>> {
+fn of_item<'a>(spec: &'a VaultSecretSyncSpec, index: usize, item: &'a DataItem) -> Option<Recipe<'a>> {
     let from = &item.from;
     let made = match (&from.secret, from.certificate.as_deref(), from.key.as_deref()) {
         (Some(secret), None, None) => Made::Secret(secret),
@@ -192,6 +196,7 @@ fn of_item(index: usize, item: &DataItem) -> Option<Recipe<'_>> {
         key: &item.key,
         field: SpecField::Data(index),
         made,
+        vault: item.vault_ref.as_deref().unwrap_or(&spec.vault_ref),
         on_missing: item.on_missing,
         publish: item.publish,
     })

@@ -199,7 +199,7 @@ impl Round {
 
     /// In this order; the first that has something to say is the step.
     fn decide(&self, input: &Input<'_>) -> (Step, Option<Sent>) {
-        let ask = || matches!(input.vault, Vault::Usable { reply: None, .. }).then_some(Step::Ask);
+        let ask = || matches!(input.vault, Vault::Usable { snapshot: None, .. }).then_some(Step::Ask);
         let alone = |step: Option<Step>| step.map(|step| (step, None));
         self.refused_by_spec(input)
             .or_else(|| alone(self.refused_by_target(input)))

@@ -1,12 +1,19 @@
 //! What an object reads: its spec as a list of sources, each once, and what to ask the plane for.
 
+mod snapshot;
+
+pub use snapshot::{Connected, Fares, Snapshot};
+pub(super) use snapshot::{entries_of, entry};
+
 use super::Problem;
 use super::find::{FoundNames, Listing};
 use super::recipe::{Made, Recipe, SpecField, recipes};
 use super::value::{Inputs, Template, check_steps};
-use crate::api::{EntryKind, EntryState, EntryStatus, VaultSecretSync, VaultSecretSyncSpec, parse_duration};
+use crate::api::{
+    EntryKind, EntryState, EntryStatus, VaultRef, VaultSecretSync, VaultSecretSyncSpec, parse_duration,
+};
 use crate::reason::Reason;
-use crate::vault::{Attributes, ObjectKind, ObjectName, ObjectVersion, Source, Want};
+use crate::vault::{Attributes, ObjectKind, ObjectName, ObjectVersion, Source, Want, Why};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -15,6 +22,8 @@ use std::time::Duration;
 pub struct UsedSource {
     /// What is read.
     pub source: Source,
+    /// Through which of the spec's [connections](VaultSecretSyncSpec::vault_refs).
+    pub vault: usize,
     /// The recipes that it goes into, by index.
     pub(super) recipes: Vec<usize>,
     /// Indexes into `spec.dataFrom`.
@@ -49,14 +58,16 @@ impl UsedSource {
 }
 
 /// What a spec reads, and its templates, ready to be rendered.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Sources {
     /// The sources, each once, in the order of their first use.
     pub used: Vec<UsedSource>,
     /// The templates, in the order of their keys.
     pub(super) templates: Vec<TemplateUse>,
-    /// Whether all that `find` looks for is among them.
-    pub(super) listing: Listing,
+    /// What `find` looks for is not known yet, so that what it found before is among them.
+    pub(super) awaits_list: bool,
+    /// The connection of which the list cannot be read, and why.
+    pub(super) unlisted: Option<(usize, Why)>,
     /// How many `find` has found; `None`: the spec looks for nothing.
     pub(super) matched: Option<u16>,
     /// The places in `spec.dataFrom` of a `find` that found nothing.
@@ -64,6 +75,11 @@ pub struct Sources {
 }
 
 impl Sources {
+    /// Whether all that `find` looks for is among them.
+    pub(super) const fn is_listed(&self) -> bool {
+        !self.awaits_list && self.unlisted.is_none()
+    }
+
     /// Whether the values take more than a moment to render, if somebody wants that: certificates, patterns and templates.
     #[must_use]
     pub fn take_work(&self, spec: &VaultSecretSyncSpec) -> bool {
@@ -86,29 +102,36 @@ pub(super) struct TemplateUse {
 /// The most sources that one object has, as many as status names.
 const MOST_SOURCES: usize = 256;
 
-/// Reads a spec, with what its `find`s found.
+/// Reads a spec, with what its `find`s found through each of its connections.
 ///
 /// # Errors
 /// What no schema can judge of the spec, and that there are more sources than status has room for.
-pub fn sources(spec: &VaultSecretSyncSpec, found: &FoundNames) -> Result<Sources, Problem> {
+pub fn sources(spec: &VaultSecretSyncSpec, found: &[FoundNames]) -> Result<Sources, Problem> {
     let mut sources = read(spec).map_err(|sentence| Problem::invalid_spec(&sentence))?;
-    let finds = spec.data_from.iter().enumerate().filter(|(_, item)| item.find.is_some());
+    let vaults = spec.vault_refs();
+    let mut of_vaults: Vec<_> = found.iter().map(|found| found.names.iter()).collect();
     let mut matched: Option<usize> = None;
-    for ((index, _), names) in finds.zip(&found.names) {
+    for (index, item) in spec.data_from.iter().enumerate().filter(|(_, item)| item.find.is_some()) {
+        let vault = place_of(&vaults, spec.vault_of(item));
+        let Some(names) = of_vaults.get_mut(vault).and_then(Iterator::next) else { continue };
         if names.is_empty() {
             sources.unmatched.push(index);
         }
         *matched.get_or_insert_default() += names.len();
         for name in names {
             let source = Source { kind: ObjectKind::Secret, name: name.clone(), version: None };
-            add(&mut sources.used, source).data_from.push(index);
+            add(&mut sources.used, vault, source).data_from.push(index);
             // To look further would only take time: a vault may have tens of thousands of names.
             if sources.used.len() > MOST_SOURCES {
                 return Err(Problem::too_many_matches(MOST_SOURCES));
             }
         }
     }
-    sources.listing = found.listing.clone();
+    sources.awaits_list = found.iter().any(|found| found.listing == Listing::Awaited);
+    sources.unlisted = found.iter().enumerate().find_map(|(place, found)| match &found.listing {
+        Listing::Failed(why) => Some((place, why.clone())),
+        Listing::Whole | Listing::Awaited => None,
+    });
     sources.matched = matched.and_then(|matched| u16::try_from(matched).ok());
     Ok(sources)
 }
@@ -131,8 +154,10 @@ fn read(spec: &VaultSecretSyncSpec) -> Result<Sources, String> {
             "spec.data[{index}].from must have exactly one of secret, certificate and key, and store with part: Pkcs12 or TrustStore alone."
         )
     })?;
+    let vaults = spec.vault_refs();
     let mut used: Vec<UsedSource> = Vec::new();
     for (index, recipe) in recipes.iter().enumerate() {
+        let vault = place_of(&vaults, recipe.vault);
         for named in recipe.sources() {
             let entry = match recipe.field {
                 SpecField::Data(index) => format!("spec.data[{index}]"),
@@ -140,7 +165,7 @@ fn read(spec: &VaultSecretSyncSpec) -> Result<Sources, String> {
             };
             let field = format!("{entry}.{}", named.field);
             let source = parse(named.kind, &field, named.name_field, (named.name, named.version))?;
-            let found = add(&mut used, source);
+            let found = add(&mut used, vault, source);
             found.recipes.push(index);
             found.certificate |= named.is_certificate();
             found.named = true;
@@ -152,7 +177,8 @@ fn read(spec: &VaultSecretSyncSpec) -> Result<Sources, String> {
             (Some(secret), None) => {
                 let field = format!("spec.dataFrom[{index}].secret");
                 let named = (secret.name.as_str(), secret.version.as_deref());
-                let found = add(&mut used, parse(ObjectKind::Secret, &field, ".name", named)?);
+                let source = parse(ObjectKind::Secret, &field, ".name", named)?;
+                let found = add(&mut used, place_of(&vaults, spec.vault_of(item)), source);
                 found.data_from.push(index);
                 found.named = true;
             }
@@ -169,7 +195,7 @@ fn read(spec: &VaultSecretSyncSpec) -> Result<Sources, String> {
         Ok(TemplateUse::of(template, &recipes))
     });
     let templates = templates.collect::<Result<_, String>>()?;
-    Ok(Sources { used, templates, listing: Listing::Whole, matched: None, unmatched: Vec::new() })
+    Ok(Sources { used, templates, awaits_list: false, unlisted: None, matched: None, unmatched: Vec::new() })
 }
 
 impl TemplateUse {
@@ -204,26 +230,20 @@ fn parse(
     Ok(Source { kind, name, version })
 }
 
-fn add(used: &mut Vec<UsedSource>, source: Source) -> &mut UsedSource {
-    let index = used.iter().position(|used| used.source == source).unwrap_or_else(|| {
+/// Which of the connections it is.
+fn place_of(vaults: &[&VaultRef], vault: &VaultRef) -> usize {
+    vaults.iter().position(|other| *other == vault).unwrap_or_default()
+}
+
+fn add(used: &mut Vec<UsedSource>, vault: usize, source: Source) -> &mut UsedSource {
+    let same = |used: &UsedSource| used.vault == vault && used.source == source;
+    let index = used.iter().position(same).unwrap_or_else(|| {
         let (recipes, data_from) = (Vec::new(), Vec::new());
-        used.push(UsedSource { source, recipes, data_from, certificate: false, named: false });
+        used.push(UsedSource { source, vault, recipes, data_from, certificate: false, named: false });
         used.len() - 1
     });
     #[expect(clippy::indexing_slicing, reason = "the index is of an element that was just found or pushed")]
     &mut used[index]
-}
-
-/// The entry of status that speaks of a source.
-#[must_use]
-pub(super) fn entry<'a>(entries: &'a [EntryStatus], source: &Source) -> Option<&'a EntryStatus> {
-    let pin = source.version.as_ref().map(ObjectVersion::as_str);
-    let kind = kind_of(source);
-    entries.iter().find(|entry| {
-        entry.kind == kind
-            && entry.pin.as_deref() == pin
-            && entry.name.eq_ignore_ascii_case(source.name.as_str())
-    })
 }
 
 /// The kind of a source, as status calls it.
@@ -234,32 +254,32 @@ pub(super) const fn kind_of(source: &Source) -> EntryKind {
     }
 }
 
-/// What to ask the plane for: known is what status says that the vault told, but of the `demanded` sources nothing, for
-/// their value is needed; `stale`: it was said that it is confirmed no longer.
+/// What to ask the plane for, by connection: known is what status says that the vault told, but of the `demanded` sources
+/// nothing, for their value is needed; `stale`: it was said that it is confirmed no longer.
 #[must_use]
 pub fn wants(
     object: &VaultSecretSync,
-    vault: &str,
+    connections: &[Connected<'_>],
     sources: &[UsedSource],
-    interval: Duration,
     demanded: &BTreeSet<usize>,
     stale: bool,
-) -> Vec<Want> {
-    // Another vault: nothing of what is known speaks of it.
-    let status = object.status.as_ref().filter(|status| status.vault.as_deref() == Some(vault));
-    sources
-        .iter()
-        .enumerate()
-        .map(|(index, used)| {
-            let entry = status.and_then(|status| entry(&status.entries, &used.source));
-            Want {
-                source: used.source.clone(),
-                interval,
-                known: entry.filter(|_| !demanded.contains(&index)).and_then(attributes),
-                stale,
-            }
-        })
-        .collect()
+) -> Vec<Vec<Want>> {
+    let mut wants = vec![Vec::new(); connections.len()];
+    for (index, used) in sources.iter().enumerate() {
+        let (Some(connection), Some(wants)) = (connections.get(used.vault), wants.get_mut(used.vault)) else {
+            continue;
+        };
+        let status = object.status.as_ref().filter(|_| !demanded.contains(&index));
+        let told =
+            status.and_then(|status| entry(entries_of(status, (used.vault, connection)), &used.source));
+        wants.push(Want {
+            source: used.source.clone(),
+            interval: connection.interval,
+            known: told.and_then(attributes),
+            stale,
+        });
+    }
+    wants
 }
 
 /// What is known of a source. A source that could not be read is not known: whether it still cannot is to be found
@@ -331,27 +351,6 @@ pub(super) fn asked_interval(object: &VaultSecretSync) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn source(version: Option<&str>) -> Source {
-        let version = version.map(|version| ObjectVersion::parse(version).unwrap());
-        Source { kind: ObjectKind::Secret, name: ObjectName::parse("db").unwrap(), version }
-    }
-
-    #[test]
-    fn each_pin_of_one_secret_has_an_entry_of_its_own_read_or_not() {
-        let (one, other) = ("1".repeat(32), "2".repeat(32));
-        let entry_of = |pin: Option<&String>, version: Option<&String>| EntryStatus {
-            name: "DB".to_owned(),
-            pin: pin.cloned(),
-            version: version.cloned(),
-            ..EntryStatus::default()
-        };
-        let entries =
-            [entry_of(Some(&one), None), entry_of(None, Some(&other)), entry_of(Some(&other), Some(&other))];
-        for (source, expected) in [(source(Some(&one)), 0), (source(None), 1), (source(Some(&other)), 2)] {
-            assert_eq!(entry(&entries, &source), entries.get(expected), "{source:?}");
-        }
-    }
 
     #[test]
     fn an_interval_from_before_the_rules_is_held_within_them() {

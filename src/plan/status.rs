@@ -195,6 +195,7 @@ fn entry_after(
     let mut entry = row.before.cloned().unwrap_or_else(|| EntryStatus {
         kind: kind_of(&used.source),
         name: used.source.name.as_str().to_owned(),
+        vault: (used.vault > 0).then(|| Box::new(row.connection.as_told())),
         pin: used.source.version.as_ref().map(|version| version.as_str().to_owned()),
         ..EntryStatus::default()
     });
@@ -206,14 +207,13 @@ fn entry_after(
     if let Answer::Read(reading) = row.answer {
         set_attributes(&mut entry, &reading.attributes);
     }
-    let vault = &input.object.spec.vault_ref;
     let keys = picture.keys_of(index);
     let whole = delivered.is_whole(picture, rendered, index);
     if rendered.missing.contains(&index) {
         if row.failure().is_some() {
             // The vault has no version any more; one of another property is still what it told.
-            let EntryStatus { kind, name, pin, .. } = entry;
-            entry = EntryStatus { kind, name, pin, ..EntryStatus::default() };
+            let EntryStatus { kind, name, vault, pin, .. } = entry;
+            entry = EntryStatus { kind, name, vault, pin, ..EntryStatus::default() };
         }
         entry.state = if whole { EntryState::Missing } else { EntryState::Pending };
         return (entry, None);
@@ -227,7 +227,9 @@ fn entry_after(
         if row.is_no_loss(reason) && !there {
             return (entry, None);
         }
-        let about = SourceKeys { used, keys: &keys, delivered: there };
+        let vault = row.connection.vault;
+        let elsewhere = (input.connections().len() > 1).then_some(vault);
+        let about = SourceKeys { used, vault: elsewhere, keys: &keys, delivered: there };
         let problem = if reason == Reason::NotAllowed {
             Problem::kind_not_allowed(vault, about, entry.managed)
         } else {

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 mod shapes;
+mod vaults;
 
 fn synced() -> Scene {
     let mut scene = Scene::new(vec![key("A", "one"), key("B", "two")], Vec::new());
@@ -666,12 +667,13 @@ fn a_target_that_was_refused_is_not_called_synced_without_a_look_nor_asked_for_v
         scene.probe = false;
         let mut round = Round::begin(scene.kept.clone(), &scene.object, false);
         let sources = super::sources(&scene.object.spec, &scene.found);
-        let vault = Vault::Usable {
+        let connection = Connected {
+            vault: &scene.object.spec.vault_ref,
             url: super::fixtures::URL,
             interval: Duration::from_secs(300),
-            permits: &[],
-            reply: None,
+            stale_after: Duration::from_secs(900),
         };
+        let vault = Vault::Usable { connections: &[connection], permits: &[], snapshot: None };
         let input = Input {
             object: &scene.object,
             stored: scene.object.status.as_ref(),
@@ -679,7 +681,6 @@ fn a_target_that_was_refused_is_not_called_synced_without_a_look_nor_asked_for_v
             ignored: false,
             rival: None,
             vault,
-            stale_after: Duration::from_secs(900),
             expiring_before: Duration::ZERO,
             now: scene.now,
         };

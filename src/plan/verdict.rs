@@ -6,9 +6,10 @@ use super::picture::Picture;
 use super::render::Rendered;
 use super::round::Round;
 use super::target::{Refusal, Seen, Verified};
-use super::{Input, Problem, Vault, status};
-use crate::api::{EntryState, READY, VaultSecretSyncStatus, condition};
+use super::{Connected, Fares, Input, Problem, Vault, status};
+use crate::api::{EntryState, READY, VaultRef, VaultSecretSyncStatus, condition};
 use crate::reason::Reason;
+use crate::vault::Answer;
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -76,7 +77,7 @@ pub(super) fn held_back(round: &Round, input: &Input<'_>, wait: Duration) -> Ver
 /// The API server refuses the target. An object that has one is probed again at the pace of all others.
 pub(super) fn refused_target(round: &Round, input: &Input<'_>, refusal: &Refusal) -> Verdict {
     let problem = Problem::refused(input.object, refusal);
-    let asked = matches!(input.vault, Vault::Usable { reply: Some(_), .. });
+    let asked = matches!(input.vault, Vault::Usable { snapshot: Some(_), .. });
     if *refusal == Refusal::TooLarge && asked {
         // It is not the target that is in the way: other values would fit.
         let picture = round.picture(input);
@@ -95,14 +96,14 @@ pub(super) fn refused_target(round: &Round, input: &Input<'_>, refusal: &Refusal
 
 /// Values are on their way. Nothing is said, unless the vault is the one that keeps them back.
 pub(super) fn waiting(round: &Round, input: &Input<'_>, drifted: bool) -> Verdict {
-    let vault = &input.object.spec.vault_ref;
     let since = drifted.then(|| round.open.drifted.unwrap_or(input.now));
     let lasting = since.map(|since| Duration::try_from(input.now.duration_since(since)).unwrap_or_default());
     let kept = after_write(round, round.keep(true)).open(|open| open.drifted = since);
     let problem = if lasting.is_some_and(|lasting| lasting >= DRIFT_PATIENCE) {
-        Some(Problem::drifted(vault, input.object.target_name()))
+        Some(Problem::drifted(silent(input), input.object.target_name()))
     } else {
-        input.outage().filter(|_| is_unapplied(input)).map(|failure| Problem::outage(vault, failure))
+        let outage = input.outage().filter(|_| is_unapplied(round, input));
+        outage.map(|(vault, failure)| Problem::outage(vault, failure))
     };
     if let Some(problem) = problem.or_else(|| stale(input)) {
         return Verdict {
@@ -119,11 +120,28 @@ pub(super) fn waiting(round: &Round, input: &Input<'_>, drifted: bool) -> Verdic
     Verdict { status: status::waiting(round, input), next, kept, ..quiet(round, Outcome::Waiting) }
 }
 
+/// The connection that keeps values back.
+fn silent<'a>(input: &Input<'a>) -> &'a VaultRef {
+    let failing = input.outage().map(|(vault, _)| vault);
+    failing.unwrap_or_else(|| {
+        let sources = input.sources.iter().flat_map(|sources| &sources.used);
+        let answers = input.snapshot().into_iter().flat_map(|snapshot| &snapshot.answers);
+        let mut awaited = sources.zip(answers).filter(|(_, answer)| matches!(answer, Answer::Pending));
+        input.vault_ref(awaited.next().map_or(0, |(used, _)| used.vault))
+    })
+}
+
 /// Whether the object was never synced as its spec says: then there is no Ready=True that an outage could leave alone.
-fn is_unapplied(input: &Input<'_>) -> bool {
+fn is_unapplied(round: &Round, input: &Input<'_>) -> bool {
     let status = input.object.status.as_ref();
-    !input.object.is_observed()
-        || status.is_none_or(|status| status.target.is_none() || status.vault.as_deref() != input.vault_url())
+    let told = |status: &VaultSecretSyncStatus| {
+        let rows = round.picture(input).rows;
+        let mut others = rows.iter().filter(|row| row.used.vault > 0);
+        status.target.is_some()
+            && status.vault.as_deref() == input.vault_url()
+            && others.all(|row| row.before.is_some())
+    };
+    !input.object.is_observed() || !status.is_some_and(told)
 }
 
 /// The answers are in and nothing could be written: the sources' own problems, and `problem` before them.
@@ -231,19 +249,23 @@ fn conclude(
     Verdict { reason, status, next, kept, ..quiet(round, outcome) }
 }
 
-/// The problem of an object whose values the vault has not confirmed for too long.
+/// The problem of an object of which one vault has not confirmed the values for too long.
 pub(super) fn stale(input: &Input<'_>) -> Option<Problem> {
-    let unconfirmed = input.reply()?.unconfirmed_for?;
-    (unconfirmed >= input.stale_after)
-        .then(|| Problem::stale(&input.object.spec.vault_ref, input.stale_after))
+    let is_stale = |(connection, fares): &(&Connected<'_>, &Fares)| {
+        fares.unconfirmed_for.is_some_and(|unconfirmed| unconfirmed >= connection.stale_after)
+    };
+    let (connection, _) = input.fares().find(is_stale)?;
+    Some(Problem::stale(connection.vault, connection.stale_after))
 }
 
 /// When something will be to say though nobody wakes the object: staleness, or a source that begins or ends to be
 /// valid.
 fn next(input: &Input<'_>, status: Option<&VaultSecretSyncStatus>) -> Option<Duration> {
-    let staleness = input.reply().and_then(|reply| reply.unconfirmed_for).map(|unconfirmed| {
-        input.stale_after.checked_sub(unconfirmed).filter(|left| !left.is_zero()).unwrap_or(LOOK_AGAIN)
+    let staleness = input.fares().filter_map(|(connection, fares)| {
+        let left = connection.stale_after.checked_sub(fares.unconfirmed_for?);
+        Some(left.filter(|left| !left.is_zero()).unwrap_or(LOOK_AGAIN))
     });
+    let staleness = staleness.min();
     let validity = status
         .into_iter()
         .flat_map(|status| &status.entries)

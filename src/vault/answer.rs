@@ -11,7 +11,7 @@ use super::{
     evidence::Evidence,
     failure::Failure,
     names::{NamePattern, ObjectName},
-    plane::detect::{Detection, Why},
+    plane::detect::{Detection, Terms, Why},
     value::SecretValue,
 };
 
@@ -57,6 +57,17 @@ pub struct Want {
     pub stale: bool,
 }
 
+/// What a user asks of one of its connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// The connection.
+    pub connection: &'a Connection,
+    /// On what terms it is asked.
+    pub terms: Terms,
+    /// What the user wants of it; nothing else from now on.
+    pub wants: &'a [Want],
+}
+
 /// What a user looks for in the list of secrets: all of it must fit.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Find {
@@ -66,9 +77,13 @@ pub struct Find {
     pub tags: BTreeMap<String, String>,
 }
 
-/// What a user looks for in the list, how fresh it is to be, and what it found before.
+/// What a user looks for in the list of one of its connections, how fresh it is to be, and what it found before.
 #[derive(Clone, Copy, Debug)]
 pub struct Sought<'a> {
+    /// The connection.
+    pub connection: &'a Connection,
+    /// On what terms it is asked.
+    pub terms: Terms,
     /// What it looks for.
     pub finds: &'a [Find],
     /// How stale the list may be.
@@ -148,7 +163,7 @@ pub enum HealthState {
     },
 }
 
-/// The answer to one [`Plane::ask`](super::Plane::ask).
+/// The answer to one [`Ask`].
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// One answer a want, in the order of the wants.

@@ -54,7 +54,9 @@ mod token;
 mod url;
 mod value;
 
-pub use answer::{Answer, Attributes, Find, Found, Health, HealthState, Reading, Reply, Sought, Wake, Want};
+pub use answer::{
+    Answer, Ask, Attributes, Find, Found, Health, HealthState, Reading, Reply, Sought, Wake, Want,
+};
 pub use authorities::InvalidAuthorities;
 pub use check::{CheckStep, StepName, StepResult, check};
 pub use cloud::{AuthorityFault, Cloud, CloudRef, CustomCloud, InvalidCloud};

@@ -249,6 +249,10 @@ async fn an_object_without_entries_or_with_doubled_ones_is_refused() {
             vec!["spec.vaultRef.kind", "\"KeyVault\"", "\"ClusterKeyVault\""],
         ),
         (sync(&json!({"vaultRef": {"name": ""}})), vec!["spec.vaultRef.name"]),
+        (
+            sync(&json!({"data": [{"key": "DB", "from": {"secret": {"name": "db"}}, "vaultRef": "team"}]})),
+            vec!["spec.data[0].vaultRef", "object"],
+        ),
         (sync(&json!({"suspend": "yes"})), vec!["spec.suspend", "boolean"]),
     ])
     .await;

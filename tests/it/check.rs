@@ -201,3 +201,22 @@ async fn the_page_on_checks_shows_a_real_run() {
         assert_eq!(page, fresh, "BLESS=1 cargo test --test it check:: writes it anew");
     }
 }
+
+#[tokio::test]
+async fn of_an_object_each_connection_is_checked() {
+    let scene = OperatorScene::without_operator().await;
+    let other = scene.emulator.vault("check-other-vault");
+    other.fault(Fault::status(503));
+    scene.create::<KeyVault>(&scene.key_vault("other", &other.url())).await;
+    let data = json!([
+        {"key": "A", "from": {"secret": {"name": "a"}}},
+        {"key": "B", "from": {"secret": {"name": "b"}}, "vaultRef": {"name": "other"}},
+    ]);
+    scene.sync("shop", json!({"data": data})).await;
+    let (code, report) = check(&scene, &["vss/shop", "-n", &scene.namespace.name]).await;
+    assert_eq!(code, Some(1), "{report}");
+    let (first, second) =
+        report.split_once("\n\nKeyVault other in namespace").unwrap_or_else(|| panic!("{report}"));
+    assert!(first.ends_with("The connection works."), "{report}");
+    assert!(second.contains("The connection fails at "), "{report}");
+}

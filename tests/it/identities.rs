@@ -14,8 +14,8 @@ use keyvault_emulator::{
 use reqwest::dns::{Name, Resolve, Resolving};
 use vaultsync::run::clock;
 use vaultsync::vault::{
-    Connection, CredentialName, Credentials, CustomCloud, HealthState, Identity, IdentityEndpoint, Limits,
-    ManagedIdentityId, OperatorIdentity, Plane, Reply, Terms, Transport, VaultMetrics, VaultUrl,
+    Ask, Connection, CredentialName, Credentials, CustomCloud, HealthState, Identity, IdentityEndpoint,
+    Limits, ManagedIdentityId, OperatorIdentity, Plane, Reply, Terms, Transport, VaultMetrics, VaultUrl,
 };
 
 use support::Mounted;
@@ -556,7 +556,8 @@ async fn a_network_that_leads_nowhere_is_named_for_what_it_is() {
         let (limits, accounts) = (Limits::default(), Arc::new(ServiceAccounts::default()));
         let (plane, mut wakes) = Plane::new(limits, transport, accounts, Credentials::new(clock), metrics);
         loop {
-            let reply = plane.ask(&user("shop"), &connection("prod"), Terms::default(), &[want("db")], false);
+            let ask = Ask { connection: &connection("prod"), terms: Terms::default(), wants: &[want("db")] };
+            let reply = plane.ask(&user("shop"), &[ask], false).remove(0);
             if let HealthState::Failing { failure, .. } = reply.health.state {
                 assert_eq!(failure.reason().as_str(), reason);
                 break;

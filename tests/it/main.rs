@@ -49,4 +49,5 @@ mod tenants;
 mod together;
 mod truth;
 mod two_objects;
+mod vaults;
 mod watches;

@@ -12,13 +12,7 @@ async fn a_value_arrives_with_one_token_and_one_get_for_all_who_want_it() {
     let vault = stage.vault("prod");
     let slow = Want { interval: Duration::from_secs(3600), ..want("db") };
     for index in 0..100 {
-        let _ = stage.plane.ask(
-            &user(&format!("user-{index}")),
-            &connection("prod"),
-            Terms::default(),
-            std::slice::from_ref(&slow),
-            false,
-        );
+        let _ = stage.ask(&user(&format!("user-{index}")), &connection("prod"), std::slice::from_ref(&slow));
     }
     for index in 0..100 {
         let value = stage.value(&user(&format!("user-{index}")), &connection("prod"), &slow).await;
@@ -44,12 +38,12 @@ async fn a_change_in_the_vault_wakes_its_user_and_nothing_else_does() {
     stage.emulator.set_clock_offset(0);
     let (user, connection) = (user("shop"), connection("prod"));
     stage.value(&user, &connection, &want("db")).await;
-    let reply = stage.plane.ask(&user, &connection, Terms::default(), &[want("db")], false);
+    let reply = stage.ask(&user, &connection, &[want("db")]);
     let Answer::Read(first) = &reply.answers[0] else { panic!("{reply:?}") };
     let known = Want { known: Some(first.attributes.clone()), ..want("db") };
     stage.plane.release(&user);
     assert!(matches!(
-        stage.plane.ask(&user, &connection, Terms::default(), std::slice::from_ref(&known), false).answers[0],
+        stage.ask(&user, &connection, std::slice::from_ref(&known)).answers[0],
         Answer::Unchanged
     ));
     while stage.wakes.try_recv().is_ok() {}
@@ -62,7 +56,7 @@ async fn a_change_in_the_vault_wakes_its_user_and_nothing_else_does() {
     stage.nobody_was_woken();
     let version = vault.set("db", &format!("{CANARY}-second"));
     assert_eq!(stage.wakes.recv().await, Some(Wake::User(user.clone())));
-    let reply = stage.plane.ask(&user, &connection, Terms::default(), &[known], false);
+    let reply = stage.ask(&user, &connection, &[known]);
     let Answer::Read(second) = &reply.answers[0] else { panic!("{reply:?}") };
     assert_eq!(
         (second.value.expose(), &second.attributes.version),
@@ -192,11 +186,11 @@ async fn a_vault_that_hangs_holds_up_only_its_own_users() {
     let hangs = stage.vault("hangs");
     stage.vault("works");
     let _ = hangs.fault(Fault::stall());
-    let _ = stage.plane.ask(&user("waits"), &connection("hangs"), Terms::default(), &[want("db")], false);
+    let _ = stage.ask(&user("waits"), &connection("hangs"), &[want("db")]);
     hangs.requests_until(|requests| requests.iter().any(|request| request.client_id.is_some())).await;
     let value = stage.value(&user("reads"), &connection("works"), &want("db")).await;
     assert_eq!(value, format!("{CANARY}-works"));
-    let reply = stage.plane.ask(&user("waits"), &connection("hangs"), Terms::default(), &[want("db")], false);
+    let reply = stage.ask(&user("waits"), &connection("hangs"), &[want("db")]);
     assert!(matches!(reply.answers[0], Answer::Pending), "{reply:?}");
 }
 
@@ -224,7 +218,7 @@ async fn whoever_asks_for_nothing_for_a_while_is_served_on_unless_its_connection
         (&connection("test"), Terms::default(), Some(0)),
     ] {
         stage.value(&user, &prod, &want("db")).await;
-        stage.plane.keep(&user, through, terms);
+        stage.plane.keep(&user, &[(through, terms)]);
         assert_eq!(users(&stage), left, "{terms:?}");
     }
     assert!(vault.count(Operation::Get) >= 1);

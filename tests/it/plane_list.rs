@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyvault_emulator::{Fault, FaultId, Operation, Permission, Vault};
 use vaultsync::Reason;
-use vaultsync::vault::{Answer, Attributes, Detect, Detection, Mode, Terms, Wake, Want, Why};
+use vaultsync::vault::{Answer, Ask, Attributes, Detect, Detection, Mode, Terms, Wake, Want, Why};
 
 use support::plane::{CANARY, PlaneOnWire, connection, user, want};
 use support::scene::CLIENT;
@@ -45,7 +45,8 @@ impl Watched {
     }
 
     fn ask(&self) -> vaultsync::vault::Reply {
-        self.stage.plane.ask(&user("shop"), &connection("prod"), LIST, &self.known, false)
+        let ask = Ask { connection: &connection("prod"), terms: LIST, wants: &self.known };
+        self.stage.plane.ask(&user("shop"), &[ask], false).remove(0)
     }
 
     /// Takes what is there until nothing is pending, and notes it as written.

@@ -51,7 +51,7 @@ async fn azure(cluster: &Cluster) -> Emulator {
 }
 
 /// What the samples of `shapes` make: each Secret with its type and its keys.
-const SHAPES: [(&str, &str, &[&str]); 7] = [
+const SHAPES: [(&str, &str, &[&str]); 8] = [
     ("shop-tls", "kubernetes.io/tls", &["ca.crt", "tls.crt", "tls.key"]),
     ("shop-java", "Opaque", &["keystore.p12", "password", "truststore.p12"]),
     ("shop-signing", "Opaque", &["current.pem"]),
@@ -59,6 +59,7 @@ const SHAPES: [(&str, &str, &[&str]); 7] = [
     ("shop-pull", "kubernetes.io/dockerconfigjson", &[".dockerconfigjson"]),
     ("shop-members", "Opaque", &["MODE", "USER", "logo.png"]),
     ("shop-versions", "Opaque", &["url"]),
+    ("shop-several-vaults", "Opaque", &["API_TOKEN", "DATABASE_URL", "FEATURES", "LOG_LEVEL"]),
 ];
 
 async fn each_shape_is_made(cluster: &Cluster) {

@@ -24,7 +24,7 @@ impl Checked {
         self.failed().is_none()
     }
 
-    /// The report as one JSON object.
+    /// The report as one JSON object; of several connections there are several.
     #[must_use]
     pub fn to_json(&self) -> String {
         let steps: Vec<serde_json::Value> = self.steps.iter().map(step_as_json).collect();

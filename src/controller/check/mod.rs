@@ -12,7 +12,7 @@ use super::error::Error;
 use super::token_request::TokenRequests;
 use super::watch::Guarded;
 use crate::api::{ClusterKeyVault, KeyVault, VaultKind, VaultSecretSync};
-use crate::plan::{self, FoundNames, Problem, Tenant, has_selector};
+use crate::plan::{self, Problem, Tenant, has_selector};
 use crate::vault::{self, Connection, Credentials, Identity, Transport};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, ListParams};
@@ -102,7 +102,7 @@ impl From<Problem> for CheckError {
     }
 }
 
-/// Checks a connection, step by step.
+/// Checks a connection, step by step; of an object each that it uses.
 ///
 /// # Errors
 /// See [`CheckError`]; what fails in a step is no error.
@@ -111,19 +111,22 @@ pub async fn check(
     transport: &Transport,
     credentials: Credentials,
     subject: &Subject,
-) -> Result<Checked, CheckError> {
+) -> Result<Vec<Checked>, CheckError> {
     let server = ApiServer::new(client, None);
-    let (name, connection) = resolve(&server, subject).await?;
-    let (url, identity) = (connection.url.as_str().to_owned(), as_whom(&connection.identity));
-    let assertions = Arc::new(TokenRequests(server));
-    let steps = vault::check(connection, transport, assertions, credentials).await;
-    Ok(Checked { connection: name, url, identity, steps })
+    let mut checked = Vec::new();
+    for (name, connection) in resolve(&server, subject).await? {
+        let (url, identity) = (connection.url.as_str().to_owned(), as_whom(&connection.identity));
+        let assertions = Arc::new(TokenRequests(server.clone()));
+        let steps = vault::check(connection, transport, assertions, credentials.clone()).await;
+        checked.push(Checked { connection: name, url, identity, steps });
+    }
+    Ok(checked)
 }
 
-async fn resolve(server: &ApiServer, subject: &Subject) -> Result<(String, Connection), CheckError> {
+async fn resolve(server: &ApiServer, subject: &Subject) -> Result<Vec<(String, Connection)>, CheckError> {
     let namespace = subject.namespace.as_deref();
     let own = namespace.unwrap_or("default");
-    match subject.kind {
+    let one = match subject.kind {
         Kind::KeyVault => of_key_vault(server, &subject.name, own).await,
         Kind::ClusterKeyVault => {
             let vault = of_cluster(server, &subject.name).await?;
@@ -135,34 +138,39 @@ async fn resolve(server: &ApiServer, subject: &Subject) -> Result<(String, Conne
         Kind::VaultSecretSync => {
             let api: Api<Guarded<VaultSecretSync>> = Api::namespaced(server.client().clone(), own);
             let object = find(server, api, &subject.name, Some(own)).await?;
-            of_object(server, &object, own).await
+            return of_object(server, &object, own).await;
         }
-    }
+    };
+    Ok(vec![one?])
 }
 
 async fn of_object(
     server: &ApiServer,
     object: &VaultSecretSync,
     namespace: &str,
-) -> Result<(String, Connection), CheckError> {
-    let vault_ref = &object.spec.vault_ref;
-    match vault_ref.kind {
-        VaultKind::KeyVault => of_key_vault(server, &vault_ref.name, namespace).await,
-        VaultKind::ClusterKeyVault => {
-            let vault = of_cluster(server, &vault_ref.name).await?;
-            let sources = plan::sources(&object.spec, &FoundNames::none())?;
-            let allow = &vault.spec.allow;
-            let labels = if allow.iter().any(has_selector) {
-                let api: Api<Guarded<Namespace>> = Api::all(server.client().clone());
-                let found = find(server, api, namespace, None).await?;
-                Some(found.metadata.labels.unwrap_or_default())
-            } else {
-                None
-            };
-            plan::permits(vault_ref, allow, Tenant { namespace, labels: labels.as_ref() }, &sources.used)?;
-            shared(&vault, namespace)
-        }
+) -> Result<Vec<(String, Connection)>, CheckError> {
+    let sources = plan::sources(&object.spec, &[])?;
+    let mut connections = Vec::new();
+    for (place, vault_ref) in object.spec.vault_refs().into_iter().enumerate() {
+        connections.push(match vault_ref.kind {
+            VaultKind::KeyVault => of_key_vault(server, &vault_ref.name, namespace).await?,
+            VaultKind::ClusterKeyVault => {
+                let vault = of_cluster(server, &vault_ref.name).await?;
+                let used: Vec<_> = sources.used.iter().filter(|used| used.vault == place).collect();
+                let allow = &vault.spec.allow;
+                let labels = if allow.iter().any(has_selector) {
+                    let api: Api<Guarded<Namespace>> = Api::all(server.client().clone());
+                    let found = find(server, api, namespace, None).await?;
+                    Some(found.metadata.labels.unwrap_or_default())
+                } else {
+                    None
+                };
+                plan::permits(vault_ref, allow, Tenant { namespace, labels: labels.as_ref() }, &used)?;
+                shared(&vault, namespace)?
+            }
+        });
     }
+    Ok(connections)
 }
 
 async fn of_key_vault(

@@ -1,33 +1,42 @@
-//! The connection of an object, if there is one, and what the object may read through it.
+//! The connections of an object, if they are there, and what the object may read through each.
 //!
 //! Every round asks anew and before the plane is asked, so that a grant that was withdrawn counts at once.
 
 use super::described::{Described, DescribedSpec, as_read_by};
 use super::namespace_labels::{Labelled, Labels};
 use super::store::Lookup;
-use crate::api::{VaultKind, VaultSecretSync};
+use crate::api::{VaultKind, VaultRef, VaultSecretSync};
 use crate::controller::Context;
 use crate::controller::index::VaultKey;
 use crate::object_key::ObjectKey;
 use crate::plan::{Permit, Problem, Tenant, UsedSource, may_read_secret, permits, reads_secrets};
 use crate::reason::Reason;
-use crate::vault::{Connection, ObjectName};
+use crate::vault::{Connection, ObjectName, Terms};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use std::sync::Arc;
 
-/// What became of `vaultRef`.
-pub(in crate::controller) enum ConnectionOf {
+/// What became of the connections that an object names.
+pub(in crate::controller) enum ConnectionsOf {
     /// The watches have not shown enough yet; the object is woken when they have.
     Unknown,
-    /// There is no such connection, or this object may not use it.
+    /// One is not there, or this object may not use it.
+    Unusable(Vec<Problem>),
+    /// Here, in the order in which the spec [names](crate::api::VaultSecretSyncSpec::vault_refs) them.
+    Usable(Vec<Usable>),
+}
+
+/// What became of one.
+enum ConnectionOf {
+    Unknown,
     Unusable(Problem),
-    /// Here.
     Usable(Usable),
 }
 
 /// A connection that the object may use.
 pub(in crate::controller) struct Usable {
+    /// As the spec names it.
+    pub(in crate::controller) vault: VaultRef,
     pub(in crate::controller) connection: Connection,
     /// Where that is written.
     pub(in crate::controller) described: Arc<Described>,
@@ -36,17 +45,17 @@ pub(in crate::controller) struct Usable {
 }
 
 impl Usable {
-    /// As what each source may be read by an object of this namespace.
+    /// As what each of its sources may be read by an object of this namespace.
     ///
     /// # Errors
     /// The problem of an object that names what nothing permits.
     pub(in crate::controller) fn permits(
         &self,
         object: &VaultSecretSync,
-        sources: &[UsedSource],
+        sources: &[&UsedSource],
     ) -> Result<Vec<Permit>, Problem> {
         let Some(allow) = &self.described.spec.allow else { return Ok(vec![Permit::FULL; sources.len()]) };
-        permits(&object.spec.vault_ref, allow, self.reader(object), sources)
+        permits(&self.vault, allow, self.reader(object), sources)
     }
 
     /// Whether an object of this namespace may read secrets of which only the name is known, one after the other.
@@ -61,6 +70,11 @@ impl Usable {
         }
     }
 
+    /// On what terms it is asked.
+    pub(in crate::controller) fn terms(&self) -> Terms {
+        self.described.spec.terms
+    }
+
     /// Whether an object of this namespace may read any secret at all.
     pub(in crate::controller) fn reads_secrets(&self, object: &VaultSecretSync) -> bool {
         self.described.spec.allow.as_deref().is_none_or(|allow| reads_secrets(allow, self.reader(object)))
@@ -72,9 +86,20 @@ impl Usable {
     }
 }
 
-/// Looks the connection up.
-pub(in crate::controller) fn connection_of(context: &Context, object: &VaultSecretSync) -> ConnectionOf {
-    let vault_ref = &object.spec.vault_ref;
+/// Looks the connections up.
+pub(in crate::controller) fn connections_of(context: &Context, object: &VaultSecretSync) -> ConnectionsOf {
+    let (mut problems, mut usable) = (Vec::new(), Vec::new());
+    for vault in object.spec.vault_refs() {
+        match connection_of(context, object, vault) {
+            ConnectionOf::Unknown => return ConnectionsOf::Unknown,
+            ConnectionOf::Unusable(problem) => problems.push(problem),
+            ConnectionOf::Usable(connection) => usable.push(connection),
+        }
+    }
+    if problems.is_empty() { ConnectionsOf::Usable(usable) } else { ConnectionsOf::Unusable(problems) }
+}
+
+fn connection_of(context: &Context, object: &VaultSecretSync, vault_ref: &VaultRef) -> ConnectionOf {
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     let key = VaultKey::of(namespace, vault_ref);
     let described = match context.connections.find(&key) {
@@ -82,7 +107,10 @@ pub(in crate::controller) fn connection_of(context: &Context, object: &VaultSecr
         Lookup::Unreadable(why) => {
             return ConnectionOf::Unusable(Problem::vault_unreadable(vault_ref, why.sentence()));
         }
-        Lookup::Missing => return ConnectionOf::Unusable(Problem::vault_not_found(vault_ref)),
+        Lookup::Missing => {
+            let field = object.spec.field_of(vault_ref);
+            return ConnectionOf::Unusable(Problem::vault_not_found(vault_ref, &field));
+        }
         Lookup::Found(described) => described,
     };
     if let Some(sentence) = too_many(context, &key, &described) {
@@ -101,7 +129,7 @@ pub(in crate::controller) fn connection_of(context: &Context, object: &VaultSecr
         Err(sentence) => ConnectionOf::Unusable(Problem::vault_invalid(vault_ref, sentence)),
         Ok(connection) => {
             let connection = as_read_by(connection, namespace);
-            ConnectionOf::Usable(Usable { connection, described, labels })
+            ConnectionOf::Usable(Usable { vault: vault_ref.clone(), connection, described, labels })
         }
     }
 }
@@ -114,14 +142,15 @@ pub(in crate::controller) fn heard_of(
     key: &ObjectKey,
     reason: Option<Reason>,
 ) {
-    let vault_ref = &object.spec.vault_ref;
-    let key = VaultKey::of(&key.namespace, vault_ref);
-    let shows = match vault_ref.kind {
-        VaultKind::KeyVault => reason == Some(Reason::TooManyConnections),
-        VaultKind::ClusterKeyVault => !context.connections.is_ready(&key),
-    };
-    if shows {
-        context.triggers.connection(&key);
+    for vault in object.spec.vault_refs() {
+        let vault_key = VaultKey::of(&key.namespace, vault);
+        let shows = match vault.kind {
+            VaultKind::KeyVault => reason == Some(Reason::TooManyConnections),
+            VaultKind::ClusterKeyVault => !context.connections.is_ready(&vault_key),
+        };
+        if shows {
+            context.triggers.connection(&vault_key);
+        }
     }
 }
 

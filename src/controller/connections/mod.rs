@@ -1,7 +1,7 @@
 //! Connections to vaults: `KeyVault`s of a namespace and `ClusterKeyVault`s of the platform, by one way.
 //!
 //! ```text
-//!  watch ──> feed ──> store: described once a generation ──> connection_of ──> rounds of objects
+//!  watch ──> feed ──> store: described once a generation ──> connections_of ──> rounds of objects
 //!                └──> status: preflight, health of the handles ──> plan::ConnectionReport
 //! ```
 
@@ -12,7 +12,7 @@ pub(super) mod namespace_labels;
 mod status;
 mod store;
 
-pub(super) use connection_of::{ConnectionOf, Usable, connection_of, heard_of};
+pub(super) use connection_of::{ConnectionsOf, Usable, connections_of, heard_of};
 pub(super) use described::{ConnectionKind, as_read_by};
 pub(super) use feed::run;
 pub(super) use store::Connections;

@@ -1,13 +1,18 @@
 use super::*;
-use crate::api::{Target, TargetStatus, VaultRef, VaultSecretSyncSpec};
+use crate::api::{DataItem, Target, TargetStatus, VaultRef, VaultSecretSyncSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+fn key_of_vault(key: &str, vault: Option<&VaultRef>) -> DataItem {
+    let from = serde_json::json!({"secret": {"name": "db"}});
+    serde_json::from_value(serde_json::json!({"key": key, "from": from, "vaultRef": vault})).unwrap()
+}
 
 fn object(name: &str, target: &str, created: i64) -> VaultSecretSync {
     let spec = VaultSecretSyncSpec {
         vault_ref: VaultRef::default(),
         refresh_interval: "5m".to_owned(),
         suspend: false,
-        data: Vec::new(),
+        data: vec![key_of_vault("A", None)],
         data_from: Vec::new(),
         tls: None,
         target: Target { name: Some(target.to_owned()), ..Target::default() },
@@ -146,8 +151,35 @@ fn the_users_of_a_shared_connection_are_found_over_all_namespaces() {
     assert_eq!(index.namespaces_of(&vault(None, "prod")), ["billing", "shop"]);
     assert_eq!(index.vaults_in_use("shop"), [vault(Some("shop"), "prod"), vault(Some("shop"), "test")]);
     assert!(index.vaults_in_use("billing").is_empty());
-    assert_eq!(index.all_cluster_users(Some("billing")), [billing("b"), billing("a")]);
+    assert_eq!(index.all_cluster_users(Some("billing")), [billing("a"), billing("b")]);
     assert_eq!(index.all_cluster_users(None).len(), 4);
+}
+
+#[test]
+fn an_object_is_a_user_of_each_connection_that_an_entry_names_and_of_no_other() {
+    let index = ObjectIndex::default();
+    let mut both = object("a", "a", 1);
+    let of = |kind, name: &str| VaultRef { kind, name: name.to_owned() };
+    both.spec.data = vec![
+        key_of_vault("A", Some(&of(VaultKind::ClusterKeyVault, "prod"))),
+        key_of_vault("B", Some(&of(VaultKind::KeyVault, "team"))),
+        key_of_vault("C", Some(&of(VaultKind::KeyVault, "team"))),
+    ];
+    index.observe(None, &Event::Apply(both.clone()));
+    for used in [vault(None, "prod"), vault(Some("shop"), "team")] {
+        assert_eq!(index.users(&used), [key("a")]);
+    }
+    assert_eq!(
+        index.vaults_in_use("shop"),
+        [vault(Some("shop"), "team")],
+        "spec.vaultRef is used by nothing"
+    );
+    both.spec.data[0] = key_of_vault("A", None);
+    index.observe(None, &Event::Apply(both.clone()));
+    assert!(index.users(&vault(None, "prod")).is_empty() && !index.is_used(&vault(None, "prod")));
+    assert_eq!(index.vaults_in_use("shop"), [vault(Some("shop"), "default"), vault(Some("shop"), "team")]);
+    index.observe(None, &Event::Delete(both));
+    assert!(index.vaults_in_use("shop").is_empty());
 }
 
 #[test]

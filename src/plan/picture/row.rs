@@ -3,7 +3,7 @@
 use crate::api::{EntryState, EntryStatus};
 use crate::plan::fingerprint::{Version, version_of};
 use crate::plan::grant::Permit;
-use crate::plan::sources::{UsedSource, entry};
+use crate::plan::sources::{Connected, UsedSource, entries_of, entry};
 use crate::plan::{Input, Vault};
 use crate::reason::Reason;
 use crate::vault::{Answer, Failure, Reading};
@@ -12,6 +12,8 @@ use crate::vault::{Answer, Failure, Reading};
 #[derive(Debug)]
 pub(in crate::plan) struct Row<'a> {
     pub(in crate::plan) used: &'a UsedSource,
+    /// The connection that reads it.
+    pub(in crate::plan) connection: &'a Connected<'a>,
     pub(in crate::plan) permit: Permit,
     /// What status says that the vault told of it.
     pub(in crate::plan) before: Option<&'a EntryStatus>,
@@ -99,23 +101,27 @@ impl<'a> Row<'a> {
 
 /// One row for each source; none where there is no connection or no answer.
 pub(in crate::plan) fn rows<'a>(input: &Input<'a>) -> Vec<Row<'a>> {
-    let (Ok(sources), Vault::Usable { url, permits, reply: Some(reply), .. }) = (input.sources, &input.vault)
+    let (Ok(sources), Vault::Usable { connections, permits, snapshot: Some(snapshot) }) =
+        (input.sources, &input.vault)
     else {
         return Vec::new();
     };
-    // What status says of another vault says nothing of this one.
-    let told = input.object.status.as_ref().filter(|status| status.vault.as_deref() == Some(*url));
-    let entries = told.map_or(&[][..], |status| &status.entries);
+    let status = input.object.status.as_ref();
     sources
         .used
         .iter()
-        .zip(&reply.answers)
+        .zip(&snapshot.answers)
         .enumerate()
-        .map(|(index, (used, answer))| Row {
-            used,
-            permit: permits.get(index).copied().unwrap_or_default(),
-            before: entry(entries, &used.source),
-            answer,
+        .filter_map(|(index, (used, answer))| {
+            let connection = connections.get(used.vault)?;
+            let told = |status| entry(entries_of(status, (used.vault, connection)), &used.source);
+            Some(Row {
+                used,
+                connection,
+                permit: permits.get(index).copied().unwrap_or_default(),
+                before: status.and_then(told),
+                answer,
+            })
         })
         .collect()
 }

@@ -9,7 +9,7 @@ use crate::vault::Failure;
 impl Problem {
     /// A source whose name is permitted, but not as the kind of thing that it is.
     pub(in crate::plan) fn kind_not_allowed(vault: &VaultRef, about: SourceKeys<'_>, managed: bool) -> Self {
-        let (source, keys, name) = (about.used.display(), about.keys(), &about.used.source.name);
+        let (source, keys, name) = (about.source(), about.keys(), &about.used.source.name);
         let (what, list) = if managed {
             ("it is the private side of a certificate", "certificates")
         } else {
@@ -32,7 +32,7 @@ impl Problem {
         failure: Option<&Failure>,
         (line, unfit): (Option<usize>, &[String]),
     ) -> Self {
-        let (source, keys, name) = (about.used.display(), about.keys(), &about.used.source.name);
+        let (source, keys, name) = (about.source(), about.keys(), &about.used.source.name);
         let remedy = match (reason, failure) {
             (_, Some(failure)) => failure.to_string(),
             (Reason::PropertyNotFound, _) => "a property that the spec names is not in the value. Correct the property, or the value in the vault.".to_owned(),
@@ -76,6 +76,8 @@ impl Problem {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::plan) struct SourceKeys<'a> {
     pub(in crate::plan) used: &'a UsedSource,
+    /// Its connection, where the object has several.
+    pub(in crate::plan) vault: Option<&'a VaultRef>,
     /// The keys that it gives, as the spec names them.
     pub(in crate::plan) keys: &'a [&'a str],
     /// Whether one of them is in the Secret.
@@ -86,6 +88,12 @@ impl SourceKeys<'_> {
     /// What becomes of its keys until its problem is solved.
     const fn meanwhile(&self) -> &'static str {
         if self.delivered { "Its keys keep their last value." } else { "Its keys are not in the Secret yet." }
+    }
+
+    /// The source as it is called, and where it is.
+    fn source(&self) -> String {
+        let vault = self.vault.map(|vault| format!(" of {vault}"));
+        format!("{}{}", self.used.display(), vault.unwrap_or_default())
     }
 
     fn keys(&self) -> String {

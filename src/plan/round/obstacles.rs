@@ -14,25 +14,25 @@ impl Round {
     /// What needs neither vault nor target: the object is going, suspended, wrong, or its target is another's.
     pub(super) fn refused_by_spec(&self, input: &Input<'_>) -> Option<(Step, Option<Sent>)> {
         let object = input.object;
-        let problem = if object.metadata.deletion_timestamp.is_some() {
+        let problems = if object.metadata.deletion_timestamp.is_some() {
             return Some((Step::end(verdict::quiet(self, Outcome::Deleting)), None));
         } else if input.ignored {
             return Some((Step::end(verdict::refused(self, input, &[Problem::namespace_ignored()])), None));
         } else if object.spec.suspend {
-            None
+            Vec::new()
         } else if let Err(problem) = input.sources {
-            Some(problem.clone())
+            vec![problem.clone()]
         } else if let Some(rival) = input.rival {
-            Some(Problem::target_conflict(object.target_name(), rival))
+            vec![Problem::target_conflict(object.target_name(), rival)]
         } else {
             match &input.vault {
                 Vault::Unknown => return Some((Step::end(verdict::quiet(self, Outcome::Waiting)), None)),
-                Vault::Unusable(problem) => Some(problem.clone()),
+                Vault::Unusable(problems) => problems.clone(),
                 Vault::Usable { .. } => return None,
             }
         };
         self.let_go(input).or_else(|| {
-            let problems: Vec<Problem> = problem.into_iter().chain(self.not_let_go(input)).collect();
+            let problems: Vec<Problem> = problems.into_iter().chain(self.not_let_go(input)).collect();
             let verdict = if problems.is_empty() {
                 verdict::suspended(self, input)
             } else {

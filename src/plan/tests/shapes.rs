@@ -30,7 +30,7 @@ fn tls() -> Scene {
 fn of_certificate(key: &str, name: &str, part: CertificatePart, store: Option<Store>) -> DataItem {
     let certificate = CertificateRef { name: name.to_owned(), version: None, part, store };
     let from = From { certificate: Some(Box::new(certificate)), ..From::default() };
-    DataItem { key: key.to_owned(), from, on_missing: OnMissing::Keep, publish: true }
+    DataItem { key: key.to_owned(), from, vault_ref: None, on_missing: OnMissing::Keep, publish: true }
 }
 
 fn created(scene: &mut Scene) -> BTreeMap<String, String> {
@@ -209,7 +209,7 @@ fn the_public_part_of_a_key_comes_as_pem_or_as_jwk() {
     let of_key = |key: &str, format| {
         let key_ref = KeyRef { name: "shop-signing".to_owned(), version: None, format };
         let from = From { key: Some(Box::new(key_ref)), ..From::default() };
-        DataItem { key: key.to_owned(), from, on_missing: OnMissing::Keep, publish: true }
+        DataItem { key: key.to_owned(), from, vault_ref: None, on_missing: OnMissing::Keep, publish: true }
     };
     let mut scene = Scene::new(
         vec![of_key("pub.pem", KeyFormat::Pem), of_key("pub.jwk", KeyFormat::Jwk), key("A", "shop-signing")],
@@ -242,6 +242,7 @@ fn find(name: &str) -> DataFrom {
     DataFrom {
         secret: None,
         find: Some(Box::new(find)),
+        vault_ref: None,
         rename: vec![rename],
         on_missing: OnMissing::Keep,
         publish: true,
@@ -250,7 +251,7 @@ fn find(name: &str) -> DataFrom {
 
 fn found(scene: &mut Scene, names: &[&str]) {
     let names = names.iter().map(|name| ObjectName::parse(name).unwrap()).collect();
-    scene.found = FoundNames { names: vec![names], listing: Listing::Whole };
+    scene.found = vec![FoundNames { names: vec![names], listing: Listing::Whole }];
 }
 
 fn finder() -> Scene {
@@ -322,11 +323,11 @@ fn a_restarted_process_waits_for_no_list_and_takes_nothing_away_without_one() {
     let mut scene = finder();
     scene.kept = Kept::default();
     let before = ["shop-a", "shop-b"].map(|name| ObjectName::parse(name).unwrap()).to_vec();
-    scene.found = FoundNames { names: vec![before.clone()], listing: Listing::Awaited };
+    scene.found = vec![FoundNames { names: vec![before.clone()], listing: Listing::Awaited }];
     scene.answers = vec![Answer::Unchanged, Answer::Unchanged];
     scene.says_nothing_new();
     // No list to be had: said, and nothing goes.
-    scene.found = FoundNames { names: vec![before], listing: Listing::Failed(Why::Forbidden) };
+    scene.found = vec![FoundNames { names: vec![before], listing: Listing::Failed(Why::Forbidden) }];
     scene.answers = vec![Answer::Unchanged, Answer::Unchanged];
     scene.settle();
     let (_, reason, message) = scene.ready();
@@ -337,7 +338,7 @@ fn a_restarted_process_waits_for_no_list_and_takes_nothing_away_without_one() {
 #[test]
 fn nothing_is_created_before_the_list_is_read_nor_where_nothing_is_found() {
     let mut scene = Scene::new(vec![key("A", "one")], vec![find("shop-*")]);
-    scene.found = FoundNames { names: vec![Vec::new()], listing: Listing::Awaited };
+    scene.found = vec![FoundNames { names: vec![Vec::new()], listing: Listing::Awaited }];
     scene.answers = vec![read("v1", "a")];
     assert_eq!(scene.verdict().outcome, Outcome::Waiting);
     found(&mut scene, &[]);
@@ -356,7 +357,7 @@ fn an_edit_that_looks_for_names_is_not_called_done_before_the_list_is_read() {
     let mut scene = synced();
     scene.object.spec.data_from.push(find("shop-*"));
     scene.object.metadata.generation = Some(2);
-    scene.found = FoundNames { names: vec![Vec::new()], listing: Listing::Awaited };
+    scene.found = vec![FoundNames { names: vec![Vec::new()], listing: Listing::Awaited }];
     scene.answers = vec![Answer::Unchanged, Answer::Unchanged];
     let verdict = scene.verdict();
     assert_eq!((verdict.outcome, verdict.status), (Outcome::Waiting, None));
@@ -525,7 +526,13 @@ fn two_uses_of_one_secret_in_both_kinds_are_one_source() {
     let secret =
         SecretRef { name: "SHOP-TLS".to_owned(), version: None, property: None, decode: Decode::None };
     let from = From { secret: Some(secret), ..From::default() };
-    let plain = DataItem { key: "whole".to_owned(), from, on_missing: OnMissing::Keep, publish: true };
+    let plain = DataItem {
+        key: "whole".to_owned(),
+        from,
+        vault_ref: None,
+        on_missing: OnMissing::Keep,
+        publish: true,
+    };
     let mut scene =
         Scene::new(vec![plain, of_certificate("leaf", "shop-tls", CertificatePart::Leaf, None)], Vec::new());
     assert_eq!(scene.sources().len(), 1);
@@ -562,14 +569,14 @@ fn what_data_names_beats_what_is_found_and_both_come_to_rest() {
 #[test]
 fn a_certificate_that_is_named_is_not_found_by_its_name_after_a_restart() {
     let mut scene = finder();
-    let finds = super::super::finds(&scene.object.spec);
-    let before = super::super::found_before(&scene.object, &finds, super::super::fixtures::URL);
+    let finds = super::super::finds(&scene.object.spec, &scene.object.spec.vault_ref);
+    let before = scene.found_before(&finds);
     assert_eq!(before[0].iter().map(ObjectName::as_str).collect::<Vec<_>>(), ["shop-a", "shop-b"]);
     // An entry that is only named, or that turned out to be a certificate, was not found.
     let status = scene.object.status.as_mut().unwrap();
     status.entries[0].found_by.clear();
     status.entries[1].managed = true;
-    assert_eq!(super::super::found_before(&scene.object, &finds, super::super::fixtures::URL), [vec![]]);
+    assert_eq!(scene.found_before(&finds), [vec![]]);
 }
 
 #[test]
@@ -665,7 +672,7 @@ fn an_edit_during_an_outage_is_not_called_done_though_the_first_answer_moved_on(
     let mut scene = finder();
     scene.object.spec.data_from = vec![find("web-*")];
     scene.object.metadata.generation = Some(2);
-    scene.found = FoundNames { names: vec![Vec::new()], listing: Listing::Awaited };
+    scene.found = vec![FoundNames { names: vec![Vec::new()], listing: Listing::Awaited }];
     (scene.answers, scene.state) = (Vec::new(), outage());
     scene.settle();
     assert_eq!(scene.ready().0, "False");
@@ -685,7 +692,7 @@ fn that_nothing_is_found_is_not_unsaid_by_a_restart() {
     accept(&mut scene, "2");
     assert_eq!(scene.ready().1, "NothingMatched");
     scene.kept = Kept::default();
-    scene.found = FoundNames { names: vec![Vec::new()], listing: Listing::Awaited };
+    scene.found = vec![FoundNames { names: vec![Vec::new()], listing: Listing::Awaited }];
     scene.answers = vec![Answer::Unchanged];
     scene.settle();
     assert_eq!(scene.ready().1, "NothingMatched");

@@ -2,7 +2,7 @@
 
 use crate::api::VaultSecretSyncSpec;
 use crate::plan::fixtures::{Scene, failed, reading};
-use crate::plan::{FoundNames, Step, finds};
+use crate::plan::{FoundNames, Step, UsedSource, finds};
 use crate::vault::{Answer, Failure, Find, Found, ObjectKind, ObjectName};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -90,26 +90,30 @@ impl Stored {
     }
 }
 
-/// What the examples of the page put into the vault.
-type Vault = BTreeMap<(ObjectKind, &'static str), Stored>;
+/// What the examples of the page put into vaults, each called as the connection to it.
+type Vault = BTreeMap<(&'static str, ObjectKind, &'static str), Stored>;
 
 /// An object of this spec, whose sources are read.
 fn scene(spec: &VaultSecretSyncSpec, vault: &Vault) -> Scene {
     let mut scene = Scene::new(Vec::new(), Vec::new());
     scene.object.spec = spec.clone();
     scene.expiring_before = Duration::from_secs(30 * 24 * 3600);
-    let finds = finds(spec);
+    let finds = finds(spec, &spec.vault_ref);
     let names_for = |find: &Find| {
-        let secrets =
-            vault.iter().filter(|((kind, _), stored)| *kind == ObjectKind::Secret && stored.has(find));
-        let names = secrets.map(|((_, name), _)| ObjectName::parse(name).unwrap());
+        let secrets = vault.iter().filter(|((of, kind, _), stored)| {
+            (*of, *kind) == ("default", ObjectKind::Secret) && stored.has(find)
+        });
+        let names = secrets.map(|((.., name), _)| ObjectName::parse(name).unwrap());
         names.filter(|name| find.name.fits(&name.folded())).collect::<Vec<_>>()
     };
     let names = finds.iter().map(names_for).collect();
     let found = Found::Names { names, absent: Vec::new(), failed: None };
-    scene.found = FoundNames::of(found, &vec![Vec::new(); finds.len()], |_| true);
-    let answer = |source: &crate::vault::Source| vault[&(source.kind, source.name.as_str())].answer.clone();
-    scene.answers = scene.sources().iter().map(|used| answer(&used.source)).collect();
+    scene.found = vec![FoundNames::of(found, &vec![Vec::new(); finds.len()], |_| true)];
+    let answer = |used: &UsedSource| {
+        let of = spec.vault_refs()[used.vault].name.as_str();
+        vault[&(of, used.source.kind, used.source.name.as_str())].answer.clone()
+    };
+    scene.answers = scene.sources().iter().map(answer).collect();
     scene
 }
 
@@ -141,7 +145,8 @@ fn every_example_comes_out_as_its_page_says() {
             }
             let mut facts = named.split(", ");
             let name = facts.next().unwrap();
-            vault.insert((kind, name), Stored::new(facts, text, now));
+            let (name, of) = name.split_once(" of ").unwrap_or((name, "default"));
+            vault.insert((of, kind, name), Stored::new(facts, text, now));
         } else if info == "yaml spec" {
             let read: VaultSecretSyncSpec =
                 serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -173,5 +178,5 @@ fn every_example_comes_out_as_its_page_says() {
             assert_within(&status, &serde_saphyr::from_str(text).unwrap());
         }
     }
-    assert!(examples >= 24, "{examples}");
+    assert!(examples >= 25, "{examples}");
 }

@@ -37,6 +37,18 @@ pub struct Terms {
     pub handle_rate: Option<Rate>,
 }
 
+impl Terms {
+    /// Both, as one user asks on them.
+    pub(super) fn and(self, other: Self) -> Self {
+        let smaller = |one: Option<Rate>, other| [one, other].into_iter().flatten().reduce(Rate::min);
+        Self {
+            detect: self.detect.max(other.detect),
+            host_rate: smaller(self.host_rate, other.host_rate),
+            handle_rate: smaller(self.handle_rate, other.handle_rate),
+        }
+    }
+}
+
 /// A limit of requests.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Rate {

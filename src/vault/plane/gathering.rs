@@ -69,6 +69,15 @@ pub(super) struct Subscriber {
     pub(super) gathering: Option<Box<Gathering>>,
 }
 
+/// How late the sources of a user are to be known, over all of its connections.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Agreement {
+    /// When the latest news among them has settled; `None`: there is none.
+    pub(super) settled: Option<Instant>,
+    /// One of them has no answer yet.
+    pub(super) pending: bool,
+}
+
 /// How long a user waits, and what for.
 #[derive(Debug, Default)]
 pub(super) struct Gathering {
@@ -76,6 +85,8 @@ pub(super) struct Gathering {
     pub(super) until: Option<Duration>,
     /// It has waited long enough, or asks to have whatever there is.
     pub(super) over: bool,
+    /// When the news has settled that it waits with, of whatever connection.
+    pub(super) news: Option<Instant>,
     /// When the news had settled for which confirmations were asked last.
     pub(super) settled: Option<Instant>,
     /// How many confirmations it asked for, and since when they are counted.
@@ -109,7 +120,7 @@ impl Subscriber {
             waits.remove(&(until, user.clone()));
         }
         gathering.over = false;
-        gathering.settled = None;
+        (gathering.news, gathering.settled) = (None, None);
         self.gathering.take_if(|gathering| gathering.spent.is_none());
     }
 }

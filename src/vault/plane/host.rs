@@ -4,12 +4,15 @@
 //! when to look again; [`Host::finish`] takes what they bring. Invariants: no request begins without the budget
 //! and the gate; every source is read within its interval as long as both allow it; no waiter is forgotten.
 
+mod ask;
 mod begin;
 
 use std::{
     collections::{BTreeSet, HashMap},
     time::{Duration, Instant},
 };
+
+pub(super) use ask::ask;
 
 use super::{
     budget::Budget,
@@ -25,7 +28,7 @@ use super::{
 };
 use crate::object_key::ObjectKey;
 use crate::vault::{
-    answer::{Answer, Health, Reply, Wake, Want},
+    answer::{Health, Wake},
     connection::{Connection, Source},
     evidence::Evidence,
     limits::Limits,
@@ -109,59 +112,9 @@ impl Host {
         self.handles.get(self.ids.get(connection)?).map(|handle| handle.health(now))
     }
 
-    /// The handle of a connection, if there is one.
+    /// The handle of a connection, if there is one, to change it.
     pub(super) fn handle_of(&mut self, connection: &Connection) -> Option<&mut Handle> {
         self.handles.get_mut(self.ids.get(connection)?)
-    }
-
-    pub(super) fn ask(
-        &mut self,
-        user: &ObjectKey,
-        connection: &Connection,
-        terms: Terms,
-        wants: &[Want],
-        together: bool,
-        now: Instant,
-    ) -> Reply {
-        let id = self.open(connection);
-        let wanted: BTreeSet<Source> = wants.iter().map(|want| want.source.clone()).collect();
-        self.unsubscribe(id, user, |source| !wanted.contains(source), now);
-        self.idle.remove(&id);
-        let handle = self.handles.entry(id).or_insert_with(|| Handle::new(connection.clone(), now));
-        let mut answers = Vec::with_capacity(wants.len());
-        for want in wants {
-            let pinned = want.source.version.is_some();
-            if !handle.entries.contains_key(&want.source) {
-                handle.entries.insert(want.source.clone(), Box::new(Entry::new(pinned, now)));
-            }
-            let answer = handle.with_entry(&want.source, |entry| entry.ask(user, want, now));
-            answers.push(answer.unwrap_or(Answer::Pending));
-        }
-        let new_terms = handle.subscribe(user, terms, wanted.clone());
-        if together {
-            handle.gather(user, wants, &mut answers, now);
-        } else {
-            handle.end_gathering(user);
-        }
-        handle.recount(user);
-        let health = handle.health(now);
-        let unconfirmed_for = handle.unconfirmed_for(user, wants.iter().any(|want| want.stale), now);
-        if new_terms {
-            self.limit(id, now);
-        }
-        let swept = wants.iter().filter(|want| want.source.is_listed());
-        if let Some(interval) = swept.map(|want| want.interval).min() {
-            self.arm(id, interval, now);
-        }
-        let holds = |answer: &Answer| matches!(answer, Answer::Read(_) | Answer::Pending);
-        let key = (id, user.clone());
-        if answers.iter().any(holds) && self.values.time_of(&key).is_none() {
-            self.values.set(key, now + self.limits.value_life);
-        }
-        for source in &wanted {
-            self.place(id, source, now);
-        }
-        Reply { answers, health, unconfirmed_for }
     }
 
     /// The terms of a handle have changed. Of the limits of its host the smallest counts, and never more than the

@@ -34,13 +34,14 @@ use tokio::{sync::mpsc, time::Instant};
 use self::{
     detect::{Detect, Terms},
     gauges::Measured,
-    host::Host,
+    host::{Host, ask},
     jitter::Jitter,
     poller::Running,
+    sweep::finders::JoinedFinds,
 };
 use crate::object_key::ObjectKey;
 use crate::vault::{
-    answer::{Found, Health, Reply, Sought, Wake, Want},
+    answer::{Ask, Found, Health, Reply, Sought, Wake},
     connection::Connection,
     limits::Limits,
     metrics::VaultMetrics,
@@ -67,21 +68,35 @@ struct Shared {
 struct Index {
     /// By host name.
     hosts: HashMap<String, Arc<Running>>,
-    /// Through which connection a user asked last.
-    users: HashMap<ObjectKey, Arc<Connection>>,
-    /// Each once, for all its users.
-    connections: HashSet<Arc<Connection>>,
+    /// Through which connections a user asked last.
+    users: HashMap<ObjectKey, Arc<[Connection]>>,
+    /// Those of one user, mostly one, each once for all who have the same.
+    connections: HashSet<Arc<[Connection]>>,
 }
 
 impl Index {
-    fn shared(&mut self, connection: &Connection) -> Arc<Connection> {
-        if let Some(known) = self.connections.get(connection) {
-            return Arc::clone(known);
+    /// `user` uses these from now on; returns what it used before and uses no more.
+    fn replace<'a>(
+        &mut self,
+        user: &ObjectKey,
+        connections: impl Iterator<Item = &'a Connection> + Clone,
+    ) -> Vec<Connection> {
+        let before = self.users.get(user);
+        if before.is_some_and(|before| before.iter().eq(connections.clone())) {
+            return Vec::new();
         }
-        self.connections.retain(|known| Arc::strong_count(known) > 1);
-        let new = Arc::new(connection.clone());
-        self.connections.insert(Arc::clone(&new));
-        new
+        let new: Vec<Connection> = connections.cloned().collect();
+        let left = before.iter().flat_map(|before| before.iter());
+        let left = left.filter(|connection| !new.contains(connection)).cloned().collect();
+        let known = self.connections.get(new.as_slice()).map(Arc::clone);
+        let shared = known.unwrap_or_else(|| {
+            self.connections.retain(|known| Arc::strong_count(known) > 1);
+            let new: Arc<[Connection]> = new.into();
+            self.connections.insert(Arc::clone(&new));
+            new
+        });
+        self.users.insert(user.clone(), shared);
+        left
     }
 }
 
@@ -106,54 +121,78 @@ impl Plane {
         (Self(shared), receiver)
     }
 
-    /// Answers at once, and sees to it that what is not known is read. Replaces what `user` wanted before,
-    /// through whatever connection and on whatever terms. `together`: the user has what is known in a Secret and may
-    /// write to it, so what is new is to arrive together.
+    /// Answers at once, in the order of `asks`, and sees to it that what is not known is read. Replaces what `user` wanted
+    /// before, through whatever connections and on whatever terms. `together`: the user has what is known in a Secret and may
+    /// write to it, so what is new is to arrive together, of all connections.
     #[must_use]
-    pub fn ask(
-        &self,
-        user: &ObjectKey,
-        connection: &Connection,
-        terms: Terms,
-        wants: &[Want],
-        together: bool,
-    ) -> Reply {
-        self.of_user(user, connection, |host, now| host.ask(user, connection, terms, wants, together, now))
-    }
-
-    /// Looks for names in the list of secrets, which is read at this interval from now on, until the user says that it
-    /// [looks for none](Self::find_none) any more.
-    #[must_use]
-    pub fn find(&self, user: &ObjectKey, connection: &Connection, terms: Terms, sought: Sought<'_>) -> Found {
-        self.of_user(user, connection, |host, now| host.find(user, connection, terms, sought, now))
-    }
-
-    /// The user looks for no names, or for none any more.
-    pub fn find_none(&self, user: &ObjectKey) {
-        self.with_host(user, |host, connection| host.find_none(user, connection));
-    }
-
-    /// Does something with the host of a connection, in the name of a user; whatever that used before it uses no more.
-    fn of_user<T>(
-        &self,
-        user: &ObjectKey,
-        connection: &Connection,
-        action: impl FnOnce(&mut Host, std::time::Instant) -> T,
-    ) -> T {
+    pub fn ask(&self, user: &ObjectKey, asks: &[Ask<'_>], together: bool) -> Vec<Reply> {
         let now = Instant::now().into_std();
         let mut index = self.0.index();
-        let asked = index.shared(connection);
-        let before = index.users.insert(user.clone(), asked);
-        if let Some(before) = before.filter(|before| **before != *connection)
-            && let Some(running) = index.hosts.get(before.url.host())
-        {
-            running.host().forget(user, &before, now);
+        let mut connections: Vec<&Connection> = Vec::with_capacity(asks.len());
+        for ask in asks {
+            if !connections.contains(&ask.connection) {
+                connections.push(ask.connection);
+            }
+        }
+        for left in index.replace(user, connections.into_iter()) {
+            forget_in(&index, user, &left, now);
+        }
+        let mut running: Vec<Arc<Running>> = Vec::with_capacity(asks.len());
+        let mut placed = Vec::with_capacity(asks.len());
+        for ask in asks {
+            let host = self.host(&mut index, ask.connection, now);
+            let place = running.iter().position(|known| Arc::ptr_eq(known, host)).unwrap_or(running.len());
+            if place == running.len() {
+                running.push(Arc::clone(host));
+            }
+            placed.push((place, *ask));
+        }
+        // All at once, so that no news comes to one while another is asked. Who holds several holds the index too.
+        let mut guards: Vec<MutexGuard<'_, Host>> = running.iter().map(|running| running.host()).collect();
+        let mut hosts: Vec<&mut Host> = guards.iter_mut().map(|guard| &mut **guard).collect();
+        let replies = ask(&mut hosts, user, &placed, together, now);
+        drop(guards);
+        for running in &running {
             running.ring();
         }
-        let running = self.host(&mut index, connection, now);
-        let done = action(&mut running.host(), now);
-        running.ring();
-        done
+        replies
+    }
+
+    /// Looks for names in the lists of secrets, which are read at these intervals from now on: what each shows. Of others the
+    /// user looks into none any more.
+    #[must_use]
+    pub fn find(&self, user: &ObjectKey, sought: &[Sought<'_>]) -> Vec<Found> {
+        let now = Instant::now().into_std();
+        let mut index = self.0.index();
+        let before = index.users.get(user).map(Arc::clone);
+        let before = || before.iter().flat_map(|before| before.iter());
+        let looks_into =
+            |connection: &Connection| sought.iter().any(|sought| sought.connection == connection);
+        for connection in before().filter(|connection| !looks_into(connection)) {
+            if let Some(running) = index.hosts.get(connection.url.host()) {
+                running.host().find_none(user, connection);
+            }
+        }
+        let is_new = |sought: &&Sought<'_>| !before().any(|connection| connection == sought.connection);
+        let new = sought.iter().filter(is_new).map(|sought| sought.connection);
+        if new.clone().next().is_some() {
+            index.replace(user, before().chain(new));
+        }
+        let mut joined = JoinedFinds::of(sought);
+        let found: Vec<Found> = joined
+            .iter()
+            .map(|joined| {
+                let running = self.host(&mut index, joined.as_sought().connection, now);
+                let found = running.host().find(user, joined.as_sought(), now);
+                running.ring();
+                found
+            })
+            .collect();
+        let of = |sought: &Sought<'_>| {
+            let mut all = joined.iter_mut().zip(&found);
+            all.find_map(|(joined, found)| joined.next_of(sought, found))
+        };
+        sought.iter().filter_map(of).collect()
     }
 
     /// Has the connection prove itself, in the name of `namespace`, as far as objects' own reads have not proved it: by
@@ -169,23 +208,25 @@ impl Plane {
 
     /// The object has used the values that the last [`Self::ask`] gave it: it knows these now, and they may be dropped.
     pub fn release(&self, user: &ObjectKey) {
-        self.with_host(user, |host, connection| host.release(user, connection));
+        self.with_hosts(user, |host, connection| host.release(user, connection));
     }
 
     /// Each of the user's sources is read once more in the interactive lane, never past the gate; until each is
     /// answered by a GET begun after this call, [`Self::ask`] says `Pending` for it.
     pub fn refresh(&self, user: &ObjectKey) {
         let now = Instant::now().into_std();
-        self.with_host(user, |host, connection| host.refresh(user, connection, now));
+        self.with_hosts(user, |host, connection| host.refresh(user, connection, now));
     }
 
-    /// The object goes on to want what it asked for last, if that was through this connection and on these terms; else it
+    /// The object goes on to want what it asked for last, if that was through these connections and on these terms; else it
     /// wants nothing any more, until it asks again.
-    pub fn keep(&self, user: &ObjectKey, connection: &Connection, terms: Terms) {
-        let same = self.with_host(user, |host, asked| {
-            *asked == *connection && host.is_asked_on(user, connection, terms)
+    pub fn keep(&self, user: &ObjectKey, terms: &[(&Connection, Terms)]) {
+        let mut same = true;
+        self.with_hosts(user, |host, asked| {
+            let mut of_asked = terms.iter().filter(|(connection, _)| *connection == asked);
+            same &= of_asked.any(|(_, terms)| host.is_asked_on(user, asked, *terms));
         });
-        if same == Some(false) {
+        if !same {
             self.forget(user);
         }
     }
@@ -193,8 +234,11 @@ impl Plane {
     /// The object is gone, or wants nothing any more.
     pub fn forget(&self, user: &ObjectKey) {
         let now = Instant::now().into_std();
-        self.with_host(user, |host, connection| host.forget(user, connection, now));
-        self.0.index().users.remove(user);
+        let mut index = self.0.index();
+        let Some(connections) = index.users.remove(user) else { return };
+        for connection in connections.iter() {
+            forget_in(&index, user, connection, now);
+        }
     }
 
     /// How the handle of `connection` fares; `None` if there is none.
@@ -224,13 +268,22 @@ impl Plane {
         }
     }
 
-    fn with_host<R>(&self, user: &ObjectKey, action: impl FnOnce(&mut Host, &Connection) -> R) -> Option<R> {
+    fn with_hosts(&self, user: &ObjectKey, mut action: impl FnMut(&mut Host, &Connection)) {
         let index = self.0.index();
-        let connection = index.users.get(user)?;
-        let running = index.hosts.get(connection.url.host())?;
-        let result = action(&mut running.host(), connection);
+        for connection in index.users.get(user).into_iter().flat_map(|connections| connections.iter()) {
+            if let Some(running) = index.hosts.get(connection.url.host()) {
+                action(&mut running.host(), connection);
+                running.ring();
+            }
+        }
+    }
+}
+
+/// A user wants nothing of a connection any more.
+fn forget_in(index: &Index, user: &ObjectKey, connection: &Connection, now: std::time::Instant) {
+    if let Some(running) = index.hosts.get(connection.url.host()) {
+        running.host().forget(user, connection, now);
         running.ring();
-        Some(result)
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     entry::Told,
-    gathering::{CONFIRMATIONS, PATIENCE},
+    gathering::{Agreement, CONFIRMATIONS, PATIENCE},
     handle::Handle,
     host::Host,
     lanes::HandleId,
@@ -19,22 +19,35 @@ use crate::vault::{
 };
 
 impl Handle {
-    /// Tells `user` to wait for those of `wants` that are not known as late as the news among them.
-    pub(super) fn gather(&mut self, user: &ObjectKey, wants: &[Want], answers: &mut [Answer], now: Instant) {
+    /// When the latest news for `user` among `wants` has settled, and the latest that a sweep saw moving.
+    pub(super) fn news(&self, user: &ObjectKey, wants: &[Want]) -> (Option<Instant>, Option<Instant>) {
+        let entries = || wants.iter().filter_map(|want| self.entries.get(&want.source));
+        (
+            entries().filter_map(|entry| entry.news(user)).max(),
+            entries().filter_map(|entry| entry.watch.ripe_at()).max(),
+        )
+    }
+
+    /// Tells `user` to wait for those of `wants` that are not known as late as the news among them and elsewhere.
+    pub(super) fn gather(
+        &mut self,
+        user: &ObjectKey,
+        wants: &[Want],
+        answers: &mut [Answer],
+        agreement: Agreement,
+        now: Instant,
+    ) {
         let Self { entries, users, waits, open_time, .. } = self;
         let Some(subscriber) = users.get_mut(user) else { return };
-        let news = wants.iter().filter_map(|want| entries.get(&want.source)?.news(user)).max();
         let pending = answers.iter().any(|answer| matches!(answer, Answer::Pending));
-        let Some(settled) = news else {
-            if !pending {
+        let Some(settled) = agreement.settled else {
+            if !agreement.pending {
                 subscriber.end(user, waits);
             }
             return;
         };
-        // What sweeps saw moving is news as soon as it is read: the rest is to be known as late as that.
-        let seen = wants.iter().filter_map(|want| entries.get(&want.source)?.watch.ripe_at()).max();
-        let settled = seen.map_or(settled, |seen| seen.max(settled));
         let gathering = subscriber.gathering.get_or_insert_default();
+        gathering.news = Some(settled);
         let unconfirmed = |over: bool| -> Vec<Option<Instant>> {
             wants.iter().map(|want| entries.get(&want.source)?.unconfirmed(settled, over)).collect()
         };
@@ -95,11 +108,11 @@ impl Handle {
         let (_, user) = self.waits.pop_first()?;
         let Self { entries, users, .. } = self;
         let subscriber = users.get_mut(&user)?;
-        if let Some(gathering) = &mut subscriber.gathering {
-            (gathering.until, gathering.over) = (None, true);
-        }
+        let gathering = subscriber.gathering.as_mut()?;
+        (gathering.until, gathering.over) = (None, true);
         let sources = &subscriber.sources;
         let news = sources.iter().filter_map(|source| entries.get(source)?.news(&user)).max();
+        let news = news.max(gathering.news);
         for source in sources {
             let Some(entry) = entries.get_mut(source) else { continue };
             if entry.confirmation(&user).is_some() {

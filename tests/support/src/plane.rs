@@ -11,9 +11,9 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use vaultsync::ObjectKey;
 use vaultsync::run::clock;
 use vaultsync::vault::{
-    Answer, Assertion, AssertionError, Assertions, Connection, Credentials, HealthState, Identity, Limits,
-    ObjectKind, ObjectName, Plane, Reply, ServiceVersion, Source, Terms, Transport, VaultMetrics, VaultUrl,
-    Wake, Want,
+    Answer, Ask, Assertion, AssertionError, Assertions, Connection, Credentials, HealthState, Identity,
+    Limits, ObjectKind, ObjectName, Plane, Reply, ServiceVersion, Source, Terms, Transport, VaultMetrics,
+    VaultUrl, Wake, Want,
 };
 
 use crate::scene::CLIENT;
@@ -134,6 +134,12 @@ impl PlaneOnWire {
         vault
     }
 
+    /// Asks one connection once.
+    pub fn ask(&self, user: &ObjectKey, connection: &Connection, wants: &[Want]) -> Reply {
+        let ask = Ask { connection, terms: Terms::default(), wants };
+        self.plane.ask(user, &[ask], false).remove(0)
+    }
+
     /// Asks as `user` until the reply is the one that is waited for, whenever there is something new.
     pub async fn until(
         &mut self,
@@ -143,7 +149,7 @@ impl PlaneOnWire {
         mut done: impl FnMut(&Reply) -> bool,
     ) -> Reply {
         loop {
-            let reply = self.plane.ask(user, connection, Terms::default(), std::slice::from_ref(want), false);
+            let reply = self.ask(user, connection, std::slice::from_ref(want));
             write!(self.seen, "{reply:?}").unwrap();
             for answer in &reply.answers {
                 if let Answer::Failed(failure) = answer {

@@ -4,6 +4,7 @@
 //! not come to its end are nobody's answer.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant},
@@ -14,12 +15,7 @@ use crate::vault::{
     answer::{Find, Found, Sought},
     connection::Connection,
     names::ObjectName,
-    plane::{
-        detect::{Terms, Why},
-        handle::Handle,
-        host::Host,
-        lanes::HandleId,
-    },
+    plane::{detect::Why, handle::Handle, host::Host, lanes::HandleId},
     rest::list::Tags,
 };
 
@@ -166,7 +162,7 @@ impl Finders {
     }
 
     fn ask(&mut self, user: &ObjectKey, sought: Sought<'_>) -> Found {
-        let Sought { finds, interval, known } = sought;
+        let Sought { finds, interval, known, .. } = sought;
         let index = self.complete.as_ref();
         let finder = self.users.entry(user.clone()).or_insert_with(|| Finder {
             finds: finds.into(),
@@ -220,16 +216,68 @@ impl NameList {
     }
 }
 
+/// What one user looks for in the list of one connection, though several of its own lead there.
+#[derive(Debug)]
+pub(in crate::vault::plane) struct JoinedFinds<'a> {
+    first: Sought<'a>,
+    finds: Cow<'a, [Find]>,
+    known: Cow<'a, [ObjectName]>,
+    /// How many of the finds were given to those who looked for them.
+    given: usize,
+}
+
+impl<'a> JoinedFinds<'a> {
+    /// All of it, each connection once.
+    pub(in crate::vault::plane) fn of(sought: &[Sought<'a>]) -> Vec<Self> {
+        let mut all: Vec<Self> = Vec::with_capacity(sought.len());
+        for other in sought {
+            match all.iter_mut().find(|joined| joined.first.connection == other.connection) {
+                Some(joined) => {
+                    joined.first.terms = joined.first.terms.and(other.terms);
+                    joined.first.interval = joined.first.interval.min(other.interval);
+                    joined.finds.to_mut().extend_from_slice(other.finds);
+                    joined.known.to_mut().extend_from_slice(other.known);
+                }
+                None => all.push(Self {
+                    first: *other,
+                    finds: Cow::Borrowed(other.finds),
+                    known: Cow::Borrowed(other.known),
+                    given: 0,
+                }),
+            }
+        }
+        all
+    }
+
+    pub(in crate::vault::plane) fn as_sought(&self) -> Sought<'_> {
+        Sought { finds: &self.finds, known: &self.known, ..self.first }
+    }
+
+    /// Of what was found the part of `sought`, in the order in which they were joined.
+    pub(in crate::vault::plane) fn next_of(&mut self, sought: &Sought<'_>, found: &Found) -> Option<Found> {
+        if self.first.connection != sought.connection {
+            return None;
+        }
+        let Found::Names { names, absent, failed } = found else { return Some(found.clone()) };
+        if names.len() == sought.finds.len() {
+            return Some(found.clone());
+        }
+        let names = names.iter().skip(self.given).take(sought.finds.len()).cloned().collect();
+        self.given += sought.finds.len();
+        let absent = absent.iter().filter(|name| sought.known.contains(name)).cloned().collect();
+        Some(Found::Names { names, absent, failed: failed.clone() })
+    }
+}
+
 impl Host {
     /// What the list shows `user`, who goes on to be told what changes until it asks for values without looking for names.
     pub(in crate::vault::plane) fn find(
         &mut self,
         user: &ObjectKey,
-        connection: &Connection,
-        terms: Terms,
         sought: Sought<'_>,
         now: Instant,
     ) -> Found {
+        let Sought { connection, terms, .. } = sought;
         let id = self.open(connection);
         self.idle.remove(&id);
         let handle = self.handles.entry(id).or_insert_with(|| Handle::new(connection.clone(), now));

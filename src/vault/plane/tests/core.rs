@@ -177,6 +177,12 @@ impl Model {
         } else if self.profile == Profile::Wild && self.dice.once_in(60) {
             self.tell(|| "the operator is killed and starts again".to_owned());
             operator::restart(self);
+        } else if self.profile == Profile::Wild && self.dice.once_in(40) {
+            let vault = self.dice.roll(2);
+            let outage = &mut self.operator.outage[vault];
+            *outage = !*outage;
+            let is_out = *outage;
+            self.tell(|| format!("vault {vault} is out: {is_out}"));
         } else {
             let (now, second) = (self.now, self.second());
             let what = self.vaults.interfere(&mut self.dice, now, second, self.profile);

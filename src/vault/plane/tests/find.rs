@@ -11,8 +11,9 @@ fn sought(name: &str, tags: &[(&str, &str)]) -> Find {
 impl World {
     fn find(&mut self, user_name: &str, finds: &[Find], known: &[&str]) -> Found {
         let known: Vec<ObjectName> = known.iter().map(|name| ObjectName::parse(name).unwrap()).collect();
-        let sought = Sought { finds, interval: MINUTE, known: &known };
-        self.host.find(&user(user_name), &connection(0), self.terms, sought, self.now)
+        let (connection, terms) = (&connection(0), self.terms);
+        let sought = Sought { connection, terms, finds, interval: MINUTE, known: &known };
+        self.host.find(&user(user_name), sought, self.now)
     }
 
     /// The names of the only find.

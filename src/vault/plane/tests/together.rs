@@ -1,6 +1,7 @@
 //! What is new of one object arrives together: objects that do as they should, in front of a vault that answers late.
 
 use super::*;
+use crate::vault::{Ask, plane::host::ask};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -784,4 +785,71 @@ fn what_arrives_while_a_round_writes_is_not_taken_for_written() {
     assert!(is_read(&world.ask("a", &[want("db", Some(1))]).answers[0], 2));
     world.host.release(&user("a"), &connection(0));
     assert!(matches!(world.ask("a", &[want("db", Some(2))]).answers[0], Answer::Unchanged));
+}
+
+/// An object that reads `a` through one connection and `b` through another.
+fn ask_both(world: &mut World, through: [u8; 2], known: [u32; 2]) -> Vec<Answer> {
+    let connections = through.map(connection);
+    let wants = [want("a", Some(known[0])), want("b", Some(known[1]))];
+    let asks = [0, 1].map(|place| {
+        let (connection, wants) = (&connections[place], std::slice::from_ref(&wants[place]));
+        (0, Ask { connection, terms: world.terms, wants })
+    });
+    let replies = ask(&mut [&mut world.host], &user("shop"), &asks, true, world.now);
+    replies.into_iter().flat_map(|reply| reply.answers).collect()
+}
+
+/// Whether both are read in the end by who asks when it is woken; one without the other is a failure.
+fn both_arrive(world: &mut World, through: [u8; 2]) -> bool {
+    let mut together = false;
+    for _ in 0..150 {
+        world.pass(SECOND);
+        if world.woken().is_empty() {
+            continue;
+        }
+        let answers = ask_both(world, through, [1, 1]);
+        let read = answers.iter().filter(|answer| matches!(answer, Answer::Read(_))).count();
+        let waits = answers.iter().any(|answer| matches!(answer, Answer::Pending));
+        assert!(waits || read != 1, "half of it: {answers:?}");
+        together |= !waits && read == 2;
+    }
+    together
+}
+
+#[test]
+fn news_of_one_connection_waits_until_those_of_the_others_are_known_as_late() {
+    let mut world = World::new();
+    for name in ["a", "b"] {
+        world.say(name, Said::Version(1));
+    }
+    let _ = ask_both(&mut world, [0, 1], [1, 1]);
+    world.pass(MINUTE);
+    world.write("a", 2);
+    world.pass(2 * SECOND);
+    world.write("b", 2);
+    assert!(both_arrive(&mut world, [0, 1]));
+}
+
+#[test]
+fn two_connections_that_are_one_are_asked_as_one() {
+    let mut world = World::new();
+    for name in ["a", "b"] {
+        world.say(name, Said::Version(2));
+    }
+    let _ = ask_both(&mut world, [0, 0], [1, 1]);
+    assert!(both_arrive(&mut world, [0, 0]));
+    // The same secret for two entries, of which one has it already.
+    let wants = [want("a", Some(2)), want("a", None)];
+    let (one, terms) = (connection(0), world.terms);
+    let asks = [0, 1].map(|place| {
+        let wants = std::slice::from_ref(&wants[place]);
+        (0, Ask { connection: &one, terms, wants })
+    });
+    let asked = |world: &mut World| -> Vec<Answer> {
+        let replies = ask(&mut [&mut world.host], &user("other"), &asks, true, world.now);
+        replies.into_iter().flat_map(|reply| reply.answers).collect()
+    };
+    let _ = asked(&mut world);
+    world.pass(20 * SECOND);
+    assert!(asked(&mut world).iter().all(|answer| is_read(answer, 2)));
 }

@@ -9,16 +9,20 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::{Value, json};
 
-use super::{Dice, Model, Profile, operator, vaults::Vaults};
+use super::{
+    Dice, Model, Profile, operator,
+    vaults::{NAMES, Second, Vaults, number_of},
+};
 use crate::{
     api::{
         DataFrom, DataItem, Deletion, Fingerprint, ObjectSecretRef, OnMissing, SecretRef, SecretType,
-        VaultSecretSync, VaultSecretSyncSpec, VaultSecretSyncStatus,
+        VaultRef, VaultSecretSync, VaultSecretSyncSpec, VaultSecretSyncStatus,
     },
     plan::{
         Change, NewSecret, Observed, Refusal, Seen, Written, fingerprints_of, found_fingerprints, manager_of,
         template_fingerprint,
     },
+    vault::NamePattern,
 };
 
 /// A Secret.
@@ -106,8 +110,6 @@ fn item_word(item: &DataItem) -> String {
 /// What the API server takes as the data of a Secret.
 const MOST_BYTES: usize = 1024 * 1024;
 
-pub(super) const URL: &str = "https://prod.vault.azure.net";
-
 impl Cluster {
     pub(super) fn new(dice: &mut Dice, vaults: &Vaults, profile: Profile) -> Self {
         let mut cluster = Self {
@@ -133,19 +135,23 @@ impl Cluster {
                 }
                 if name.starts_with('j') {
                     if data_from.len() < 16 {
-                        data_from
-                            .push(json!({"secret": {"name": name}, "onMissing": on_missing(dice, profile)}));
+                        let vault = NAMES[vaults.vault_of(name)];
+                        data_from.push(json!({
+                            "secret": {"name": name}, "vaultRef": {"name": vault},
+                            "onMissing": on_missing(dice, profile),
+                        }));
                     }
                 } else if data.len() < 128 {
-                    data.push(item(dice, &format!("K{}", data.len()), name, profile));
+                    data.push(item(dice, vaults, &format!("K{}", data.len()), name, profile));
                 }
             }
             if data.is_empty() {
-                data.push(item(dice, "K0", names[names.len() - 1], profile));
+                data.push(item(dice, vaults, "K0", names[names.len() - 1], profile));
             }
             if profile == Profile::Wild && dice.once_in(2) && data_from.len() < 16 {
                 let name = *dice.pick(&["s*", "*1", "s2", "*"]);
-                data_from.push(json!({"find": {"name": name}}));
+                let vault = if vaults.second == Second::None { NAMES[0] } else { *dice.pick(&NAMES) };
+                data_from.push(json!({"find": {"name": name}, "vaultRef": {"name": vault}}));
             }
             let spec = json!({"data": data, "dataFrom": data_from, "refreshInterval": "60s"});
             let mut spec: VaultSecretSyncSpec = serde_json::from_value(spec).unwrap();
@@ -192,7 +198,8 @@ impl Cluster {
                 for (name, secret) in &vaults.secrets {
                     let known = self.learned.entry((index, number, name.clone())).or_default();
                     for version in &secret.versions[*known..] {
-                        let (keys, object) = fingerprints_of(URL, name, &version.id, spec);
+                        let url = vaults.url_of(vaults.vault_of(name));
+                        let (keys, object) = fingerprints_of(url, name, &version.id, spec);
                         for (place, of) in keys {
                             let item = &spec.data[place];
                             if let Some(bytes) = rendered(&version.value, secret_of(item).property.as_deref())
@@ -201,7 +208,11 @@ impl Cluster {
                                 self.of_key.entry(item_word(item)).or_default().insert(of);
                             }
                         }
-                        for of in found_fingerprints(URL, name, &version.id, spec) {
+                        let looks_into = |item: &DataFrom| {
+                            let vault = number_of(item.vault_ref.as_deref());
+                            vaults.shows(vault, name).then(|| vaults.url_of(vault))
+                        };
+                        for of in found_fingerprints(looks_into, name, &version.id, spec) {
                             self.bytes.insert((of, name.clone()), version.value.clone().into_bytes());
                         }
                         let Some(of) = object else { continue };
@@ -426,13 +437,15 @@ fn on_missing(dice: &mut Dice, profile: Profile) -> &'static str {
     if profile == Profile::Wild && dice.once_in(3) { "Remove" } else { "Keep" }
 }
 
-fn item(dice: &mut Dice, key: &str, name: &str, profile: Profile) -> Value {
+fn item(dice: &mut Dice, vaults: &Vaults, key: &str, name: &str, profile: Profile) -> Value {
     let mut secret = json!({"name": name});
     if let Some(property) = dice.pick(&[None, Some("$.a"), Some("$.b")]).filter(|_| profile == Profile::Wild)
     {
         secret["property"] = json!(property);
     }
-    json!({"key": key, "from": {"secret": secret}, "onMissing": on_missing(dice, profile)})
+    let vault = NAMES[vaults.vault_of(name)];
+    let on_missing = on_missing(dice, profile);
+    json!({"key": key, "from": {"secret": secret}, "vaultRef": {"name": vault}, "onMissing": on_missing})
 }
 
 /// What a value makes of a key, by the words of the documentation.
@@ -483,7 +496,7 @@ pub(super) fn interfere(model: &mut Model) -> String {
     };
     let place = model.dice.roll(model.cluster.stored[index].object.spec.data.len());
     let required = model.cluster.stored[index].object.spec.secret_type().required_keys();
-    let what = match (model.dice.roll(18), key) {
+    let what = match (model.dice.roll(19), key) {
         (0 | 1, Some(key)) => {
             model.cluster.edit(index, second, |secret| {
                 secret.data.insert(key.clone(), b"edited".to_vec());
@@ -518,7 +531,7 @@ pub(super) fn interfere(model: &mut Model) -> String {
                 .name
                 .clone();
             let key = format!("N{}", model.cluster.serial);
-            let added = item(&mut model.dice, &key, &name, Profile::Wild);
+            let added = item(&mut model.dice, &model.vaults, &key, &name, Profile::Wild);
             respec(model, index, |spec| {
                 if spec.data.len() < 12 {
                     spec.data.push(serde_json::from_value(added).unwrap());
@@ -592,6 +605,14 @@ pub(super) fn interfere(model: &mut Model) -> String {
             });
             "the template has another text".to_owned()
         }
+        (18, _) if !matches!(model.vaults.second, Second::None | Second::OtherVault) => {
+            respec(model, index, |spec| {
+                let vault = &mut spec.data[place].vault_ref;
+                let other = NAMES[1 - number_of(vault.as_deref())].to_owned();
+                *vault = Some(Box::new(VaultRef { name: other, ..VaultRef::default() }));
+            });
+            format!("entry {place} is read through the other connection")
+        }
         (12, _) => {
             let request = model.cluster.serial.to_string();
             model.cluster.replace(index, |object| {
@@ -662,4 +683,25 @@ pub(super) fn secret_of(item: &DataItem) -> &SecretRef {
 /// The secrets that an object of the model takes apart.
 pub(super) fn objects_of(spec: &VaultSecretSyncSpec) -> impl Iterator<Item = (&DataFrom, &ObjectSecretRef)> {
     spec.data_from.iter().filter_map(|item| Some((item, item.secret.as_ref()?)))
+}
+
+/// A `find` of a spec, and through which connection it looks.
+pub(super) struct Finding {
+    vault: usize,
+    pattern: NamePattern,
+}
+
+impl Finding {
+    pub(super) fn finds(&self, vaults: &Vaults, name: &str) -> bool {
+        vaults.shows(self.vault, name) && self.pattern.fits(name)
+    }
+}
+
+pub(super) fn finds_of(spec: &VaultSecretSyncSpec) -> Vec<Finding> {
+    let finds = spec.data_from.iter().filter_map(|item| Some((item, item.find.as_deref()?)));
+    let finding = finds.map(|(item, find)| Finding {
+        vault: number_of(item.vault_ref.as_deref()),
+        pattern: NamePattern::new(find.name.as_deref().unwrap()),
+    });
+    finding.collect()
 }

@@ -137,9 +137,9 @@ fn expected_of(
     let goes = |name: &str, on_missing| gone.contains(name) && on_missing == OnMissing::Remove;
     let required = |key: &str| spec.secret_type().required_keys().contains(&key);
     let mut expected: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    let finds = crate::plan::finds(spec);
+    let finds = cluster::finds_of(spec);
     for (name, secret) in model.vaults.secrets.iter().filter(|(name, _)| !gone.contains(*name)) {
-        if finds.iter().any(|find| find.name.fits(name)) {
+        if finds.iter().any(|find| find.finds(&model.vaults, name)) {
             expected.insert(name.clone(), secret.last().value.clone().into_bytes());
         }
     }
@@ -208,9 +208,9 @@ pub(super) fn at_rest(model: &mut Model, gone: &BTreeSet<String>) {
             found.remove(cluster::TEMPLATE);
         }
         // A Secret is created once every find finds something: what it gives might be keys that pods wait for.
-        let finds = crate::plan::finds(spec);
+        let finds = cluster::finds_of(spec);
         let names = || model.vaults.secrets.keys().filter(|name| !gone.contains(*name));
-        let unmatched = finds.iter().any(|find| !names().any(|name| find.name.fits(name)));
+        let unmatched = finds.iter().any(|find| !names().any(|name| find.finds(&model.vaults, name)));
         let ready = object.status.as_ref().and_then(|status| condition(&status.conditions, READY));
         if stored.secret.is_none() && unmatched && ready.is_some_and(|ready| ready.status == "False") {
             continue;

@@ -7,29 +7,37 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Dice, Model, cluster::Cluster};
+use super::{
+    Dice, Model,
+    cluster::Cluster,
+    vaults::{Second, number_of},
+};
 use crate::{
-    api::VaultSecretSync,
+    api::{VaultSecretSync, VaultSecretSyncSpec},
     object_key::ObjectKey,
     plan::{
-        Change, FoundNames, Input, Kept, NewSecret, Permit, Problem, Refusal, Round, Seen, Sources, Step,
-        UsedSource, Vault, Verdict, sources, wants,
+        Change, Connected, FoundNames, Input, Kept, NewSecret, Permit, Problem, Refusal, Round, Seen,
+        Snapshot, Sources, Step, UsedSource, Vault, Verdict, sources, wants,
     },
     vault::{
-        Answer, Detect, Failure, Limits, Peer, Reply, Sought, Terms, Wake,
+        Answer, Ask, Connection, Detect, Failure, Found, Limits, Peer, Sought, Terms, Wake,
         failure::Refused,
         plane::{
             errand::{Errand, Fetch, Fetched},
-            host::Host,
+            host::{Host, ask as ask_hosts},
             jitter::Jitter,
-            tests::connection,
+            sweep::finders::JoinedFinds,
         },
     },
 };
 
+/// How often a source is read.
+const INTERVAL: Duration = Duration::from_secs(60);
+
 /// A request to the vault: not yet read there, or read and not yet answered.
 #[derive(Debug)]
 struct Flight {
+    host: usize,
     fetch: Fetch,
     read: Option<Fetched>,
 }
@@ -60,9 +68,9 @@ enum At {
 #[derive(Debug)]
 struct Work {
     stored: Arc<VaultSecretSync>,
-    found: FoundNames,
+    found: Vec<FoundNames>,
     round: Round,
-    snapshot: Option<Reply>,
+    snapshot: Option<Snapshot>,
     at: At,
 }
 
@@ -77,7 +85,8 @@ struct Task {
 }
 
 pub(super) struct Operator {
-    host: Host,
+    /// Of each vault.
+    hosts: [Host; 2],
     terms: Terms,
     flights: Vec<Flight>,
     tasks: Vec<Task>,
@@ -85,8 +94,8 @@ pub(super) struct Operator {
     rung: bool,
     until: Option<Instant>,
     probe_at: Instant,
-    /// While it lasts every request fails so.
-    pub(super) outage: bool,
+    /// While it lasts every request to a vault fails.
+    pub(super) outage: [bool; 2],
     pub(super) gets: usize,
 }
 
@@ -111,14 +120,14 @@ impl Operator {
         let tasks =
             cluster.stored.iter().map(|_| Task { queued: true, ..Task::default() }).collect::<Vec<_>>();
         Self {
-            host: Host::new(limits, Jitter::seeded(dice.next()), now),
+            hosts: [(); 2].map(|()| Host::new(limits.clone(), Jitter::seeded(dice.next()), now)),
             terms: Terms { detect, ..Terms::default() },
             flights: Vec::new(),
             tasks,
             rung: true,
             until: None,
             probe_at: now + Duration::from_secs(30),
-            outage: false,
+            outage: [false; 2],
             gets: 0,
         }
     }
@@ -191,15 +200,49 @@ pub(super) fn play(model: &mut Model, chosen: Move) {
 
 fn plane(model: &mut Model) {
     model.operator.rung = false;
-    let tick = model.operator.host.tick(model.now);
-    model.operator.until = tick.until;
-    for fetch in tick.fetches {
-        if matches!(fetch.errand, Errand::Read { .. }) {
-            model.operator.gets += 1;
+    model.operator.until = None;
+    for host in 0..2 {
+        let tick = model.operator.hosts[host].tick(model.now);
+        model.operator.until = [model.operator.until, tick.until].into_iter().flatten().min();
+        for fetch in tick.fetches {
+            if matches!(fetch.errand, Errand::Read { .. }) {
+                model.operator.gets += 1;
+            }
+            model.operator.flights.push(Flight { host, fetch, read: None });
         }
-        model.operator.flights.push(Flight { fetch, read: None });
+        deliver(model, tick.wakes);
     }
-    deliver(model, tick.wakes);
+}
+
+/// The host of a connection.
+fn host_of(model: &Model, vault: usize) -> usize {
+    usize::from(vault == 1 && model.vaults.second == Second::OtherVault)
+}
+
+/// The connections that an object names: their numbers, and what they lead to.
+fn connections_of(model: &Model, spec: &VaultSecretSyncSpec) -> Vec<(usize, Connection)> {
+    let numbers = spec.vault_refs().into_iter().map(|vault| number_of(Some(vault)));
+    numbers.map(|number| (number, model.vaults.connection(number))).collect()
+}
+
+fn connected<'a>(model: &Model, spec: &'a VaultSecretSyncSpec) -> Vec<Connected<'a>> {
+    let connected = spec.vault_refs().into_iter().map(|vault| Connected {
+        vault,
+        url: model.vaults.url_of(number_of(Some(vault))),
+        interval: INTERVAL,
+        stale_after: Duration::from_secs(900),
+    });
+    connected.collect()
+}
+
+/// Does something with all hosts in the name of an object, of which each knows what it asked.
+fn at_all_hosts(model: &mut Model, mut action: impl FnMut(&mut Host, &Connection)) {
+    for vault in 0..2 {
+        let connection = model.vaults.connection(vault);
+        let host = host_of(model, vault);
+        action(&mut model.operator.hosts[host], &connection);
+    }
+    model.operator.rung = true;
 }
 
 fn deliver(model: &mut Model, wakes: Vec<Wake>) {
@@ -219,7 +262,7 @@ fn fly(model: &mut Model, flight: usize) {
     let second = model.second();
     let flight_of = &model.operator.flights[flight];
     if flight_of.read.is_none() {
-        let fails = model.troubled && (model.operator.outage || model.dice.once_in(40));
+        let fails = model.troubled && (model.operator.outage[flight_of.host] || model.dice.once_in(40));
         let outcome = if fails {
             let throttled = model.dice.once_in(2);
             let failure = if throttled {
@@ -230,12 +273,12 @@ fn fly(model: &mut Model, flight: usize) {
             let retry_after = throttled.then(|| model.dice.millis(9000));
             Fetched::Failed(Refused { failure, retry_after })
         } else {
-            model.vaults.read(&mut model.dice, &flight_of.fetch.errand, model.now, second)
+            model.vaults.read(&mut model.dice, &flight_of.fetch, model.now, second)
         };
         model.operator.flights[flight].read = Some(outcome);
         return;
     }
-    let Flight { fetch, read } = model.operator.flights.swap_remove(flight);
+    let Flight { host, fetch, read } = model.operator.flights.swap_remove(flight);
     let Some(outcome) = read else { return };
     let what = match &outcome {
         Fetched::Read(reading, _) => reading.attributes.version.trim_start_matches('0').to_owned(),
@@ -248,7 +291,7 @@ fn fly(model: &mut Model, flight: usize) {
     } else {
         model.tell(|| format!("LIST: {what}"));
     }
-    let wakes = model.operator.host.finish(&fetch, outcome, model.now);
+    let wakes = model.operator.hosts[host].finish(&fetch, outcome, model.now);
     model.operator.rung = true;
     deliver(model, wakes);
 }
@@ -272,8 +315,8 @@ fn round(model: &mut Model, index: usize) {
     let at = match at {
         At::Decide => decide(model, index, &stored, &known, &mut round, &used, snapshot.as_ref()),
         At::Refresh => {
-            model.operator.host.refresh(&user(index), &connection(0), model.now);
-            model.operator.rung = true;
+            let now = model.now;
+            at_all_hosts(model, |host, connection| host.refresh(&user(index), connection, now));
             At::Ask
         }
         At::Ask => {
@@ -305,20 +348,54 @@ fn round(model: &mut Model, index: usize) {
 }
 
 /// What the object finds by name, as a round begins.
-fn find(model: &mut Model, index: usize, known: &VaultSecretSync) -> FoundNames {
-    let finds = crate::plan::finds(&known.spec);
-    let terms = model.operator.terms;
-    let host = &mut model.operator.host;
-    if finds.is_empty() || model.cluster.stored[index].vault_gone {
-        host.find_none(&user(index), &connection(0));
-        return FoundNames::none();
+fn find(model: &mut Model, index: usize, known: &VaultSecretSync) -> Vec<FoundNames> {
+    if model.cluster.stored[index].vault_gone {
+        at_all_hosts(model, |host, connection| host.find_none(&user(index), connection));
+        return Vec::new();
     }
-    let before = crate::plan::found_before(known, &finds, super::cluster::URL);
-    let known = before.concat();
-    let sought = Sought { finds: &finds, interval: Duration::from_secs(300), known: &known };
-    let found = host.find(&user(index), &connection(0), terms, sought, model.now);
-    model.operator.rung = true;
-    FoundNames::of(found, &before, |_| true)
+    let (terms, now) = (model.operator.terms, model.now);
+    let connections = connections_of(model, &known.spec);
+    let connected = connected(model, &known.spec);
+    let each = connected.iter().enumerate().map(|(place, connected)| {
+        let finds = crate::plan::finds(&known.spec, connected.vault);
+        let before = crate::plan::found_before(known, &finds, (place, connected));
+        let known = before.concat();
+        (finds, before, known)
+    });
+    let each: Vec<_> = each.collect();
+    let wanted = connections.iter().zip(&each).filter(|(_, (finds, ..))| !finds.is_empty());
+    let sought: Vec<Sought<'_>> = wanted
+        .map(|((_, connection), (finds, _, known))| Sought {
+            connection,
+            terms,
+            finds,
+            interval: Duration::from_secs(300),
+            known,
+        })
+        .collect();
+    at_all_hosts(model, |host, connection| {
+        if !sought.iter().any(|sought| sought.connection == connection) {
+            host.find_none(&user(index), connection);
+        }
+    });
+    let mut joined = JoinedFinds::of(&sought);
+    let mut found = Vec::new();
+    for joined in &joined {
+        let sought = joined.as_sought();
+        let vault = usize::from(*sought.connection == model.vaults.connection(1));
+        let host = host_of(model, vault);
+        found.push(model.operator.hosts[host].find(&user(index), sought, now));
+    }
+    let mut found = sought.iter().filter_map(|sought| {
+        let mut all = joined.iter_mut().zip(&found);
+        all.find_map(|(joined, found)| joined.next_of(sought, found))
+    });
+    let names = each.iter().map(|(finds, before, known)| {
+        let nothing = || Found::Names { names: Vec::new().into(), absent: known.clone(), failed: None };
+        let found = if finds.is_empty() { None } else { found.next() };
+        FoundNames::of(found.unwrap_or_else(nothing), before, |_| true)
+    });
+    names.collect()
 }
 
 fn decide(
@@ -328,18 +405,14 @@ fn decide(
     known: &VaultSecretSync,
     round: &mut Round,
     used: &Result<Sources, Problem>,
-    snapshot: Option<&Reply>,
+    snapshot: Option<&Snapshot>,
 ) -> At {
     let permits = vec![Permit::FULL; used.as_ref().map_or(0, |sources| sources.used.len())];
+    let connections = connected(model, &known.spec);
     let vault = if model.cluster.stored[index].vault_gone {
-        Vault::Unusable(Problem::vault_not_found(&known.spec.vault_ref))
+        Vault::Unusable(vec![Problem::vault_not_found(&known.spec.vault_ref, "spec.vaultRef")])
     } else {
-        Vault::Usable {
-            url: super::cluster::URL,
-            interval: Duration::from_secs(300),
-            permits: &permits,
-            reply: snapshot,
-        }
+        Vault::Usable { connections: &connections, permits: &permits, snapshot }
     };
     let step = round.next(&Input {
         object: known,
@@ -348,7 +421,6 @@ fn decide(
         ignored: false,
         rival: None,
         vault,
-        stale_after: Duration::from_secs(900),
         expiring_before: Duration::ZERO,
         now: Timestamp::from_second(model.second()).unwrap(),
     });
@@ -361,8 +433,8 @@ fn decide(
         Step::Change(change) => At::Send(Call::Change(change)),
         Step::End(verdict) => {
             if snapshot.is_none() {
-                model.operator.host.forget(&user(index), &connection(0), model.now);
-                model.operator.rung = true;
+                let now = model.now;
+                at_all_hosts(model, |host, connection| host.forget(&user(index), connection, now));
             }
             At::Say(verdict)
         }
@@ -394,16 +466,28 @@ fn ask(
     known: &VaultSecretSync,
     round: &Round,
     used: &[UsedSource],
-) -> Reply {
-    let interval = Duration::from_secs(60);
-    let wants = wants(known, super::cluster::URL, used, interval, round.demanded(), round.inherits_stale());
+) -> Snapshot {
+    let connected = connected(model, &known.spec);
+    let wants = wants(known, &connected, used, round.demanded(), round.inherits_stale());
     let together = round.waits_for_all(known);
     let (terms, now) = (model.operator.terms, model.now);
-    let reply = model.operator.host.ask(&user(index), &connection(0), terms, &wants, together, now);
-    model.operator.rung = true;
+    let connections = connections_of(model, &known.spec);
+    at_all_hosts(model, |host, connection| {
+        if !connections.iter().any(|(_, used)| used == connection) {
+            host.forget(&user(index), connection, now);
+        }
+    });
+    let asks: Vec<(usize, Ask<'_>)> = connections
+        .iter()
+        .zip(&wants)
+        .map(|((number, connection), wants)| (host_of(model, *number), Ask { connection, terms, wants }))
+        .collect();
+    let mut hosts: Vec<&mut Host> = model.operator.hosts.iter_mut().collect();
+    let replies = ask_hosts(&mut hosts, &user(index), &asks, together, now);
+    let snapshot = Snapshot::of(used, replies);
     let answers: Vec<String> = used
         .iter()
-        .zip(&reply.answers)
+        .zip(&snapshot.answers)
         .map(|(used, answer)| {
             let answer = match answer {
                 Answer::Read(reading) => reading.attributes.version.trim_start_matches('0').to_owned(),
@@ -414,7 +498,7 @@ fn ask(
         })
         .collect();
     model.tell(|| format!("o{index}: asks, together {together}: {}", answers.join(", ")));
-    reply
+    snapshot
 }
 
 /// The API server does it; what of that anybody hears.
@@ -470,7 +554,7 @@ fn said(
     index: usize,
     verdict: &Verdict,
     written: bool,
-    snapshot: Option<&Reply>,
+    snapshot: Option<&Snapshot>,
     used: &[UsedSource],
 ) {
     let task = &mut model.operator.tasks[index];
@@ -482,18 +566,18 @@ fn said(
     }
     task.timer = verdict.next.map(|wait| model.now + wait);
     let Some(snapshot) = snapshot.filter(|_| !verdict.waits) else { return };
-    let host = &mut model.operator.host;
-    host.release(&user(index), &connection(0));
+    at_all_hosts(model, |host, connection| host.release(&user(index), connection));
     for (used, answer) in used.iter().zip(&snapshot.answers) {
-        let mut entries = host.handles.values().filter_map(|handle| handle.entries.get(&used.source));
-        let known = entries.find_map(|entry| entry.known_by(&user(index))).cloned();
+        let handles = model.operator.hosts.iter().flat_map(|host| host.handles.values());
+        let entries = handles.filter_map(|handle| handle.entries.get(&used.source));
+        let all = entries.filter_map(|entry| entry.known_by(&user(index)));
         if let Answer::Read(given) = answer
-            && known.as_ref() != Some(&given.attributes)
+            && !all.clone().any(|known| *known == given.attributes)
         {
+            let known: Vec<_> = all.cloned().collect();
             model.fail(&format!("o{index} was given {:?} and is taken to know {known:?}", given.attributes));
         }
     }
-    model.operator.rung = true;
 }
 
 /// The operator is killed, whatever it is doing, and another takes its place.
@@ -526,5 +610,5 @@ pub(super) fn restart(model: &mut Model) {
 
 /// Outages are over.
 pub(super) fn mend(model: &mut Model) {
-    model.operator.outage = false;
+    model.operator.outage = [false; 2];
 }

@@ -9,13 +9,14 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{Dice, Profile};
+use crate::api::VaultRef;
 use crate::vault::{
-    Attributes, Failure, Reading, SecretValue,
+    Attributes, Connection, Failure, Reading, SecretValue, VaultUrl,
     failure::Refused,
     plane::{
-        errand::{Errand, Fetched, Permission},
+        errand::{Errand, Fetch, Fetched, Permission},
         sighting::Listed,
-        tests::page_after,
+        tests::{connection, page_after},
     },
     rest::list::{Link, Page},
 };
@@ -52,8 +53,33 @@ struct Script {
     next: Instant,
 }
 
+/// What the second connection of a spec leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Second {
+    /// There is none.
+    None,
+    /// A vault of its own.
+    OtherVault,
+    /// The same vault, with another identity.
+    OtherIdentity,
+    /// The same as the first.
+    Same,
+}
+
+/// The vaults of the connections.
+pub(super) const URLS: [&str; 2] = ["https://prod.vault.azure.net", "https://team.vault.azure.net"];
+
+/// The connections as a spec names them.
+pub(super) const NAMES: [&str; 2] = ["default", "other"];
+
+/// Which of them a spec names.
+pub(super) fn number_of(vault: Option<&VaultRef>) -> usize {
+    usize::from(vault.is_some_and(|vault| vault.name == NAMES[1]))
+}
+
 #[derive(Debug)]
 pub(super) struct Vaults {
+    pub(super) second: Second,
     pub(super) secrets: BTreeMap<String, Secret>,
     scripts: Vec<Script>,
     /// How far the service's clock is off, and whether it tells the time at all.
@@ -140,7 +166,17 @@ impl Vaults {
         };
         // A clock that is ahead makes a change look older: by more than a script's pauses leave it is out of reach.
         let skew = if wild { skew } else { skew.filter(|_| dice.once_in(2)).map(|skew| skew.min(2)) };
+        let second = *dice.pick(&[
+            Second::None,
+            Second::None,
+            Second::OtherVault,
+            Second::OtherVault,
+            Second::OtherVault,
+            Second::OtherIdentity,
+            Second::Same,
+        ]);
         let mut vaults = Self {
+            second,
             secrets: BTreeMap::new(),
             scripts: Vec::new(),
             skew,
@@ -164,6 +200,28 @@ impl Vaults {
         }
         vaults.note_moment();
         vaults
+    }
+
+    /// The connection through which a new entry reads a secret.
+    pub(super) fn vault_of(&self, name: &str) -> usize {
+        usize::from(self.second != Second::None && name.ends_with(['1', '4', '7']))
+    }
+
+    /// The vault of a connection.
+    pub(super) fn url_of(&self, vault: usize) -> &'static str {
+        if self.second == Second::OtherVault { URLS[vault] } else { URLS[0] }
+    }
+
+    /// Whether a connection shows a secret.
+    pub(super) fn shows(&self, vault: usize, name: &str) -> bool {
+        self.second != Second::OtherVault || self.vault_of(name) == vault
+    }
+
+    /// The second connection.
+    pub(super) fn connection(&self, vault: usize) -> Connection {
+        let url = VaultUrl::parse(self.url_of(vault)).unwrap();
+        let client = u8::from(vault == 1 && self.second == Second::OtherIdentity);
+        Connection { url, ..connection(client) }
     }
 
     /// A new version: JSON, of which plain entries take the whole text.
@@ -335,7 +393,7 @@ impl Vaults {
     }
 
     /// What a request that is read at `now` is answered.
-    pub(super) fn read(&self, dice: &mut Dice, errand: &Errand, now: Instant, second: i64) -> Fetched {
+    pub(super) fn read(&self, dice: &mut Dice, fetch: &Fetch, now: Instant, second: i64) -> Fetched {
         let failed = |failure| Fetched::Failed(Refused { failure, retry_after: None });
         let lag = if self.lag.is_zero() {
             self.lag
@@ -344,12 +402,14 @@ impl Vaults {
         };
         let when = now.checked_sub(lag).unwrap_or(now);
         let date = self.skew.and_then(|skew| Timestamp::from_second(second + skew).ok());
-        match errand {
+        let vault = usize::from(fetch.connection == self.connection(1) && self.second == Second::OtherVault);
+        match &fetch.errand {
             Errand::Prove(Permission::Read) => failed(Failure::SecretNotFound),
             Errand::Prove(Permission::List) => Fetched::Permitted,
-            Errand::List(link) => Fetched::Listed(self.page(link.as_ref(), when), date),
+            Errand::List(link) => Fetched::Listed(self.page(vault, link.as_ref(), when), date),
             Errand::Read { source, .. } => {
-                let Some(secret) = self.secrets.get(source.name.as_str()) else {
+                let shown = |_: &&Secret| self.shows(vault, source.name.as_str());
+                let Some(secret) = self.secrets.get(source.name.as_str()).filter(shown) else {
                     return failed(Failure::SecretNotFound);
                 };
                 let state = secret.at(when);
@@ -367,8 +427,9 @@ impl Vaults {
     }
 
     /// The page that begins after the name in `link`.
-    fn page(&self, link: Option<&Link>, when: Instant) -> Page {
-        let there = self.secrets.iter().map(|(name, secret)| (name, secret, secret.at(when)));
+    fn page(&self, vault: usize, link: Option<&Link>, when: Instant) -> Page {
+        let there = self.secrets.iter().filter(|(name, _)| self.shows(vault, name));
+        let there = there.map(|(name, secret)| (name, secret, secret.at(when)));
         let listed = there.filter(|(_, _, state)| !state.deleted).map(|(name, secret, state)| {
             let Attributes { created, updated, expires, not_before, .. } = secret.attributes(state);
             (name, Listed { enabled: state.enabled, created, updated, expires, not_before })
