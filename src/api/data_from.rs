@@ -87,12 +87,13 @@ pub struct ObjectSecretRef {
         "name must be the name of a secret in the vault: letters, digits and '-', as in shop-config"
     ))]
     pub name: String,
-    /// One version of it, 32 hexadecimal digits; it is read once. Default: the current version.
+    /// Another version than the current one: its 32 hexadecimal digits (it is read once), or `Previous`, the newest enabled one
+    /// before the current one, which follows it. Default: the current version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = (
-        "self.matches('^[0-9a-f]{32}$')",
-        "version must be the 32 hexadecimal digits that end the secret's id; leave it out for the current version"
+        "self.matches('^([0-9a-f]{32}|Previous)$')",
+        "version must be the 32 hexadecimal digits that end the secret's id, or Previous; leave it out for the current version"
     ))]
     pub version: Option<String>,
     /// How the value is written: `Json` (default), an object; `Yaml`, a mapping; `Dotenv`, lines of `NAME=value` with

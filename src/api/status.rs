@@ -67,7 +67,7 @@ pub struct EntryStatus {
     /// The connection that reads it, where that is another than the one of `status.vault`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vault: Option<Box<EntryVault>>,
-    /// The version that the spec pins.
+    /// The version that the spec asks for, as it says it, where that is not the current one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub pin: Option<String>,

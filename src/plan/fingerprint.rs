@@ -7,7 +7,7 @@
 use super::desired::Desired;
 use super::recipe::{Made, Recipe, StoreOf, WantedPart, recipes};
 use crate::api::{DataFrom, Decode, Fingerprint, SecretRef, VaultSecretSyncSpec};
-use crate::vault::{ObjectName, ObjectVersion};
+use crate::vault::{ObjectName, ObjectVersion, Source, VersionPin};
 use ring::digest::{Context, SHA256};
 
 /// A release that renders the same source to other bytes raises it, so that every key is written again.
@@ -130,9 +130,9 @@ pub(super) fn of_all(words: &[String]) -> Fingerprint {
     of_parts(words.iter().map(String::as_str))
 }
 
-/// As a pinned version is written in a spec.
-pub(super) fn version_of(version: Option<&ObjectVersion>) -> Option<&str> {
-    version.map(ObjectVersion::as_str)
+/// The version that a source is pinned to.
+pub(super) fn version_of(source: &Source) -> Option<&str> {
+    source.version.as_ref().and_then(VersionPin::exact).map(ObjectVersion::as_str)
 }
 
 /// What makes a template of the model: its text, and what makes each of its inputs.

@@ -13,7 +13,7 @@ use crate::api::{
     EntryKind, EntryState, EntryStatus, VaultRef, VaultSecretSync, VaultSecretSyncSpec, parse_duration,
 };
 use crate::reason::Reason;
-use crate::vault::{Attributes, ObjectKind, ObjectName, ObjectVersion, Source, Want, Why};
+use crate::vault::{Attributes, ObjectKind, ObjectName, Source, VersionPin, Want, Why};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -226,7 +226,7 @@ fn parse(
 ) -> Result<Source, String> {
     let name = ObjectName::parse(name).map_err(|error| format!("{field}{name_field}: {error}"))?;
     let version =
-        version.map(ObjectVersion::parse).transpose().map_err(|error| format!("{field}.version: {error}"))?;
+        version.map(VersionPin::parse).transpose().map_err(|error| format!("{field}.version: {error}"))?;
     Ok(Source { kind, name, version })
 }
 

@@ -197,7 +197,11 @@ async fn tried(reader: &Reader, permission: Permission) -> Result<(), Failure> {
             Ok(())
         }
         Fetched::Failed(Refused { failure, .. }) | Fetched::TokenRejected(failure) => Err(failure),
-        Fetched::Permitted | Fetched::Read(..) | Fetched::Listed(..) | Fetched::Again => Ok(()),
+        Fetched::Permitted
+        | Fetched::Read(..)
+        | Fetched::Listed(..)
+        | Fetched::Versions(_)
+        | Fetched::Again => Ok(()),
     }
 }
 

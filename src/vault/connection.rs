@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::{
     identity::Identity,
-    names::{ObjectName, ObjectVersion},
+    names::{ObjectName, ObjectVersion, VersionPin},
     url::VaultUrl,
 };
 
@@ -84,6 +84,16 @@ pub enum ObjectKind {
     Key,
 }
 
+impl ObjectKind {
+    /// The first segment of its paths.
+    pub(super) const fn folder(self) -> &'static str {
+        match self {
+            Self::Secret => "secrets",
+            Self::Key => "keys",
+        }
+    }
+}
+
 /// One thing that is read through a [`Connection`].
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Source {
@@ -91,11 +101,21 @@ pub struct Source {
     pub kind: ObjectKind,
     /// Its name.
     pub name: ObjectName,
-    /// The pinned version; the current one if absent.
-    pub version: Option<ObjectVersion>,
+    /// Which version; the current one if absent.
+    pub version: Option<VersionPin>,
 }
 
 impl Source {
+    /// The version that is meant, if that is known without asking.
+    pub(super) fn exact(&self) -> Option<&ObjectVersion> {
+        self.version.as_ref().and_then(VersionPin::exact)
+    }
+
+    /// Another version of it, or the current one.
+    pub(super) fn at(&self, version: Option<ObjectVersion>) -> Self {
+        Self { version: version.map(VersionPin::Exact), ..self.clone() }
+    }
+
     /// Whether a LIST of secrets tells of it: of the current version of a secret.
     pub(super) const fn is_listed(&self) -> bool {
         matches!(self.kind, ObjectKind::Secret) && self.version.is_none()

@@ -4,7 +4,7 @@
 //! fields only (status, codes, ids and addresses that parse as such), never from the service's text, so nothing
 //! that a vault, proxy or API server says can reach a condition or a log.
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use jiff::Timestamp;
 
@@ -44,16 +44,6 @@ pub enum Peer {
     Authority,
     /// What gives tokens of managed identities: IMDS, or the endpoint that was injected.
     ManagedIdentity,
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Vault => "the vault",
-            Self::Authority => "the token service",
-            Self::ManagedIdentity => "the managed identity endpoint",
-        })
-    }
 }
 
 /// Why the token service does not take an identity for what it says to be.
@@ -133,6 +123,10 @@ pub enum Failure {
     KeyNotFound,
     /// The version of a key is disabled.
     KeyDisabled,
+    /// There is no enabled version before the current one.
+    NoPreviousVersion(ObjectKind),
+    /// There are more versions than are looked through for the one before the current.
+    TooManyVersions(ObjectKind),
     /// 403 `ForbiddenByRbac`.
     MissingRole(Box<Principal>),
     /// 403 `AccessDenied` in a vault with access policies.
@@ -266,9 +260,9 @@ impl Failure {
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::SecretNotFound => Reason::SecretNotFound,
+            Self::SecretNotFound | Self::NoPreviousVersion(ObjectKind::Secret) => Reason::SecretNotFound,
             Self::SecretDisabled => Reason::SecretDisabled,
-            Self::KeyNotFound => Reason::KeyNotFound,
+            Self::KeyNotFound | Self::NoPreviousVersion(ObjectKind::Key) => Reason::KeyNotFound,
             Self::KeyDisabled => Reason::KeyDisabled,
             Self::MissingRole(_) => Reason::MissingRole,
             Self::MissingAccessPolicy(_) => Reason::MissingAccessPolicy,
@@ -301,13 +295,20 @@ impl Failure {
             Self::CredentialExpired { .. } => Reason::CredentialExpired,
             Self::TokenBindingRequired => Reason::TokenBindingRequired,
             Self::MalformedResponse { .. } => Reason::MalformedResponse,
-            Self::TooLarge => Reason::TooLarge,
+            Self::TooLarge | Self::TooManyVersions(_) => Reason::TooLarge,
         }
     }
 
     /// Whether the service says that the source is not there to be read, which proves that the identity may read.
     pub(super) const fn is_gone(&self) -> bool {
-        matches!(self, Self::SecretNotFound | Self::SecretDisabled | Self::KeyNotFound | Self::KeyDisabled)
+        matches!(
+            self,
+            Self::SecretNotFound
+                | Self::SecretDisabled
+                | Self::KeyNotFound
+                | Self::KeyDisabled
+                | Self::NoPreviousVersion(_)
+        )
     }
 
     /// The same, told of this kind of object.
@@ -329,6 +330,8 @@ impl Failure {
             | Self::SecretDisabled
             | Self::KeyNotFound
             | Self::KeyDisabled
+            | Self::NoPreviousVersion(_)
+            | Self::TooManyVersions(_)
             | Self::InvalidName
             | Self::RequestRejected
             | Self::TooLarge => Scope::Source,

@@ -70,7 +70,7 @@ pub use identity::{CredentialName, Identity, InvalidCredentialName, ManagedIdent
 pub use limits::Limits;
 pub(crate) use limits::doubled;
 pub use metrics::VaultMetrics;
-pub use names::{InvalidName, NamePattern, ObjectName, ObjectVersion};
+pub use names::{InvalidName, NamePattern, ObjectName, ObjectVersion, VersionPin};
 pub use plane::{
     Plane,
     detect::{Detect, Detection, Mode, Rate, Terms, Why},

@@ -16,7 +16,7 @@ pub enum InvalidName {
     Name,
     /// The version is not one that the service makes.
     #[error(
-        "a version is the 32 hexadecimal digits that Key Vault gave it, for example 7f3c0a4b5d6e4f708192a3b4c5d6e7f8"
+        "a version is the 32 hexadecimal digits that Key Vault gave it, for example 7f3c0a4b5d6e4f708192a3b4c5d6e7f8, or Previous"
     )]
     Version,
 }
@@ -162,6 +162,56 @@ impl fmt::Debug for ObjectVersion {
 impl fmt::Display for ObjectVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// Which version of a source is read, where that is not the current one.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum VersionPin {
+    /// The newest enabled one before the current one.
+    Previous,
+    /// This one.
+    Exact(ObjectVersion),
+}
+
+impl VersionPin {
+    /// As a spec says that it reads the one before the current.
+    const PREVIOUS: &'static str = "Previous";
+
+    /// Parses what a spec says.
+    ///
+    /// # Errors
+    /// [`InvalidName::Version`] if it is neither `Previous` nor 32 hexadecimal digits.
+    pub fn parse(version: &str) -> Result<Self, InvalidName> {
+        if version == Self::PREVIOUS {
+            Ok(Self::Previous)
+        } else {
+            ObjectVersion::parse(version).map(Self::Exact)
+        }
+    }
+
+    /// As a spec says it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Previous => Self::PREVIOUS,
+            Self::Exact(version) => version.as_str(),
+        }
+    }
+
+    /// The version, where that is known without asking.
+    #[must_use]
+    pub const fn exact(&self) -> Option<&ObjectVersion> {
+        match self {
+            Self::Previous => None,
+            Self::Exact(version) => Some(version),
+        }
+    }
+}
+
+impl fmt::Display for VersionPin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

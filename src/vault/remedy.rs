@@ -9,6 +9,16 @@ use super::failure::{
     CredentialProblem, Failure, IdentityProblem, Peer, Principal, ProxyProblem, ServiceAccount,
 };
 
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Vault => "the vault",
+            Self::Authority => "the token service",
+            Self::ManagedIdentity => "the managed identity endpoint",
+        })
+    }
+}
+
 impl fmt::Display for Failure {
     #[expect(clippy::too_many_lines, reason = "one arm a failure, all of it text")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -25,6 +35,16 @@ impl fmt::Display for Failure {
             Self::KeyDisabled => {
                 f.write_str("The key is disabled in the vault. Enable it, or remove the reference.")
             }
+            Self::NoPreviousVersion(kind) => write!(
+                f,
+                "The vault has no enabled version of this {0} before the current one, which version: Previous names. Keep the version before enabled, or set onMissing: Remove for a {0} that was not rotated yet.",
+                word(*kind),
+            ),
+            Self::TooManyVersions(kind) => write!(
+                f,
+                "The vault has more than 10,000 versions of this {0}, which are too many to find the one before the current. Name a version by its 32 digits, or make a new {0}.",
+                word(*kind),
+            ),
             Self::MissingRole(principal) => write!(
                 f,
                 "The vault uses Azure RBAC and {} may not read {what}s. Assign it the role `{role}` on the vault: `az role assignment create --role \"{role}\" --assignee-principal-type ServicePrincipal --assignee-object-id {} --scope {}`; a new role takes up to 5 minutes.",

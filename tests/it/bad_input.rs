@@ -264,7 +264,7 @@ async fn keys_names_versions_and_properties_that_cannot_be_are_refused() {
     let item = |key: &str| sync(&json!({"data": [{"key": key, "from": {"secret": {"name": "db"}}}]}));
     let key = "key must consist of letters, digits, '-', '_' and '.', and neither be '.' nor begin with '..'";
     let name = "name must be the name of a secret in the vault: letters, digits and '-', as in shop-db-url";
-    let version = "version must be the 32 hexadecimal digits that end the secret's id";
+    let version = "version must be the 32 hexadecimal digits that end the secret's id, or Previous";
     let property = "property must be a singular JSONPath of names and indexes";
     let path = |text: &str| from(&json!({"name": "db", "property": text}));
     let long = "k".repeat(254);

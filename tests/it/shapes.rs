@@ -577,3 +577,127 @@ async fn keys_that_are_not_there_and_groups_that_are_too_large_are_told_with_wha
     let object = scene.ready("long", "False", "InvalidPattern").await;
     assert!(object.message().contains("too much to run"), "{}", object.message());
 }
+
+/// A secret that was rotated long ago.
+fn rotated(scene: &OperatorScene, name: &str, values: &[&str]) {
+    for (value, turns) in values.iter().rev().zip(1..).collect::<Vec<_>>().into_iter().rev() {
+        scene.vault.set_ago(name, value, 3600 * turns);
+    }
+}
+
+fn both_versions(kind: &str, name: &str) -> Value {
+    let of = |version: Option<&str>| {
+        let mut source = json!({"name": name});
+        if let Some(version) = version {
+            source["version"] = json!(version);
+        }
+        json!({kind: source})
+    };
+    json!({"refreshInterval": "10s", "data": [
+        {"key": "current", "from": of(None)},
+        {"key": "previous", "from": of(Some("Previous")), "onMissing": "Remove"},
+    ]})
+}
+
+#[tokio::test]
+async fn the_version_before_the_current_follows_a_rotation_in_the_same_change() {
+    let scene = OperatorScene::new().await;
+    rotated(&scene, "token", &["one", "two", "three"]);
+    scene.sync("shop", both_versions("secret", "token")).await;
+    let object = scene.synced("shop").await;
+    scene.secret_is("shop", &[("current", "three"), ("previous", "two")]).await;
+    let status = serde_json::to_value(object.status.unwrap()).unwrap();
+    let versions = scene.vault.versions("token");
+    assert_eq!(status["entries"][1]["pin"], "Previous");
+    assert_eq!(status["entries"][1]["version"], json!(versions[1].version));
+    let history = History::of(&scene.namespace).await;
+    scene.vault.set("token", "four");
+    let state = |current: &str, previous: &str| {
+        [("current", current), ("previous", previous)]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into()
+    };
+    let seen = history.until("shop", &state("four", "three")).await;
+    let whole = |seen: &_| *seen == state("three", "two") || *seen == state("four", "three");
+    assert!(seen.iter().all(whole), "{seen:?}");
+    scene.synced("shop").await;
+    // What is asked for each time, and what only when there is a new version.
+    let lists = |scene: &OperatorScene| scene.vault.count(keyvault_emulator::Operation::ListVersions);
+    let (before, requests) = (lists(&scene), scene.vault.requests().len());
+    scene.vault.requests_until(|all| all.len() > requests + 8).await;
+    assert_eq!(lists(&scene), before);
+}
+
+#[tokio::test]
+async fn before_the_first_rotation_there_is_no_version_before_and_one_that_is_disabled_is_none() {
+    let scene = OperatorScene::new().await;
+    rotated(&scene, "token", &["one"]);
+    scene.sync("shop", both_versions("secret", "token")).await;
+    scene.synced("shop").await;
+    scene.secret_is("shop", &[("current", "one")]).await;
+    let mut keeps = both_versions("secret", "token");
+    keeps["data"][1]["onMissing"] = json!("Keep");
+    scene.sync("keeps", keeps).await;
+    let object = scene.ready("keeps", "False", "SecretNotFound").await;
+    for part in [
+        "secret token version Previous (key previous)",
+        "no enabled version of this secret before the current one",
+    ] {
+        assert!(object.message().contains(part), "{}", object.message());
+    }
+    // Disabled as it is when it is replaced: there is still none.
+    scene.vault.disable("token");
+    scene.vault.set("token", "two");
+    scene.secret_is("shop", &[("current", "two")]).await;
+    scene.vault.set("token", "three");
+    scene.secret_is("shop", &[("current", "three"), ("previous", "two")]).await;
+    scene.synced("keeps").await;
+}
+
+#[tokio::test]
+async fn keys_and_certificates_have_a_version_before_too() {
+    let scene = OperatorScene::new().await;
+    scene.emulator.set_clock_offset(-3600);
+    scene.vault.set_key("signing", KeyKind::P256);
+    scene.vault.set_certificate("tls", CertificateSpec::pem(&chain().0));
+    scene.emulator.set_clock_offset(0);
+    scene.sync("key", both_versions("key", "signing")).await;
+    let mut certificate = both_versions("certificate", "tls");
+    for item in certificate["data"].as_array_mut().unwrap() {
+        item["from"]["certificate"]["part"] = json!("Leaf");
+    }
+    scene.sync("certificate", certificate).await;
+    for name in ["key", "certificate"] {
+        scene.synced(name).await;
+        assert_eq!(scene.secret(name).await.unwrap().keys().collect::<Vec<_>>(), ["current"]);
+    }
+    let old = [scene.secret("key").await.unwrap(), scene.secret("certificate").await.unwrap()];
+    scene.vault.set_key("signing", KeyKind::P384);
+    scene.vault.set_certificate("tls", CertificateSpec::pem(&chain().0));
+    for (name, old) in ["key", "certificate"].iter().zip(&old) {
+        eventually(&format!("both versions of {name}"), || async {
+            let now = scene.secret(name).await.unwrap();
+            let both = now.get("previous") == Some(&old["current"]) && now["current"] != old["current"];
+            if both { Ok(()) } else { Err(format!("{:?}", now.keys())) }
+        })
+        .await;
+        scene.synced(name).await;
+    }
+}
+
+#[tokio::test]
+async fn an_identity_that_may_not_list_is_told_so_of_the_version_before_alone() {
+    let scene = OperatorScene::new().await;
+    rotated(&scene, "token", &["one", "two"]);
+    scene.vault.grant_only(support::scene::CLIENT, &[keyvault_emulator::Permission::Get]);
+    scene.sync("shop", both_versions("secret", "token")).await;
+    let object = scene.ready("shop", "False", "MissingRole").await;
+    assert!(
+        object.message().contains("secret token version Previous (key previous)"),
+        "{}",
+        object.message()
+    );
+    scene.secret_is("shop", &[("current", "two")]).await;
+    scene.vault.grant(support::scene::CLIENT);
+    scene.secret_is("shop", &[("current", "two"), ("previous", "one")]).await;
+}

@@ -28,7 +28,7 @@ impl<'a> Row<'a> {
             Answer::Unchanged | Answer::Failed(_) | Answer::Pending => {
                 let told = self.before.and_then(|before| before.version.as_deref());
                 // A pinned version is known before it was ever read.
-                told.or_else(|| version_of(self.used.source.version.as_ref()))
+                told.or_else(|| version_of(&self.used.source))
             }
         }
     }

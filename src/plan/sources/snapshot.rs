@@ -2,7 +2,7 @@
 
 use super::{UsedSource, kind_of};
 use crate::api::{EntryStatus, EntryVault, VaultRef, VaultSecretSyncStatus};
-use crate::vault::{Answer, Health, ObjectVersion, Reply, Source};
+use crate::vault::{Answer, Health, Reply, Source, VersionPin};
 use std::time::Duration;
 
 /// A connection that an object reads through, as its spec names it.
@@ -80,7 +80,7 @@ pub(in crate::plan) fn entry<'a>(
     mut entries: impl Iterator<Item = &'a EntryStatus>,
     source: &Source,
 ) -> Option<&'a EntryStatus> {
-    let pin = source.version.as_ref().map(ObjectVersion::as_str);
+    let pin = source.version.as_ref().map(VersionPin::as_str);
     let kind = kind_of(source);
     entries.find(|entry| {
         entry.kind == kind
@@ -95,7 +95,7 @@ mod tests {
     use crate::vault::{ObjectKind, ObjectName};
 
     fn source(version: Option<&str>) -> Source {
-        let version = version.map(|version| ObjectVersion::parse(version).unwrap());
+        let version = version.map(|version| VersionPin::parse(version).unwrap());
         Source { kind: ObjectKind::Secret, name: ObjectName::parse("db").unwrap(), version }
     }
 

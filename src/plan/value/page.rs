@@ -111,7 +111,9 @@ fn scene(spec: &VaultSecretSyncSpec, vault: &Vault) -> Scene {
     scene.found = vec![FoundNames::of(found, &vec![Vec::new(); finds.len()], |_| true)];
     let answer = |used: &UsedSource| {
         let of = spec.vault_refs()[used.vault].name.as_str();
-        vault[&(of, used.source.kind, used.source.name.as_str())].answer.clone()
+        let version = used.source.version.as_ref().map(|version| format!(" version {version}"));
+        let name = format!("{}{}", used.source.name, version.unwrap_or_default());
+        vault[&(of, used.source.kind, name.as_str())].answer.clone()
     };
     scene.answers = scene.sources().iter().map(answer).collect();
     scene
@@ -178,5 +180,5 @@ fn every_example_comes_out_as_its_page_says() {
             assert_within(&status, &serde_saphyr::from_str(text).unwrap());
         }
     }
-    assert!(examples >= 25, "{examples}");
+    assert!(examples >= 26, "{examples}");
 }

@@ -3,7 +3,9 @@
 //! Invariant: a user that was told `Pending` stays a waiter until an answer came that it can be given, and hears of it
 //! then. A value is held only while a user holds on to it.
 
+mod confirmed;
 mod failures;
+mod previous;
 mod settled;
 mod subscription;
 mod timing;
@@ -17,6 +19,7 @@ use std::{
 use jiff::Timestamp;
 
 use self::{
+    previous::PreviousSearch,
     settled::LastChange,
     subscription::{Subscription, Wait},
 };
@@ -30,8 +33,10 @@ use crate::vault::{
     answer::{Answer, Attributes, Reading, Want},
     connection::Namespace,
     failure::{Failure, Scope},
+    names::VersionPin,
 };
 
+pub(super) use previous::NextStep;
 pub(super) use subscription::Told;
 pub(super) use timing::Timing;
 
@@ -87,6 +92,8 @@ pub(super) struct Entry {
     retry_at: Option<Instant>,
     /// The version is part of what is asked for, so its value never changes.
     pinned: bool,
+    /// Of a version before the current one: how far the search for it is.
+    previous: Option<Box<PreviousSearch>>,
     change: LastChange,
     /// When the last sweep that confirmed the source saw it.
     swept_at: Option<Instant>,
@@ -94,7 +101,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(pinned: bool, now: Instant) -> Self {
+    pub(super) fn new(version: Option<&VersionPin>, now: Instant) -> Self {
         Self {
             subscriptions: ByUser::new(),
             attributes: None,
@@ -111,7 +118,8 @@ impl Entry {
             refusals: 0,
             alone: 0,
             retry_at: None,
-            pinned,
+            pinned: matches!(version, Some(VersionPin::Exact(_))),
+            previous: matches!(version, Some(VersionPin::Previous)).then(Box::default),
             change: LastChange::none(now),
             swept_at: None,
             watch: Watch::default(),
@@ -151,34 +159,6 @@ impl Entry {
         subscription.given = self.attributes.clone().filter(|_| subscription.holds);
         self.drop_unheld();
         answer
-    }
-
-    /// For how long the source is unconfirmed, if that is longer than `user` accepts or `failing`. A pinned version
-    /// that was read needs no confirmation. Of what was said to be stale before this process began, for ever.
-    pub(super) fn unconfirmed_for(
-        &mut self,
-        user: &ObjectKey,
-        failing: bool,
-        said_stale: bool,
-        now: Instant,
-    ) -> Option<Duration> {
-        let age = self.staleness(now);
-        let proved = self.confirmed.is_some();
-        let subscription = self.subscriptions.get_mut(user)?;
-        if said_stale && !proved {
-            subscription.told_stale = age.is_some();
-            return age.map(|_| Duration::MAX);
-        }
-        // Half an interval of grace: a read that is just under way is not late.
-        let late = |age: Duration| failing || age > subscription.interval.mul_f64(1.5);
-        subscription.told_stale = age.is_some_and(late);
-        age.filter(|_| subscription.told_stale)
-    }
-
-    /// For how long the source is unconfirmed; `None` if it needs no confirmation.
-    pub(super) fn staleness(&self, now: Instant) -> Option<Duration> {
-        let constant = self.pinned && self.is_known() && self.failure.is_none();
-        (!constant).then(|| now.saturating_duration_since(self.confirmed.unwrap_or(self.first_asked)))
     }
 
     /// `user` has used what it was given, and knows it now; of anything newer it was told, and holds it.
@@ -228,7 +208,9 @@ impl Entry {
     pub(super) fn begin(&mut self, lane: Lane, now: Instant) {
         (self.ticket, self.retry_at) = (None, None);
         self.in_flight = true;
-        self.tried_at = Some(now);
+        if self.begin_step(now) {
+            self.tried_at = Some(now);
+        }
         let by_hand = |subscription: &Subscription| matches!(subscription.wait, Some(Wait::Refresh(_)));
         if self.subscriptions.values().any(by_hand) {
             self.refreshed_at = Some(now);
@@ -305,7 +287,8 @@ impl Entry {
         now: Instant,
     ) -> Vec<Told> {
         let before = self.failure.take();
-        let returned = before.as_deref().is_some_and(Failure::is_gone);
+        let returned =
+            before.as_deref().is_some_and(Failure::is_gone) || self.took_the_place(&reading.attributes);
         self.change = self.change(&reading.attributes, returned, date, now);
         if begun < self.change.distinct_at {
             reading.attributes.updated = None;

@@ -10,7 +10,11 @@ use crate::vault::{
     answer::{Reading, Wake},
     connection::{Connection, Source},
     failure::{Failure, Refused},
-    rest::list::{Link, Page},
+    names::ObjectVersion,
+    rest::{
+        list::{Link, Page},
+        versions::VersionPage,
+    },
 };
 
 /// One request that begins now.
@@ -30,6 +34,8 @@ pub(in crate::vault) enum Errand {
         source: Source,
         /// Nothing says that it changed.
         recheck: bool,
+        /// What of it is asked for.
+        step: ReadStep,
     },
     /// A page of the list: the first, or where the link leads.
     List(Option<Link>),
@@ -37,7 +43,25 @@ pub(in crate::vault) enum Errand {
     Prove(Permission),
 }
 
+/// What a request for a source asks for. Of the version before the current one it takes several.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::vault) enum ReadStep {
+    /// The source as it is named.
+    Source,
+    /// Its current version, to learn which that is.
+    Current,
+    /// A page of the list of its versions.
+    Versions(Option<Link>),
+    /// This version of it.
+    Version(ObjectVersion),
+}
+
 impl Fetch {
+    /// Whether the answer is one on the way to what is asked for.
+    pub(super) const fn is_step(&self) -> bool {
+        matches!(&self.errand, Errand::Read { step: ReadStep::Current | ReadStep::Versions(_), .. })
+    }
+
     /// The source that is read, if it is one.
     pub(super) const fn source(&self) -> Option<&Source> {
         match &self.errand {
@@ -63,6 +87,8 @@ pub(in crate::vault) enum Fetched {
     Read(Reading, Option<Timestamp>),
     /// A page of the list, and when the service says that it answered.
     Listed(Page, Option<Timestamp>),
+    /// A page of the list of a source's versions.
+    Versions(VersionPage),
     /// The permission that was tried is there.
     Permitted,
     /// Only how to ask was learnt; ask again.

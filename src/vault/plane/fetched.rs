@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Instant};
 use jiff::Timestamp;
 
 use super::{
+    entry::{Entry, NextStep},
     errand::{Errand, Fetch, Fetched, Wakes},
     gate::{Admission, Turn},
     handle::doubt::Suspect,
@@ -14,7 +15,7 @@ use super::{
 use crate::object_key::ObjectKey;
 use crate::vault::{
     answer::{Reading, Wake},
-    connection::Source,
+    connection::{ObjectKind, Source},
     failure::{Failure, Peer, Refused, Scope},
 };
 
@@ -38,8 +39,18 @@ impl Host {
                 false
             }
             Fetched::TokenRejected(failure) => {
+                self.end_search(fetch);
                 self.outage(fetch, failure.into(), now, &mut wakes);
                 false
+            }
+            Fetched::Read(reading, _) if fetch.is_step() => {
+                self.confirmed(fetch, true, now, &mut wakes);
+                let step = |entry: &mut Entry, kind| entry.current_is(&reading.attributes, kind);
+                self.stepped(fetch, step, now, &mut wakes)
+            }
+            Fetched::Versions(page) => {
+                self.confirmed(fetch, true, now, &mut wakes);
+                self.stepped(fetch, |entry, kind| entry.versions(page, kind), now, &mut wakes)
             }
             Fetched::Read(reading, date) => {
                 self.confirmed(fetch, true, now, &mut wakes);
@@ -62,7 +73,9 @@ impl Host {
             Fetched::Failed(refused) => self.failed(fetch, refused, now, &mut wakes),
         };
         match &fetch.errand {
-            Errand::Read { source, recheck } => self.put_back(fetch.handle, source, *recheck, answered, now),
+            Errand::Read { source, recheck, .. } => {
+                self.put_back(fetch.handle, source, *recheck, answered, now);
+            }
             Errand::List(_) if !answered => self.hold_up_sweep(fetch.handle),
             Errand::List(_) => {}
             Errand::Prove(_) => self.end_trial(fetch.handle, &mut wakes),
@@ -84,11 +97,38 @@ impl Host {
         wakes: &mut BTreeSet<ObjectKey>,
     ) {
         let id = fetch.handle;
-        let begun = fetch.begun;
+        let begun = self.end_search(fetch);
         let daily = self.timed(id, source, |entry, timing| entry.is_daily(timing, begun)) == Some(true);
         let Some(handle) = self.handles.get_mut(&id) else { return };
         let told = handle.with_entry(source, |entry| entry.read(reading, date, daily, begun, now));
         self.tell(id, told.unwrap_or_default(), now, wakes);
+    }
+
+    /// A step on the way to the version before the current one was answered. Returns whether the way ends here.
+    fn stepped(
+        &mut self,
+        fetch: &Fetch,
+        step: impl FnOnce(&mut Entry, ObjectKind) -> NextStep,
+        now: Instant,
+        wakes: &mut Wakes,
+    ) -> bool {
+        let handle = self.handles.get_mut(&fetch.handle);
+        let Some((handle, source)) = handle.zip(fetch.source()) else { return true };
+        match handle.with_entry(source, |entry| step(entry, source.kind)) {
+            None => true,
+            Some(NextStep::Step) => false,
+            Some(NextStep::Failed(failure)) => self.failed(fetch, failure.into(), now, wakes),
+        }
+    }
+
+    /// Whatever is looked for in several steps is looked for anew. Returns as of when the answer counts.
+    fn end_search(&mut self, fetch: &Fetch) -> Instant {
+        let entry = fetch.source().and_then(|source| self.entry(fetch.handle, source));
+        entry.map_or(fetch.begun, |entry| {
+            let begun = entry.as_of(fetch.begun);
+            entry.end_search();
+            begun
+        })
     }
 
     /// Where a source goes after a GET: back into the lane unless it was answered.
@@ -119,9 +159,15 @@ impl Host {
             wakes.connection |= self.no_page(fetch.handle, failure, now).is_some();
             return true;
         };
+        let step_failed = |entry: &mut Entry| entry.step_failed(failure);
+        if self.entry(fetch.handle, source).is_some_and(step_failed) {
+            self.confirmed(fetch, true, now, wakes);
+            return false;
+        }
+        let begun = self.end_search(fetch);
         let Some(handle) = self.handles.get_mut(&fetch.handle) else { return true };
         if scope == Scope::Handle && handle.fails_alone(source) {
-            let (failure, begun, limits) = (refused.failure, fetch.begun, &self.limits);
+            let (failure, limits) = (refused.failure, &self.limits);
             let told = handle.with_entry(source, |entry| entry.failed_alone(failure, begun, now, limits));
             self.tell(fetch.handle, told.unwrap_or_default(), now, &mut wakes.users);
             return true;
@@ -136,7 +182,7 @@ impl Host {
         let proof = failure.is_gone();
         self.confirmed(fetch, proof, now, wakes);
         let Some(handle) = self.handles.get_mut(&fetch.handle) else { return true };
-        let told = handle.with_entry(source, |entry| entry.fail(refused.failure, fetch.begun, now));
+        let told = handle.with_entry(source, |entry| entry.fail(refused.failure, begun, now));
         self.tell(fetch.handle, told.unwrap_or_default(), now, &mut wakes.users);
         true
     }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::{
-    errand::{Errand, Fetch, Fetched, Permission},
+    errand::{Errand, Fetch, Fetched, Permission, ReadStep},
     host::Host,
     jitter::Jitter,
     sighting::Listed,
@@ -21,7 +21,10 @@ use crate::vault::{
     Answer, Attributes, Connection, Detect, Failure, HealthState, Identity, Limits, ObjectKind, ObjectName,
     Peer, Reading, Reply, SecretValue, ServiceVersion, Source, Terms, VaultUrl, Wake, Want,
     failure::{Refused, ServiceAccount},
-    rest::list::{Link, ListedSecret, Next, Page},
+    rest::{
+        list::{Link, ListedSecret, Next, Page, SECRETS},
+        versions::{ListedVersion, VersionPage},
+    },
 };
 
 mod core;
@@ -29,6 +32,7 @@ mod find;
 mod list;
 mod outage;
 mod preflight;
+mod previous;
 mod tenants;
 mod together;
 
@@ -73,7 +77,7 @@ fn page_after<'a>(
     size: usize,
     listed: impl Iterator<Item = (&'a String, Listed)>,
 ) -> Page {
-    let url = link.map(|link| link.url(&connection(0).url)).unwrap_or_default();
+    let url = link.map(|link| link.url(&connection(0).url, SECRETS)).unwrap_or_default();
     let after = url.split_once("after=").map_or("", |(_, after)| after);
     let mut rest = listed.filter(|(name, _)| name.as_str() > after).peekable();
     let shown = |(name, listed): (&String, Listed)| ListedSecret {
@@ -86,7 +90,7 @@ fn page_after<'a>(
     let next = match (rest.peek(), items.last()) {
         (Some(_), Some(last)) => {
             let link = format!("https://prod.vault.azure.net/secrets?after={}", last.name);
-            Next::parse(Some(&link), &connection(0).url)
+            Next::parse(Some(&link), &connection(0).url, SECRETS)
         }
         _ => Next::End,
     };
@@ -143,6 +147,11 @@ struct World {
     gets: Vec<(Instant, String)>,
     rechecks: Vec<(Instant, String)>,
     lists: Vec<Instant>,
+    version_lists: Vec<(Instant, String)>,
+    /// The versions that are listed of a secret.
+    versions: BTreeMap<String, Vec<ListedVersion>>,
+    /// If set, these lists fail so.
+    no_versions: Option<Failure>,
     /// If set, the list fails so.
     no_list: Option<Failure>,
     /// If set, a name that no secret has fails so, instead of as not there.
@@ -194,6 +203,9 @@ impl World {
             gets: Vec::new(),
             rechecks: Vec::new(),
             lists: Vec::new(),
+            version_lists: Vec::new(),
+            versions: BTreeMap::new(),
+            no_versions: None,
             no_list: None,
             no_read: None,
             trials: Vec::new(),
@@ -255,8 +267,8 @@ impl World {
         if self.bogus.contains(&fetch.connection) {
             return failed(&Failure::ServiceAccountNotFound(ServiceAccount::default()), None);
         }
-        let source = match &fetch.errand {
-            Errand::Read { source, .. } => source,
+        let (source, step) = match &fetch.errand {
+            Errand::Read { source, step, .. } => (source, step),
             Errand::Prove(Permission::Read) => {
                 return failed(self.no_read.as_ref().unwrap_or(&Failure::SecretNotFound), None);
             }
@@ -275,6 +287,29 @@ impl World {
             return failed(&Failure::ServiceUnavailable { peer: Peer::Vault, status: Some(503) }, None);
         }
         let looks_at = self.now.checked_sub(behind).unwrap_or(self.now);
+        match step {
+            ReadStep::Versions(_) => {
+                if let Some(failure) = &self.no_versions {
+                    return failed(failure, None);
+                }
+                let versions = self.versions.get(source.name.as_str()).cloned().unwrap_or_default();
+                return Fetched::Versions(VersionPage { items: versions, next: Next::End });
+            }
+            ReadStep::Version(version) => {
+                let number = u32::from_str_radix(version.as_str(), 16).unwrap();
+                let listed = self.versions.get(source.name.as_str()).into_iter().flatten();
+                let listed = listed.clone().find(|listed| listed.version == *version);
+                return match listed {
+                    Some(listed) if listed.enabled => {
+                        let value = SecretValue::new(format!("value-{number}").into());
+                        Fetched::Read(Reading { attributes: attributes(number), value }, self.date())
+                    }
+                    Some(_) => failed(&Failure::SecretDisabled, None),
+                    None => failed(&Failure::SecretNotFound, None),
+                };
+            }
+            ReadStep::Source | ReadStep::Current => {}
+        }
         match self.said(source.name.as_str(), looks_at) {
             Some(Said::Fails(failure)) => failed(failure, None),
             None => failed(&Failure::SecretNotFound, None),
@@ -307,8 +342,13 @@ impl World {
 
     fn sent(&mut self, fetch: &Fetch) {
         match &fetch.errand {
-            Errand::Read { source, recheck: false } => self.gets.push((self.now, source.name.to_string())),
-            Errand::Read { source, recheck: true } => self.rechecks.push((self.now, source.name.to_string())),
+            Errand::Read { source, step: ReadStep::Versions(_), .. } => {
+                self.version_lists.push((self.now, source.name.to_string()));
+            }
+            Errand::Read { source, recheck: false, .. } => {
+                self.gets.push((self.now, source.name.to_string()));
+            }
+            Errand::Read { source, .. } => self.rechecks.push((self.now, source.name.to_string())),
             Errand::List(_) => self.lists.push(self.now),
             Errand::Prove(permission) => self.trials.push(*permission),
         }

@@ -65,7 +65,7 @@ pub(super) fn version_of(id: &str, source: &Source) -> Result<ObjectVersion, Fai
     let mut segments = id.rsplit('/');
     let version = segments.next().and_then(|segment| ObjectVersion::parse(segment).ok());
     let name = segments.next().and_then(|segment| ObjectName::parse(segment).ok());
-    let asked = |version: &ObjectVersion| source.version.as_ref().is_none_or(|asked| asked == version);
+    let asked = |version: &ObjectVersion| source.exact().is_none_or(|asked| asked == version);
     version
         .filter(|version| name.is_some_and(|name| name == source.name) && asked(version))
         .ok_or(Failure::MalformedResponse { peer: Peer::Vault, at: None })

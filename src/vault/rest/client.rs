@@ -1,4 +1,4 @@
-//! Key Vault's REST interface, as much as is used of it: GET of a secret, and of a page of their list; and both
+//! Key Vault's REST interface, as much as is used of it: GET of a secret, of a page of their list, or of the list of one's versions; and the first two
 //! again as a trial of the permission to.
 //!
 //! Names are validated types before they come here, bodies are capped, and the buffers that hold a value are
@@ -15,8 +15,9 @@ use zeroize::Zeroizing;
 use super::{
     body::{self, Times},
     key,
-    list::{self, LARGEST_PAGE, Link, Page},
+    list::{self, LARGEST_PAGE, Link, Page, SECRETS},
     refusal::{self, ServiceError},
+    versions::{self, VersionPage},
 };
 use crate::vault::{
     answer::Reading,
@@ -40,6 +41,16 @@ pub(super) enum Stop {
     Unauthorized { challenge: Option<String>, failure: Failure },
     /// Anything else.
     Failed(Refused),
+}
+
+impl Stop {
+    /// The same, told of this kind of object.
+    fn of(self, kind: ObjectKind) -> Self {
+        match self {
+            Self::Failed(refused) => Self::Failed(Refused { failure: refused.failure.of(kind), ..refused }),
+            unauthorized @ Self::Unauthorized { .. } => unauthorized,
+        }
+    }
 }
 
 impl From<Failure> for Stop {
@@ -67,26 +78,45 @@ pub(super) async fn get(
     recheck: bool,
 ) -> Result<(Reading, Option<Timestamp>), Stop> {
     let connection = asking.connection;
-    let version = source.version.as_ref().map(|version| format!("/{version}")).unwrap_or_default();
-    let (folder, operation) = match source.kind {
-        ObjectKind::Secret => ("secrets", "GetSecret"),
-        ObjectKind::Key => ("keys", "GetKey"),
+    let version = source.exact().map(|version| format!("/{version}")).unwrap_or_default();
+    let operation = match source.kind {
+        ObjectKind::Secret => "GetSecret",
+        ObjectKind::Key => "GetKey",
     };
     let url = format!(
-        "{}/{folder}/{}{version}?api-version={}",
-        connection.url, source.name, connection.service_version
+        "{}/{}/{}{version}?api-version={}",
+        connection.url,
+        source.kind.folder(),
+        source.name,
+        connection.service_version
     );
     let operation = if recheck { "Recheck" } else { operation };
     let parse = |body: &[u8]| match source.kind {
         ObjectKind::Secret => parse(body, source),
         ObjectKind::Key => key::parse(body, source),
     };
-    asking.send(url, operation, LARGEST_BODY, parse).await.map_err(|stop| match stop {
-        Stop::Failed(refused) => {
-            Stop::Failed(Refused { failure: refused.failure.of(source.kind), ..refused })
-        }
-        unauthorized @ Stop::Unauthorized { .. } => unauthorized,
-    })
+    asking.send(url, operation, LARGEST_BODY, parse).await.map_err(|stop| stop.of(source.kind))
+}
+
+/// Reads one page of the list of a source's versions, the first, or where `link` leads; and when the service says that it
+/// answered.
+pub(super) async fn versions(
+    asking: Asking<'_>,
+    source: &Source,
+    link: Option<&Link>,
+) -> Result<(VersionPage, Option<Timestamp>), Stop> {
+    let Connection { url: vault, service_version, .. } = asking.connection;
+    let path = versions::path(source);
+    let url = link.map_or_else(
+        || format!("{vault}{path}?api-version={service_version}&maxresults={PAGE}"),
+        |link| link.url(vault, &path),
+    );
+    let operation = match source.kind {
+        ObjectKind::Secret => "ListSecretVersions",
+        ObjectKind::Key => "ListKeyVersions",
+    };
+    let parse = |body: &[u8]| versions::parse(body, source, vault);
+    asking.send(url, operation, LARGEST_PAGE, parse).await.map_err(|stop| stop.of(source.kind))
 }
 
 /// Reads one page of the list of secrets, the first, or where `link` leads; and when the service says that it answered.
@@ -94,7 +124,7 @@ pub(super) async fn list(asking: Asking<'_>, link: Option<&Link>) -> Result<(Pag
     let vault = &asking.connection.url;
     let url = link.map_or_else(
         || format!("{vault}/secrets?api-version={}&maxresults={PAGE}", asking.connection.service_version),
-        |link| link.url(vault),
+        |link| link.url(vault, SECRETS),
     );
     asking.send(url, "ListSecrets", LARGEST_PAGE, |body| list::parse(body, vault)).await
 }
@@ -191,11 +221,11 @@ pub(super) fn parse(body: &[u8], source: &Source) -> Result<Reading, Failure> {
 mod tests {
     use super::*;
     use crate::reason::Reason;
-    use crate::vault::{ObjectName, ObjectVersion};
+    use crate::vault::{ObjectName, ObjectVersion, VersionPin};
 
     const VERSION: &str = "7f3c0a4b5d6e4f708192a3b4c5d6e7f8";
 
-    fn source(version: Option<ObjectVersion>) -> Source {
+    fn source(version: Option<VersionPin>) -> Source {
         Source { kind: ObjectKind::Secret, name: ObjectName::parse("shop-db").unwrap(), version }
     }
 
@@ -240,7 +270,9 @@ mod tests {
             assert_eq!(read(&id).unwrap_err().reason(), Reason::MalformedResponse, "{id}");
         }
         let pinned = ObjectVersion::parse(&"a".repeat(32)).unwrap();
-        assert!(parse(body("shop-db", VERSION).as_bytes(), &source(Some(pinned))).is_err());
+        assert!(
+            parse(body("shop-db", VERSION).as_bytes(), &source(Some(VersionPin::Exact(pinned)))).is_err()
+        );
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub(crate) fn list(body: &[u8], found: &mut Fuzzed) {
                 );
             }
             if let Next::Link(link) = page.next {
-                let link = link.url(&vault);
+                let link = link.url(&vault, lists::SECRETS);
                 // A letter may take three in a URL.
                 found.made(link.as_bytes(), 3 * body.len() + 64);
                 let url = ::url::Url::parse(&link);

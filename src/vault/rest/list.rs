@@ -1,6 +1,6 @@
 //! A page of `LIST /secrets`: what it shows, and where the next one is.
 //!
-//! Invariant: a link leads to the list of secrets on the vault's own origin, or it is none; whoever answers cannot
+//! Invariant: a link leads to the same list on the vault's own origin, or it is none; whoever answers cannot
 //! send our token elsewhere. A page may be empty and still have a next one.
 
 use std::collections::BTreeMap;
@@ -17,6 +17,8 @@ use crate::vault::{
 
 /// A page has 25 items at most, each with up to 15 tags of 1 KiB, which JSON may make longer.
 pub(super) const LARGEST_PAGE: usize = 1024 * 1024;
+/// Where the list of secrets is.
+pub(in crate::vault) const SECRETS: &str = "/secrets";
 /// A skip token is a few hundred characters.
 const LONGEST_LINK: usize = 8 * 1024;
 
@@ -56,15 +58,15 @@ pub(in crate::vault) enum Next {
 pub(in crate::vault) struct Link(String);
 
 impl Link {
-    /// The page's URL in `vault`.
-    pub(in crate::vault) fn url(&self, vault: &VaultUrl) -> String {
-        format!("{vault}/secrets?{}", self.0)
+    /// The page's URL in `vault`, in the list at `path`.
+    pub(in crate::vault) fn url(&self, vault: &VaultUrl, path: &str) -> String {
+        format!("{vault}{path}?{}", self.0)
     }
 }
 
 impl Next {
-    /// What `link` means in an answer of `vault`.
-    pub(in crate::vault) fn parse(link: Option<&str>, vault: &VaultUrl) -> Self {
+    /// What `link` means in an answer of `vault`, of the list at `path`.
+    pub(in crate::vault) fn parse(link: Option<&str>, vault: &VaultUrl, path: &str) -> Self {
         let Some(link) = link.filter(|link| !link.is_empty()) else { return Self::End };
         let own = |url: &::url::Url| {
             url.scheme() == "https"
@@ -72,7 +74,7 @@ impl Next {
                 && url.port_or_known_default() == Some(443)
                 && url.username().is_empty()
                 && url.password().is_none()
-                && matches!(url.path(), "/secrets" | "/secrets/")
+                && url.path().trim_end_matches('/').eq_ignore_ascii_case(path)
         };
         (link.len() <= LONGEST_LINK)
             .then(|| ::url::Url::parse(link).ok())
@@ -115,7 +117,7 @@ pub(super) fn parse(body: &[u8], vault: &VaultUrl) -> Result<Page, Failure> {
     })?;
     let items = parsed.value.into_iter().map(item).collect::<Option<_>>();
     let items = items.ok_or(Failure::MalformedResponse { peer: Peer::Vault, at: None })?;
-    Ok(Page { items, next: Next::parse(parsed.next_link.as_deref(), vault) })
+    Ok(Page { items, next: Next::parse(parsed.next_link.as_deref(), vault, SECRETS) })
 }
 
 fn item(item: Item) -> Option<ListedSecret> {
@@ -144,7 +146,7 @@ mod tests {
     }
 
     fn next(link: &str) -> Next {
-        Next::parse(Some(link), &vault())
+        Next::parse(Some(link), &vault(), SECRETS)
     }
 
     #[test]
@@ -156,7 +158,7 @@ mod tests {
         assert!(page.items[0].listed.enabled && page.items[0].managed);
         let empty = br#"{"value":[],"nextLink":"https://prod.vault.azure.net:443/secrets?$skiptoken=x"}"#;
         let Next::Link(link) = parse(empty, &vault()).unwrap().next else { panic!() };
-        assert_eq!(link.url(&vault()), "https://prod.vault.azure.net/secrets?$skiptoken=x");
+        assert_eq!(link.url(&vault(), SECRETS), "https://prod.vault.azure.net/secrets?$skiptoken=x");
         assert_eq!(parse(br#"{"value":[],"nextLink":""}"#, &vault()).unwrap().next, Next::End);
     }
 
@@ -213,7 +215,7 @@ mod tests {
             link in "(https?:)?/{0,2}([a-z.@:]{0,8})(prod\\.vault\\.azure\\.net)?(:[0-9]{1,4})?(/secrets)?[?#/@a-z=]{0,12}",
         ) {
             if let Next::Link(followed) = next(&link) {
-                let url = ::url::Url::parse(&followed.url(&vault())).unwrap();
+                let url = ::url::Url::parse(&followed.url(&vault(), SECRETS)).unwrap();
                 prop_assert_eq!(url.origin().ascii_serialization(), "https://prod.vault.azure.net");
                 prop_assert_eq!(url.path(), "/secrets");
             }

@@ -8,6 +8,7 @@ pub(super) mod proxies;
 pub(super) mod reader;
 pub(super) mod refusal;
 pub(super) mod transport;
+pub(super) mod versions;
 
 mod challenge;
 #[cfg(any(fuzzing, test))]

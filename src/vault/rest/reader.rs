@@ -17,7 +17,7 @@ use crate::vault::{
     failure::{Failure, Peer, ProxyProblem, Refused},
     metrics::VaultMetrics,
     plane::{
-        errand::{Errand, Fetched, Permission},
+        errand::{Errand, Fetched, Permission, ReadStep},
         jitter::Jitter,
     },
     token::{Tokens, assertion::Assertions, credentials::Credentials, provider::Provider},
@@ -130,8 +130,17 @@ impl Reader {
             reached: &reached,
         };
         Ok(match errand {
-            Errand::Read { source, recheck } => {
-                let (reading, date) = client::get(asking, source, *recheck).await?;
+            Errand::Read { source, recheck, step } => {
+                let of = match step {
+                    ReadStep::Source => source.clone(),
+                    ReadStep::Current => source.at(None),
+                    ReadStep::Version(version) => source.at(Some(version.clone())),
+                    ReadStep::Versions(link) => {
+                        let (page, _) = client::versions(asking, source, link.as_ref()).await?;
+                        return Ok(Fetched::Versions(page));
+                    }
+                };
+                let (reading, date) = client::get(asking, &of, *recheck).await?;
                 Fetched::Read(reading, date)
             }
             Errand::List(link) => {

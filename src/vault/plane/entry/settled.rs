@@ -117,7 +117,7 @@ impl Entry {
     }
 
     /// What its users know.
-    fn known(&self) -> impl Iterator<Item = &Attributes> {
+    pub(super) fn known(&self) -> impl Iterator<Item = &Attributes> {
         self.subscriptions.values().filter_map(|subscription| subscription.known.as_deref())
     }
 }
@@ -176,7 +176,7 @@ mod tests {
             answers in prop::collection::vec((0_i64..3_000, -5_000_i64..5_000, prop::option::of(0_i64..2)), 1..12),
         ) {
             let start = Instant::now();
-            let mut entry = Entry::new(false, start);
+            let mut entry = Entry::new(None, start);
             let (mut now, mut changed, mut version) = (10_000, 9_500, 0);
             let mut earliest: Option<Instant> = None;
             for (passes, skew, next) in answers {
@@ -209,7 +209,7 @@ mod tests {
             entry.read(reading(version, whole(updated)), date, false, at(now), at(now));
             entry.change.settled_at
         };
-        let mut entry = Entry::new(false, start);
+        let mut entry = Entry::new(None, start);
         assert!(read(&mut entry, 2, 20_000, 30) < at(30), "the first time it is believed");
         assert_eq!(read(&mut entry, 1, 10_000, 40), at(45), "a fail-over took it back");
         assert_eq!(read(&mut entry, 1, 10_000, 42), at(45), "and again, by the same change");
@@ -225,7 +225,7 @@ mod tests {
      {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut entry = Entry::new(false, start);
+        let mut entry = Entry::new(None, start);
         let read = |entry: &mut Entry, updated, now: u32| {
             let (date, instant) = (whole(i64::from(now) * 1000), at(now.into()));
             entry.read(reading(1, whole(updated)), date, false, instant, instant);

@@ -45,7 +45,7 @@ impl Handle {
         }
         let mut suspects = std::mem::take(&mut self.suspects);
         suspects.retain(|suspect| match &suspect.source {
-            Some(source) => succeeded.source() != Some(source),
+            Some(source) => succeeded.source() != Some(source) || succeeded.is_step(),
             None => !matches!(succeeded.errand, Errand::List(_) | Errand::Prove(Permission::List)),
         });
         suspects

@@ -145,9 +145,9 @@ impl Host {
         let handle = self.handles.entry(id).or_insert_with(|| Handle::new(ask.connection.clone(), now));
         let mut answers = Vec::with_capacity(ask.wants.len());
         for want in ask.wants {
-            let pinned = want.source.version.is_some();
             if !handle.entries.contains_key(&want.source) {
-                handle.entries.insert(want.source.clone(), Box::new(Entry::new(pinned, now)));
+                let entry = Entry::new(want.source.version.as_ref(), now);
+                handle.entries.insert(want.source.clone(), Box::new(entry));
             }
             let answer = handle.with_entry(&want.source, |entry| entry.ask(user, want, now));
             answers.push(answer.unwrap_or(Answer::Pending));

@@ -55,9 +55,11 @@ impl Host {
         recheck: bool,
         now: Instant,
     ) -> Option<Fetch> {
-        self.entry(id, &source)?.begin(lane, now);
+        let entry = self.entry(id, &source)?;
+        let step = entry.step();
+        entry.begin(lane, now);
         self.due.remove(&(id, source.clone()));
-        self.send(id, Errand::Read { source, recheck }, now)
+        self.send(id, Errand::Read { source, recheck, step }, now)
     }
 
     /// The errand goes out; what it costs is counted.

@@ -1,7 +1,7 @@
 //! The plane in List mode: what a sweep tells, what it costs, and what happens when there is none.
 
 use super::*;
-use crate::vault::{Detection, Mode, ObjectVersion, Why};
+use crate::vault::{Detection, Mode, ObjectVersion, VersionPin, Why};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -344,8 +344,10 @@ fn a_pinned_version_is_read_once_and_is_never_stale() {
         let mut world = World::listing(detect);
         world.say("db", Said::Version(1));
         let version = ObjectVersion::parse(&attributes(1).version).ok();
-        let pinned =
-            |known| Want { source: Source { version: version.clone(), ..source("db") }, ..want("db", known) };
+        let pinned = |known| Want {
+            source: Source { version: version.clone().map(VersionPin::Exact), ..source("db") },
+            ..want("db", known)
+        };
         let _ = world.ask("a", &[pinned(None)]);
         world.settle();
         world.host.release(&user("a"), &connection(0));

@@ -104,7 +104,7 @@ pub(super) fn inputs_of(spec: &VaultSecretSyncSpec) -> Option<[&DataItem; 2]> {
 /// Entries of one word make the same of the same versions.
 fn item_word(item: &DataItem) -> String {
     let secret = secret_of(item);
-    format!("{} {} {:?}", item.key, secret.name, secret.property)
+    format!("{} {} {:?} {:?}", item.key, secret.name, secret.version, secret.property)
 }
 
 /// What the API server takes as the data of a Secret.
@@ -443,6 +443,9 @@ fn item(dice: &mut Dice, vaults: &Vaults, key: &str, name: &str, profile: Profil
     {
         secret["property"] = json!(property);
     }
+    if dice.once_in(if profile == Profile::Scripts { 2 } else { 5 }) {
+        secret["version"] = json!("Previous");
+    }
     let vault = NAMES[vaults.vault_of(name)];
     let on_missing = on_missing(dice, profile);
     json!({"key": key, "from": {"secret": secret}, "vaultRef": {"name": vault}, "onMissing": on_missing})
@@ -496,7 +499,7 @@ pub(super) fn interfere(model: &mut Model) -> String {
     };
     let place = model.dice.roll(model.cluster.stored[index].object.spec.data.len());
     let required = model.cluster.stored[index].object.spec.secret_type().required_keys();
-    let what = match (model.dice.roll(19), key) {
+    let what = match (model.dice.roll(20), key) {
         (0 | 1, Some(key)) => {
             model.cluster.edit(index, second, |secret| {
                 secret.data.insert(key.clone(), b"edited".to_vec());
@@ -612,6 +615,13 @@ pub(super) fn interfere(model: &mut Model) -> String {
                 *vault = Some(Box::new(VaultRef { name: other, ..VaultRef::default() }));
             });
             format!("entry {place} is read through the other connection")
+        }
+        (19, _) => {
+            respec(model, index, |spec| {
+                let version = &mut spec.data[place].from.secret.as_mut().unwrap().version;
+                *version = if version.is_none() { Some("Previous".to_owned()) } else { None };
+            });
+            format!("entry {place} takes the version before, or the current one again")
         }
         (12, _) => {
             let request = model.cluster.serial.to_string();

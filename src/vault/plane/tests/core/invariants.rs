@@ -109,7 +109,8 @@ fn no_half(model: &Model, index: usize) {
     let fits = |moment: &BTreeMap<String, usize>| {
         stored.object.spec.data.iter().all(|item| {
             let name = &cluster::secret_of(item).name;
-            let version = &model.vaults.secrets[name].versions[moment[name]];
+            let version = model.vaults.secrets[name]
+                .at_moment(moment[name], cluster::secret_of(item).version.is_some());
             let bytes = cluster::rendered(&version.value, cluster::secret_of(item).property.as_deref());
             bytes.as_ref() == data.get(&item.key)
         })
@@ -148,7 +149,7 @@ fn expected_of(
     }
     for item in &spec.data {
         let name = &cluster::secret_of(item).name;
-        let value = &model.vaults.secrets[name].last().value;
+        let value = &model.vaults.secrets[name].named(cluster::secret_of(item)).value;
         let bytes = cluster::rendered(value, cluster::secret_of(item).property.as_deref());
         let there = item.publish && (required(&item.key) || !goes(name, item.on_missing));
         match bytes.filter(|_| there) {
@@ -167,7 +168,7 @@ fn expected_of(
                 // It keeps what it was made of last.
                 true => None,
                 false => cluster::rendered(
-                    &model.vaults.secrets[&secret.name].last().value,
+                    &model.vaults.secrets[&secret.name].named(secret).value,
                     secret.property.as_deref(),
                 ),
             }
@@ -250,7 +251,8 @@ pub(super) fn at_rest(model: &mut Model, gone: &BTreeSet<String>) {
             model.fail(&format!("o{index} is Ready: {:?}", condition(&status.conditions, READY)));
         }
         for entry in status.entries.iter().filter(|entry| !gone.contains(&entry.name)) {
-            let version = model.vaults.secrets[&entry.name].value().map(|version| version.id.as_str());
+            let secret = &model.vaults.secrets[&entry.name];
+            let version = secret.value().map(|_| secret.named_by(entry.pin.is_some()).id.as_str());
             if entry.version.as_deref() != version {
                 model.fail(&format!(
                     "o{index}: entry {} says {:?}, not {version:?}",
@@ -262,12 +264,16 @@ pub(super) fn at_rest(model: &mut Model, gone: &BTreeSet<String>) {
             model.fail(&format!("o{index}: the last edit was not observed"));
         }
     }
-    let (before, gets) = (model.cluster.counts, model.operator.gets);
+    let (before, gets, lists) = (model.cluster.counts, model.operator.gets, model.operator.version_lists);
     model.rest(Duration::from_secs(130));
     let after = model.cluster.counts;
-    // Each source at most three times by its interval, once for its day, and once for a confirmation.
-    if model.operator.gets > gets + 5 * model.vaults.secrets.len() {
+    // Each source, the current version and the one before, at most three times by its interval, once for its day, and once for
+    // a confirmation.
+    if model.operator.gets > gets + 5 * 2 * model.vaults.secrets.len() {
         model.fail(&format!("though nothing happens, {} GETs are made", model.operator.gets - gets));
+    }
+    if model.operator.version_lists > lists {
+        model.fail("though nothing happens, versions are listed");
     }
     // A source whose time of the day it is has its keys sent once more: equal bytes move nothing, but for the stamp that
     // a webhook puts on whatever is written.

@@ -23,7 +23,7 @@ use crate::{
         Answer, Ask, Connection, Detect, Failure, Found, Limits, Peer, Sought, Terms, Wake,
         failure::Refused,
         plane::{
-            errand::{Errand, Fetch, Fetched},
+            errand::{Errand, Fetch, Fetched, ReadStep},
             host::{Host, ask as ask_hosts},
             jitter::Jitter,
             sweep::finders::JoinedFinds,
@@ -97,6 +97,7 @@ pub(super) struct Operator {
     /// While it lasts every request to a vault fails.
     pub(super) outage: [bool; 2],
     pub(super) gets: usize,
+    pub(super) version_lists: usize,
 }
 
 /// One thing that can happen next.
@@ -129,6 +130,7 @@ impl Operator {
             probe_at: now + Duration::from_secs(30),
             outage: [false; 2],
             gets: 0,
+            version_lists: 0,
         }
     }
 
@@ -205,8 +207,12 @@ fn plane(model: &mut Model) {
         let tick = model.operator.hosts[host].tick(model.now);
         model.operator.until = [model.operator.until, tick.until].into_iter().flatten().min();
         for fetch in tick.fetches {
-            if matches!(fetch.errand, Errand::Read { .. }) {
-                model.operator.gets += 1;
+            match &fetch.errand {
+                Errand::Read { step: ReadStep::Source | ReadStep::Version(_), .. } => {
+                    model.operator.gets += 1
+                }
+                Errand::Read { step: ReadStep::Versions(_), .. } => model.operator.version_lists += 1,
+                _ => {}
             }
             model.operator.flights.push(Flight { host, fetch, read: None });
         }
@@ -285,8 +291,11 @@ fn fly(model: &mut Model, flight: usize) {
         Fetched::Failed(refused) => refused.failure.reason().to_string(),
         _ => "a page".to_owned(),
     };
-    if let Errand::Read { source, .. } = &fetch.errand {
-        let name = source.name.to_string();
+    if let Errand::Read { source, step, .. } = &fetch.errand {
+        let name = match step {
+            ReadStep::Source => source.to_string(),
+            step => format!("{source} ({step:?})"),
+        };
         model.tell(|| format!("GET {name}: {what}"));
     } else {
         model.tell(|| format!("LIST: {what}"));

@@ -9,16 +9,19 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{Dice, Profile};
-use crate::api::VaultRef;
+use crate::api::{SecretRef, VaultRef};
 use crate::vault::{
-    Attributes, Connection, Failure, Reading, SecretValue, VaultUrl,
+    Attributes, Connection, Failure, ObjectVersion, Reading, SecretValue, VaultUrl,
     failure::Refused,
     plane::{
-        errand::{Errand, Fetch, Fetched, Permission},
+        errand::{Errand, Fetch, Fetched, Permission, ReadStep},
         sighting::Listed,
         tests::{connection, page_after},
     },
-    rest::list::{Link, Page},
+    rest::{
+        list::{Link, Next, Page},
+        versions::{ListedVersion, VersionPage},
+    },
 };
 
 /// One version of a secret.
@@ -26,6 +29,8 @@ use crate::vault::{
 pub(super) struct Version {
     pub(super) id: String,
     pub(super) value: String,
+    /// The second in which it was made.
+    made: i64,
 }
 
 /// A secret at one moment.
@@ -41,7 +46,6 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Secret {
     pub(super) versions: Vec<Version>,
-    created: i64,
     history: Vec<(Instant, State)>,
 }
 
@@ -132,11 +136,52 @@ impl Secret {
         &self.versions[self.now().version]
     }
 
+    /// The versions that there are, in no order.
+    fn listed(&self, state: State) -> VersionPage {
+        let there = if state.deleted { &[] } else { &self.versions[..=state.version] };
+        let items = there.iter().enumerate().map(|(index, version)| ListedVersion {
+            version: ObjectVersion::parse(&version.id).unwrap(),
+            created: Timestamp::from_second(version.made).ok(),
+            enabled: state.enabled || index != state.version,
+        });
+        VersionPage { items: items.collect(), next: Next::End }
+    }
+
+    /// A version before the current one.
+    fn older(&self, state: State, version: &ObjectVersion) -> Option<Reading> {
+        let version = self.versions[..state.version].iter().find(|older| older.id == version.as_str())?;
+        let time = Timestamp::from_second(version.made).ok();
+        let attributes = Attributes {
+            version: version.id.clone(),
+            created: time,
+            updated: time,
+            expires: None,
+            not_before: None,
+            managed: false,
+        };
+        Some(Reading { attributes, value: SecretValue::new(version.value.clone().into()) })
+    }
+
+    /// The version that an entry names, of those that it has, or had when it was deleted.
+    pub(super) fn named(&self, entry: &SecretRef) -> &Version {
+        self.named_by(entry.version.is_some())
+    }
+
+    /// The current one, or the one before.
+    pub(super) fn named_by(&self, previous: bool) -> &Version {
+        self.at_moment(self.now().version, previous)
+    }
+
+    /// The same while this one was current.
+    pub(super) fn at_moment(&self, current: usize, previous: bool) -> &Version {
+        &self.versions[current - usize::from(previous)]
+    }
+
     fn attributes(&self, state: State) -> Attributes {
         let time = |second| Timestamp::from_second(second).ok();
         Attributes {
             version: self.versions[state.version].id.clone(),
-            created: time(self.created),
+            created: time(self.versions[state.version].made),
             updated: time(state.updated),
             expires: None,
             not_before: None,
@@ -191,11 +236,11 @@ impl Vaults {
         for index in 0..names {
             let kind = if index % 5 == 4 { "j" } else { "s" };
             let name = format!("{kind}{index}");
-            let version = vaults.version(dice, &name);
+            let versions =
+                vec![vaults.version(dice, &name, SECOND - 200), vaults.version(dice, &name, SECOND - 100)];
             let state =
-                State { version: 0, updated: SECOND - 100, enabled: true, deleted: false, denied: false };
-            let secret =
-                Secret { versions: vec![version], created: SECOND - 100, history: vec![(now, state)] };
+                State { version: 1, updated: SECOND - 100, enabled: true, deleted: false, denied: false };
+            let secret = Secret { versions, history: vec![(now, state)] };
             vaults.secrets.insert(name, secret);
         }
         vaults.note_moment();
@@ -225,7 +270,7 @@ impl Vaults {
     }
 
     /// A new version: JSON, of which plain entries take the whole text.
-    fn version(&mut self, dice: &mut Dice, name: &str) -> Version {
+    fn version(&mut self, dice: &mut Dice, name: &str, made: i64) -> Version {
         self.serial += 1;
         let large = self.large > 0 && dice.once_in(2);
         self.large -= usize::from(large);
@@ -241,11 +286,11 @@ impl Vaults {
             members.insert(format!("{name}_always"), json!(format!("{}{filling}", self.serial)));
         }
         let value = if dice.once_in(30) { "no JSON".to_owned() } else { Value::Object(members).to_string() };
-        Version { id: format!("{:032x}", self.serial), value }
+        Version { id: format!("{:032x}", self.serial), value, made }
     }
 
     fn put(&mut self, dice: &mut Dice, name: &str, now: Instant, second: i64) {
-        let version = self.version(dice, name);
+        let version = self.version(dice, name, second);
         let Some(secret) = self.secrets.get_mut(name) else { return };
         secret.versions.push(version);
         let version = secret.versions.len() - 1;
@@ -268,7 +313,7 @@ impl Vaults {
             if !self.scripts.is_empty()
                 || self.secrets.values().any(|secret| {
                     now.duration_since(secret.history.last().unwrap().0) < Duration::from_secs(90)
-                        && secret.versions.len() > 1
+                        && secret.versions.len() > 2
                 })
             {
                 return "nothing, for a script ran just now".to_owned();
@@ -358,11 +403,15 @@ impl Vaults {
         let names: Vec<String> = self.secrets.keys().cloned().collect();
         self.scripts.clear();
         for name in names {
-            let value = &self.secrets[&name].versions[self.secrets[&name].now().version].value;
-            let broken = value == "no JSON"
-                || value.len() > LARGE
-                || (name.starts_with('s') && !value.contains("-b-"));
-            if broken {
+            let secret = &self.secrets[&name];
+            let broken = |version: &Version| {
+                let value = &version.value;
+                let lacks = name.starts_with('s') && !value.contains("-b-");
+                value == "no JSON" || value.len() > LARGE || lacks
+            };
+            let current = secret.now().version;
+            let broken = current == 0 || secret.versions[current - 1..=current].iter().any(broken);
+            for _ in 0..if broken { 2 } else { 0 } {
                 self.serial += 1;
                 let serial = self.serial;
                 let value = if name.starts_with('j') {
@@ -371,7 +420,7 @@ impl Vaults {
                     json!({"a": format!("{name}-a-{serial}"), "b": format!("{name}-b-{serial}")}).to_string()
                 };
                 let secret = self.secrets.get_mut(&name).unwrap();
-                secret.versions.push(Version { id: format!("{:032x}", self.serial), value });
+                secret.versions.push(Version { id: format!("{:032x}", self.serial), value, made: second });
             }
             let secret = self.secrets.get_mut(&name).unwrap();
             let version = if broken { secret.versions.len() - 1 } else { secret.now().version };
@@ -407,12 +456,28 @@ impl Vaults {
             Errand::Prove(Permission::Read) => failed(Failure::SecretNotFound),
             Errand::Prove(Permission::List) => Fetched::Permitted,
             Errand::List(link) => Fetched::Listed(self.page(vault, link.as_ref(), when), date),
-            Errand::Read { source, .. } => {
+            Errand::Read { source, step, .. } => {
                 let shown = |_: &&Secret| self.shows(vault, source.name.as_str());
                 let Some(secret) = self.secrets.get(source.name.as_str()).filter(shown) else {
                     return failed(Failure::SecretNotFound);
                 };
                 let state = secret.at(when);
+                if let ReadStep::Versions(_) = step {
+                    if state.denied {
+                        return failed(Failure::MissingRole(Box::default()));
+                    }
+                    return Fetched::Versions(secret.listed(state));
+                }
+                if let ReadStep::Version(version) = step
+                    && !state.deleted
+                    && !state.denied
+                    && version.as_str() != secret.versions[state.version].id
+                {
+                    return match secret.older(state, version) {
+                        Some(reading) => Fetched::Read(reading, date),
+                        None => failed(Failure::SecretNotFound),
+                    };
+                }
                 if state.denied {
                     return failed(Failure::MissingRole(Box::default()));
                 } else if state.deleted {
