@@ -10,7 +10,7 @@ use crate::vault::fuzzing as vault;
 use fuzzed::Fuzzed;
 
 /// A reader, by the name that `make fuzz TARGET=` takes.
-pub const TARGETS: [(&str, FuzzTarget); 15] = [
+pub const TARGETS: [(&str, FuzzTarget); 16] = [
     ("challenge", FuzzTarget(vault::challenge)),
     ("credential", FuzzTarget(vault::credential)),
     ("dotenv", FuzzTarget(values::dotenv)),
@@ -25,6 +25,7 @@ pub const TARGETS: [(&str, FuzzTarget); 15] = [
     ("secret", FuzzTarget(vault::secret)),
     ("template", FuzzTarget(values::template)),
     ("token", FuzzTarget(vault::token)),
+    ("versions", FuzzTarget(vault::versions)),
     ("yaml", FuzzTarget(values::yaml)),
 ];
 

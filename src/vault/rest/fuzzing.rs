@@ -9,6 +9,7 @@ use super::{
     challenge as challenges, client, key as keys,
     list::{self as lists, Next},
     refusal::{self as refusals, ServiceError},
+    versions as version_lists,
 };
 use crate::fuzzing::fuzzed::Fuzzed;
 use crate::vault::{
@@ -69,19 +70,39 @@ pub(crate) fn list(body: &[u8], found: &mut Fuzzed) {
                     body.len(),
                 );
             }
-            if let Next::Link(link) = page.next {
-                let link = link.url(&vault, lists::SECRETS);
-                // A letter may take three in a URL.
-                found.made(link.as_bytes(), 3 * body.len() + 64);
-                let url = ::url::Url::parse(&link);
-                let own = url.is_ok_and(|url| {
-                    (url.scheme(), url.host_str(), url.port(), url.path())
-                        == ("https", Some(vault.host()), None, "/secrets")
-                });
-                assert!(own, "a link that leads elsewhere");
+            followed(page.next, &vault, lists::SECRETS, body, found);
+        }
+    }
+}
+
+/// A page of the list of a secret's versions, and the same of a key's.
+pub(crate) fn versions(body: &[u8], found: &mut Fuzzed) {
+    let Ok(vault) = VaultUrl::parse("https://prod.vault.azure.net") else { return };
+    for source in [ObjectKind::Secret, ObjectKind::Key].into_iter().filter_map(source) {
+        match version_lists::parse(body, &source, &vault) {
+            Err(failure) => found.said(&failure),
+            Ok(page) => {
+                assert!(page.items.len() <= body.len() / 16, "more items than a body has room for");
+                for item in &page.items {
+                    found.made(item.version.as_str().as_bytes(), 32);
+                }
+                followed(page.next, &vault, &version_lists::path(&source), body, found);
             }
         }
     }
+}
+
+/// Where a page says that the next one is.
+fn followed(next: Next, vault: &VaultUrl, path: &str, body: &[u8], found: &mut Fuzzed) {
+    let Next::Link(link) = next else { return };
+    let link = link.url(vault, path);
+    // A letter may take three in a URL.
+    found.made(link.as_bytes(), 3 * body.len() + 128);
+    let url = ::url::Url::parse(&link);
+    let own = url.is_ok_and(|url| {
+        (url.scheme(), url.host_str(), url.port(), url.path()) == ("https", Some(vault.host()), None, path)
+    });
+    assert!(own, "a link that leads elsewhere");
 }
 
 /// What stands in each header in the first line, and the body of a refusal behind it.

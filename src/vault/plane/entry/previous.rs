@@ -254,7 +254,9 @@ mod tests {
             all.rotate_left(usize::try_from(order).unwrap_or(0) % length);
             let known = told.then(|| (current.0, current.1.as_str().to_owned()));
             let mut candidates = Candidates { current: known, ..Candidates::default() };
-            all.into_iter().for_each(|listed| candidates.see(listed));
+            for listed in all {
+                candidates.see(listed);
+            }
             prop_assert_eq!(candidates.end(), Some((current.1.as_str().to_owned(), expected)));
         }
     }

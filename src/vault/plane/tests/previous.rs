@@ -110,10 +110,10 @@ fn a_current_version_that_is_disabled_hides_nothing_and_a_secret_that_is_gone_ha
 fn the_current_and_the_one_before_arrive_together() {
     let mut world = World::new();
     world.rotate("db", &[(1, true), (2, true)]);
-    let wants = |known: [u32; 2]| [want("db", Some(known[0])), previous("db", Some(known[1]))];
+    let both = |known: [u32; 2]| [want("db", Some(known[0])), previous("db", Some(known[1]))];
     let ask = |world: &mut World| {
         let (terms, now) = (world.terms, world.now);
-        world.host.ask(&user("shop"), &connection(0), terms, &wants([2, 1]), true, now).answers
+        world.host.ask(&user("shop"), &connection(0), terms, &both([2, 1]), true, now).answers
     };
     let _ = ask(&mut world);
     world.pass(2 * MINUTE);

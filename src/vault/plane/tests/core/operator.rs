@@ -209,7 +209,7 @@ fn plane(model: &mut Model) {
         for fetch in tick.fetches {
             match &fetch.errand {
                 Errand::Read { step: ReadStep::Source | ReadStep::Version(_), .. } => {
-                    model.operator.gets += 1
+                    model.operator.gets += 1;
                 }
                 Errand::Read { step: ReadStep::Versions(_), .. } => model.operator.version_lists += 1,
                 _ => {}
