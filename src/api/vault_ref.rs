@@ -13,7 +13,7 @@ pub struct VaultRef {
     /// The kind of the connection. `KeyVault` (default) of this object's namespace, or `ClusterKeyVault`.
     #[serde(default)]
     pub kind: VaultKind,
-    /// The name of the connection. Default: `default`. The field selector `spec.vaultRef.name` finds those that name it.
+    /// The name of the connection. Default: `default`.
     #[serde(default = "default_vault_name")]
     #[schemars(length(min = 1, max = 253))]
     pub name: String,

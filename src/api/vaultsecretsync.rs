@@ -84,8 +84,8 @@ use std::collections::BTreeMap;
     )
 )]
 pub struct VaultSecretSyncSpec {
-    /// The connection that reads the vault, for all that does not name its own. Default: the KeyVault named `default` of this
-    /// namespace.
+    /// The connection that reads the vault, for all that does not name its own. The field selector `spec.vaultRef.name` finds
+    /// the objects that name one here. Default: the KeyVault named `default` of this namespace.
     #[serde(default)]
     pub vault_ref: VaultRef,
 
