@@ -76,14 +76,21 @@ async fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let credentials = args.credentials.credentials(clock).map_err(anyhow::Error::msg)?;
     let (client, transport) = ways_out().await?;
     let checked = controller::check(client, &transport, credentials, &args.subject()).await?;
-    let report = checked.iter().map(|checked| match args.output {
+    let report = checked.iter().flatten().map(|checked| match args.output {
         Output::Text => checked.to_string(),
         Output::Json => checked.to_json(),
     });
     let between = if args.output == Output::Text { "\n\n" } else { "\n" };
     let report = report.collect::<Vec<_>>().join(between);
-    writeln!(std::io::stdout().lock(), "{report}")?;
-    let usable = checked.iter().all(controller::Checked::is_usable);
+    if !report.is_empty() {
+        writeln!(std::io::stdout().lock(), "{report}")?;
+    }
+    let errors: Vec<String> =
+        checked.iter().filter_map(|checked| Some(checked.as_ref().err()?.to_string())).collect();
+    if !errors.is_empty() {
+        anyhow::bail!(errors.join("\n"));
+    }
+    let usable = checked.iter().flatten().all(controller::Checked::is_usable);
     Ok(if usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

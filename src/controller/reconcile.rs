@@ -15,7 +15,7 @@ use crate::plan::{
     UsedSource, Vault, Verdict,
 };
 use crate::reason::Reason;
-use crate::vault::{Answer, Ask, Find, Found, HealthState, ObjectName, Sought};
+use crate::vault::{Answer, Ask, Connection, Find, Found, HealthState, ObjectName, Sought, Terms};
 use kube::runtime::controller::Action;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -289,22 +289,22 @@ fn find(context: &Context, key: &ObjectKey, object: &VaultSecretSync, reads: &Re
         known: Vec<ObjectName>,
         asks: bool,
     }
-    let connected = reads.connected(context, object, &[]);
+    let connections = reads.connected(context, object, &[]);
     let searches: Vec<NameSearch<'_>> = reads
         .usable()
         .iter()
-        .zip(connected)
+        .zip(&connections)
         .enumerate()
         .map(|(place, (usable, connected))| {
             let finds = plan::finds(&object.spec, &usable.vault);
-            let before = plan::found_before(object, &finds, (place, &connected));
+            let before = plan::found_before(object, &finds, (&connections, place));
             let asks = !finds.is_empty() && usable.reads_secrets(object) && !object.spec.suspend;
             NameSearch { usable, interval: connected.interval, known: before.concat(), finds, before, asks }
         })
         .collect();
     let sought = searches.iter().filter(|search| search.asks).map(|search| Sought {
         connection: &search.usable.connection,
-        terms: search.usable.terms(),
+        terms: terms_of(reads.usable(), &search.usable.connection),
         finds: &search.finds,
         interval: search.interval,
         known: &search.known,
@@ -320,6 +320,12 @@ fn find(context: &Context, key: &ObjectKey, object: &VaultSecretSync, reads: &Re
         FoundNames::of(found.unwrap_or_else(nothing), &search.before, search.usable.names(object))
     });
     names.collect()
+}
+
+/// On what terms a connection is asked, though several of the spec lead there.
+fn terms_of(usable: &[Usable], connection: &Connection) -> Terms {
+    let same = usable.iter().filter(|usable| usable.connection == *connection);
+    same.map(Usable::terms).reduce(Terms::and).unwrap_or_default()
 }
 
 fn ask(

@@ -53,9 +53,10 @@ fn find_of(item: &DataFrom) -> Option<Find> {
 pub fn found_before(
     object: &VaultSecretSync,
     finds: &[Find],
-    (place, connection): (usize, &Connected<'_>),
+    (connections, place): (&[Connected<'_>], usize),
 ) -> Vec<Vec<ObjectName>> {
-    let told = object.status.iter().flat_map(|status| entries_of(status, (place, connection)));
+    let Some(connection) = connections.get(place) else { return Vec::new() };
+    let told = object.status.iter().flat_map(|status| entries_of(status, connections, place));
     let found: Vec<(&EntryStatus, ObjectName)> = told
         .filter(|entry| !entry.found_by.is_empty() && !entry.managed && entry.state != EntryState::Missing)
         .filter_map(|entry| Some((entry, ObjectName::parse(&entry.name).ok()?)))

@@ -142,14 +142,14 @@ impl Scene {
     /// What `find` found before through the first connection.
     pub(super) fn found_before(&self, finds: &[Find]) -> Vec<Vec<ObjectName>> {
         let urls = self.urls();
-        found_before(&self.object, finds, (0, &self.connected(&urls)[0]))
+        found_before(&self.object, finds, (&self.connected(&urls), 0))
     }
 
     fn urls(&self) -> Vec<String> {
         self.object.spec.vault_refs().into_iter().map(url_of).collect()
     }
 
-    fn connected<'a>(&'a self, urls: &'a [String]) -> Vec<Connected<'a>> {
+    pub(super) fn connected<'a>(&'a self, urls: &'a [String]) -> Vec<Connected<'a>> {
         let vaults = self.object.spec.vault_refs().into_iter().zip(urls);
         let connected = vaults.map(|(vault, url)| Connected {
             vault,

@@ -52,8 +52,8 @@ pub use outcome::Outcome;
 pub use problem::Problem;
 pub use rollout::{Progress, RestartFailure, RestartStep, Rolling, RollingEnd, Workload, rollout_notices};
 pub use round::{Anew, Round, is_told_of_failure};
-use sources::asked_interval;
 pub use sources::{Connected, Fares, Snapshot, Sources, UsedSource, interval, sources, stale_after, wants};
+use sources::{asked_interval, entries_of};
 pub use target::{Change, KeyBytes, NewSecret, Observed, Refusal, Seen, Verified, Written, manager_of};
 pub use verdict::Verdict;
 
@@ -150,22 +150,39 @@ impl<'a> Input<'a> {
     /// What `find` cannot find: the list is not to be had, or shows nothing that fits.
     fn unfound(&self) -> Option<Problem> {
         let sources = self.sources.as_ref().ok()?;
-        let nothing = sources.unmatched.first().map(|place| Problem::nothing_matched(*place));
-        if sources.awaits_list {
-            // What is awaited proves nothing: what an earlier list showed stands.
-            return match status::said(self)? {
-                Reason::ListFailed => {
-                    let find = self.object.spec.data_from.iter().find(|item| item.find.is_some())?;
-                    Some(Problem::list_failed(self.object.spec.vault_of(find), &Why::Finds))
+        if let Some((vault, why)) = &sources.unlisted {
+            return Some(Problem::list_failed(self.vault_ref(*vault), why));
+        }
+        let is_awaited = |vault: &usize| sources.awaited.contains(vault);
+        let nothing = |awaited: bool| {
+            let mut unmatched = sources.unmatched.iter();
+            let (place, _) = unmatched.find(|(_, vault)| is_awaited(vault) == awaited)?;
+            Some(Problem::nothing_matched(*place))
+        };
+        // What is awaited proves nothing: what an earlier list showed stands.
+        nothing(false).or_else(|| match (sources.awaited.first(), status::said(self)?) {
+            (Some(vault), Reason::ListFailed) => {
+                Some(Problem::list_failed(self.vault_ref(*vault), &Why::Finds))
+            }
+            (Some(_), Reason::NothingMatched) => nothing(true),
+            _ => None,
+        })
+    }
+
+    /// Whether a list is awaited of which status tells nothing, so that it cannot be said what there is.
+    fn lacks_list(&self) -> bool {
+        let Ok(sources) = self.sources else { return false };
+        let (connections, status) = (self.connections(), self.object.status.as_ref());
+        let is_told = |place: &usize| {
+            status.is_some_and(|status| match place {
+                0 => status.matched.is_some() && status.vault.as_deref() == self.vault_url(),
+                place => {
+                    let mut told = entries_of(status, connections, *place);
+                    told.any(|entry| !entry.found_by.is_empty())
                 }
-                Reason::NothingMatched => nothing,
-                _ => None,
-            };
-        }
-        match &sources.unlisted {
-            Some((vault, why)) => Some(Problem::list_failed(self.vault_ref(*vault), why)),
-            None => nothing,
-        }
+            })
+        };
+        !sources.awaited.iter().all(is_told)
     }
 
     fn connections(&self) -> &'a [Connected<'a>] {
@@ -197,16 +214,18 @@ impl<'a> Input<'a> {
         self.connections().iter().zip(self.snapshot().into_iter().flat_map(|snapshot| &snapshot.fares))
     }
 
-    /// The first connection that fails as a whole, and why: one that something is awaited of goes before others.
+    /// The connections of which an answer is awaited, by their places.
+    fn awaited(&self) -> impl Iterator<Item = usize> {
+        let sources = self.sources.iter().flat_map(|sources| &sources.used);
+        let answers = self.snapshot().into_iter().flat_map(|snapshot| &snapshot.answers);
+        let pending = sources.zip(answers).filter(|(_, answer)| matches!(answer, Answer::Pending));
+        let lists = self.sources.iter().flat_map(|sources| &sources.awaited).copied();
+        pending.map(|(used, _)| used.vault).chain(lists)
+    }
+
+    /// The first connection that fails as a whole while something is awaited of it, and why.
     fn outage(&self) -> Option<(&'a VaultRef, &'a Failure)> {
-        let awaited = |place: usize| {
-            let sources = self.sources.iter().flat_map(|sources| &sources.used);
-            let answers = self.snapshot().into_iter().flat_map(|snapshot| &snapshot.answers);
-            sources
-                .zip(answers)
-                .any(|(used, answer)| used.vault == place && matches!(answer, Answer::Pending))
-        };
-        let failing =
+        let mut failing =
             self.fares().enumerate().filter_map(|(place, (connection, fares))| match &fares.health.state {
                 HealthState::Failing { failure, .. } | HealthState::Doubtful(failure) => {
                     Some((place, (connection.vault, &**failure)))
@@ -216,6 +235,6 @@ impl<'a> Input<'a> {
                 | HealthState::Working
                 | HealthState::PermissionUnproven(_) => None,
             });
-        failing.min_by_key(|(place, _)| !awaited(*place)).map(|(_, outage)| outage)
+        failing.find(|(place, _)| self.awaited().any(|awaited| awaited == *place)).map(|(_, outage)| outage)
     }
 }

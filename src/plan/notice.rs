@@ -66,11 +66,16 @@ pub fn notice_of_sources(old: Option<&VaultSecretSyncStatus>, new: &VaultSecretS
             "comes without its issuer, so that clients which do not know that one will not trust it. Import the certificate with its chain.",
         ),
     ];
-    let same = |one: &EntryStatus, other: &EntryStatus| {
-        (one.kind, &one.name, &one.vault, &one.pin) == (other.kind, &other.name, &other.vault, &other.pin)
+    // In which vault: by which connection may be written otherwise.
+    let vault = |status: &VaultSecretSyncStatus, entry: &EntryStatus| {
+        entry.vault.as_ref().map(|vault| vault.url.clone()).or_else(|| status.vault.clone())
     };
     let was = |entry: &EntryStatus| {
-        let before = old.into_iter().flat_map(|old| &old.entries).find(|before| same(before, entry));
+        let same = |old: &VaultSecretSyncStatus, other: &EntryStatus| {
+            (entry.kind, &entry.name, &entry.pin) == (other.kind, &other.name, &other.pin)
+                && vault(new, entry) == vault(old, other)
+        };
+        let before = old.and_then(|old| old.entries.iter().find(|before| same(old, before)));
         before.map(|before| before.state)
     };
     TOLD.into_iter().find_map(|(state, what)| {

@@ -12,7 +12,7 @@ use super::fingerprint::{of_all, of_object, of_others, of_recipe, of_template};
 use super::recipe::Made;
 use super::sources::{Sources, TemplateUse};
 use super::value::{Renaming, TlsKey};
-use crate::api::{Fingerprint, OnMissing, SecretType, TargetStatus, VaultSecretSyncStatus};
+use crate::api::{Fingerprint, OnMissing, SecretType, TargetStatus};
 use crate::reason::Reason;
 use std::collections::{BTreeMap, BTreeSet};
 use wanted::{format_of, wanted_keys};
@@ -149,12 +149,8 @@ impl<'a> Picture<'a> {
         }
         let tls = *spec.secret_type() == SecretType::Tls;
         let listed = input.sources.as_ref().is_ok_and(Sources::is_listed);
-        let status = input.object.status.as_ref();
-        let is_told = |status: &VaultSecretSyncStatus| {
-            status.matched.is_some() && status.vault.as_deref() == input.vault_url()
-        };
-        let stands = record.is_some() && input.object.is_observed() && status.is_some_and(is_told);
-        let awaits_list = input.sources.as_ref().is_ok_and(|sources| sources.awaits_list) && !stands;
+        let stands = record.is_some() && input.object.is_observed() && !input.lacks_list();
+        let awaits_list = input.sources.as_ref().is_ok_and(|sources| !sources.awaited.is_empty()) && !stands;
         let mut picture = Self { rows, keys, objects, listed, awaits_list, tls, record, judged };
         picture.wire_templates();
         picture

@@ -324,10 +324,16 @@ impl Problem {
         Self::new(
             Reason::Stale,
             format!(
-                "{vault} has confirmed nothing for more than {}s, so the Secret keeps its last values. See the condition of {vault}.",
+                "{} for more than {}s, so the Secret keeps its last values. See the condition of {vault}.",
+                Self::is_stale(vault),
                 allowed.as_secs()
             ),
         )
+    }
+
+    /// What the message begins with that a connection confirms nothing any more.
+    pub(super) fn is_stale(vault: &VaultRef) -> String {
+        format!("{vault} has confirmed nothing")
     }
 
     /// A template that cannot be rendered.

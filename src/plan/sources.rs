@@ -10,7 +10,8 @@ use super::find::{FoundNames, Listing};
 use super::recipe::{Made, Recipe, SpecField, recipes};
 use super::value::{Inputs, Template, check_steps};
 use crate::api::{
-    EntryKind, EntryState, EntryStatus, VaultRef, VaultSecretSync, VaultSecretSyncSpec, parse_duration,
+    EntryKind, EntryState, EntryStatus, READY, VaultRef, VaultSecretSync, VaultSecretSyncSpec, condition,
+    parse_duration,
 };
 use crate::reason::Reason;
 use crate::vault::{Attributes, ObjectKind, ObjectName, Source, VersionPin, Want, Why};
@@ -64,20 +65,20 @@ pub struct Sources {
     pub used: Vec<UsedSource>,
     /// The templates, in the order of their keys.
     pub(super) templates: Vec<TemplateUse>,
-    /// What `find` looks for is not known yet, so that what it found before is among them.
-    pub(super) awaits_list: bool,
+    /// The connections of which the list is not known yet, so that what `find` found before is among them.
+    pub(super) awaited: Vec<usize>,
     /// The connection of which the list cannot be read, and why.
     pub(super) unlisted: Option<(usize, Why)>,
     /// How many `find` has found; `None`: the spec looks for nothing.
     pub(super) matched: Option<u16>,
-    /// The places in `spec.dataFrom` of a `find` that found nothing.
-    pub(super) unmatched: Vec<usize>,
+    /// The places in `spec.dataFrom` of a `find` that found nothing, each with its connection.
+    pub(super) unmatched: Vec<(usize, usize)>,
 }
 
 impl Sources {
     /// Whether all that `find` looks for is among them.
-    pub(super) const fn is_listed(&self) -> bool {
-        !self.awaits_list && self.unlisted.is_none()
+    pub(super) fn is_listed(&self) -> bool {
+        self.awaited.is_empty() && self.unlisted.is_none()
     }
 
     /// Whether the values take more than a moment to render, if somebody wants that: certificates, patterns and templates.
@@ -115,7 +116,7 @@ pub fn sources(spec: &VaultSecretSyncSpec, found: &[FoundNames]) -> Result<Sourc
         let vault = place_of(&vaults, spec.vault_of(item));
         let Some(names) = of_vaults.get_mut(vault).and_then(Iterator::next) else { continue };
         if names.is_empty() {
-            sources.unmatched.push(index);
+            sources.unmatched.push((index, vault));
         }
         *matched.get_or_insert_default() += names.len();
         for name in names {
@@ -127,7 +128,8 @@ pub fn sources(spec: &VaultSecretSyncSpec, found: &[FoundNames]) -> Result<Sourc
             }
         }
     }
-    sources.awaits_list = found.iter().any(|found| found.listing == Listing::Awaited);
+    let awaited = found.iter().enumerate().filter(|(_, found)| found.listing == Listing::Awaited);
+    sources.awaited = awaited.map(|(place, _)| place).collect();
     sources.unlisted = found.iter().enumerate().find_map(|(place, found)| match &found.listing {
         Listing::Failed(why) => Some((place, why.clone())),
         Listing::Whole | Listing::Awaited => None,
@@ -195,7 +197,7 @@ fn read(spec: &VaultSecretSyncSpec) -> Result<Sources, String> {
         Ok(TemplateUse::of(template, &recipes))
     });
     let templates = templates.collect::<Result<_, String>>()?;
-    Ok(Sources { used, templates, awaits_list: false, unlisted: None, matched: None, unmatched: Vec::new() })
+    Ok(Sources { used, templates, ..Sources::default() })
 }
 
 impl TemplateUse {
@@ -270,16 +272,21 @@ pub fn wants(
             continue;
         };
         let status = object.status.as_ref().filter(|_| !demanded.contains(&index));
-        let told =
-            status.and_then(|status| entry(entries_of(status, (used.vault, connection)), &used.source));
+        let told = status.and_then(|status| entry(entries_of(status, connections, used.vault), &used.source));
         wants.push(Want {
             source: used.source.clone(),
             interval: connection.interval,
             known: told.and_then(attributes),
-            stale,
+            stale: stale && says_stale(object, connection.vault),
         });
     }
     wants
+}
+
+/// Whether it was this connection that was said to confirm nothing any more.
+fn says_stale(object: &VaultSecretSync, vault: &VaultRef) -> bool {
+    let ready = object.status.as_ref().and_then(|status| condition(&status.conditions, READY));
+    ready.is_some_and(|ready| ready.message.starts_with(&Problem::is_stale(vault)))
 }
 
 /// What is known of a source. A source that could not be read is not known: whether it still cannot is to be found

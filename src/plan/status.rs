@@ -195,10 +195,10 @@ fn entry_after(
     let mut entry = row.before.cloned().unwrap_or_else(|| EntryStatus {
         kind: kind_of(&used.source),
         name: used.source.name.as_str().to_owned(),
-        vault: (used.vault > 0).then(|| Box::new(row.connection.as_told())),
         pin: used.source.version.as_ref().map(|version| version.as_str().to_owned()),
         ..EntryStatus::default()
     });
+    entry.vault = (used.vault > 0).then(|| Box::new(row.connection.as_told()));
     let found_by = used.data_from.iter().filter(|place| {
         let item = input.object.spec.data_from.get(**place);
         item.is_some_and(|item| item.find.is_some())

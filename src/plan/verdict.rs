@@ -9,7 +9,6 @@ use super::target::{Refusal, Seen, Verified};
 use super::{Connected, Fares, Input, Problem, Vault, status};
 use crate::api::{EntryState, READY, VaultRef, VaultSecretSyncStatus, condition};
 use crate::reason::Reason;
-use crate::vault::Answer;
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -123,12 +122,7 @@ pub(super) fn waiting(round: &Round, input: &Input<'_>, drifted: bool) -> Verdic
 /// The connection that keeps values back.
 fn silent<'a>(input: &Input<'a>) -> &'a VaultRef {
     let failing = input.outage().map(|(vault, _)| vault);
-    failing.unwrap_or_else(|| {
-        let sources = input.sources.iter().flat_map(|sources| &sources.used);
-        let answers = input.snapshot().into_iter().flat_map(|snapshot| &snapshot.answers);
-        let mut awaited = sources.zip(answers).filter(|(_, answer)| matches!(answer, Answer::Pending));
-        input.vault_ref(awaited.next().map_or(0, |(used, _)| used.vault))
-    })
+    failing.unwrap_or_else(|| input.vault_ref(input.awaited().next().unwrap_or_default()))
 }
 
 /// Whether the object was never synced as its spec says: then there is no Ready=True that an outage could leave alone.
@@ -136,10 +130,12 @@ fn is_unapplied(round: &Round, input: &Input<'_>) -> bool {
     let status = input.object.status.as_ref();
     let told = |status: &VaultSecretSyncStatus| {
         let rows = round.picture(input).rows;
-        let mut others = rows.iter().filter(|row| row.used.vault > 0);
+        // What is found by its name may be new.
+        let mut others = rows.iter().filter(|row| row.used.vault > 0 && row.used.named);
         status.target.is_some()
             && status.vault.as_deref() == input.vault_url()
             && others.all(|row| row.before.is_some())
+            && !input.lacks_list()
     };
     !input.object.is_observed() || !status.is_some_and(told)
 }

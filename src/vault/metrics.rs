@@ -62,7 +62,7 @@ impl VaultMetrics {
         Ok(Self {
             requests: counter(
                 "vaultsync_vault_requests_total",
-                "Requests sent to vaults, by vault host, operation (GetSecret; ListSecrets: one page; Recheck: the read of each source once a day; Preflight: a trial of the permission to read or list; Challenge: to learn the tenant), HTTP status (`none`: no answer) and the service's inner code where it is a known one.",
+                "Requests sent to vaults, by vault host, operation (GetSecret, GetKey; ListSecrets, ListSecretVersions, ListKeyVersions: one page; Recheck: the read of each source once a day; Preflight: a trial of the permission to read or list; Challenge: to learn the tenant), HTTP status (`none`: no answer) and the service's inner code where it is a known one.",
                 &["vault", "operation", "code", "inner_code"],
             )?,
             times: histogram(

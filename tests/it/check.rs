@@ -211,6 +211,7 @@ async fn of_an_object_each_connection_is_checked() {
     let data = json!([
         {"key": "A", "from": {"secret": {"name": "a"}}},
         {"key": "B", "from": {"secret": {"name": "b"}}, "vaultRef": {"name": "other"}},
+        {"key": "C", "from": {"secret": {"name": "c"}}, "vaultRef": {"name": "absent"}},
     ]);
     scene.sync("shop", json!({"data": data})).await;
     let (code, report) = check(&scene, &["vss/shop", "-n", &scene.namespace.name]).await;
@@ -219,4 +220,5 @@ async fn of_an_object_each_connection_is_checked() {
         report.split_once("\n\nKeyVault other in namespace").unwrap_or_else(|| panic!("{report}"));
     assert!(first.ends_with("The connection works."), "{report}");
     assert!(second.contains("The connection fails at "), "{report}");
+    assert!(second.contains("there is no KeyVault absent in namespace"), "{report}");
 }

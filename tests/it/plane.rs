@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyvault_emulator::{ConnectOutcome, Fault, FaultKind, Forbidden, Operation, Unauthorized};
 use support::plane::{AUDIENCE, CANARY, ISSUER, PlaneOnWire, SUBJECT, connection, user, want};
-use vaultsync::vault::{Answer, AssertionError, Detect, HealthState, Terms, Wake, Want};
+use vaultsync::vault::{Answer, Ask, AssertionError, Detect, HealthState, Terms, Wake, Want};
 
 #[tokio::test]
 async fn a_value_arrives_with_one_token_and_one_get_for_all_who_want_it() {
@@ -203,6 +203,21 @@ async fn a_vault_is_read_over_one_connection() {
     let tunnels =
         stage.emulator.connects().iter().filter(|connect| connect.target.starts_with("prod.")).count();
     assert_eq!(tunnels, 1);
+}
+
+#[tokio::test]
+async fn whoever_asks_for_nothing_and_left_one_of_its_connections_is_served_on_through_the_other() {
+    let stage = PlaneOnWire::new().await;
+    let (_vault, _other) = (stage.vault("prod"), stage.vault("test"));
+    let (user, prod, test) = (user("shop"), connection("prod"), connection("test"));
+    let wants = [want("db")];
+    let asks = [&prod, &test].map(|connection| Ask { connection, terms: Terms::default(), wants: &wants });
+    assert_eq!(stage.plane.ask(&user, &asks, false).len(), 2);
+    stage.plane.keep(&user, &[(&test, Terms::default())]);
+    let users = |connection| stage.plane.health(connection).map(|health| health.users);
+    assert_eq!((users(&prod), users(&test)), (Some(0), Some(1)));
+    stage.plane.forget(&user);
+    assert_eq!(users(&test), Some(0));
 }
 
 #[tokio::test]

@@ -11,8 +11,8 @@ use super::connections::{ConnectionKind as _, as_read_by};
 use super::error::Error;
 use super::token_request::TokenRequests;
 use super::watch::Guarded;
-use crate::api::{ClusterKeyVault, KeyVault, VaultKind, VaultSecretSync};
-use crate::plan::{self, Problem, Tenant, has_selector};
+use crate::api::{ClusterKeyVault, KeyVault, VaultKind, VaultRef, VaultSecretSync};
+use crate::plan::{self, Problem, Tenant, UsedSource, has_selector};
 use crate::vault::{self, Connection, Credentials, Identity, Transport};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, ListParams};
@@ -102,7 +102,7 @@ impl From<Problem> for CheckError {
     }
 }
 
-/// Checks a connection, step by step; of an object each that it uses.
+/// Checks a connection, step by step; of an object each that it uses, or why that cannot be tried.
 ///
 /// # Errors
 /// See [`CheckError`]; what fails in a step is no error.
@@ -111,66 +111,75 @@ pub async fn check(
     transport: &Transport,
     credentials: Credentials,
     subject: &Subject,
-) -> Result<Vec<Checked>, CheckError> {
+) -> Result<Vec<Result<Checked, CheckError>>, CheckError> {
     let server = ApiServer::new(client, None);
     let mut checked = Vec::new();
-    for (name, connection) in resolve(&server, subject).await? {
-        let (url, identity) = (connection.url.as_str().to_owned(), as_whom(&connection.identity));
-        let assertions = Arc::new(TokenRequests(server.clone()));
-        let steps = vault::check(connection, transport, assertions, credentials.clone()).await;
-        checked.push(Checked { connection: name, url, identity, steps });
+    for found in resolve(&server, subject).await? {
+        checked.push(match found {
+            Ok((name, connection)) => {
+                let (url, identity) = (connection.url.as_str().to_owned(), as_whom(&connection.identity));
+                let assertions = Arc::new(TokenRequests(server.clone()));
+                let steps = vault::check(connection, transport, assertions, credentials.clone()).await;
+                Ok(Checked { connection: name, url, identity, steps })
+            }
+            Err(error) => Err(error),
+        });
     }
     Ok(checked)
 }
 
-async fn resolve(server: &ApiServer, subject: &Subject) -> Result<Vec<(String, Connection)>, CheckError> {
+/// A connection with its name, or why there is none.
+type Resolved = Result<(String, Connection), CheckError>;
+
+async fn resolve(server: &ApiServer, subject: &Subject) -> Result<Vec<Resolved>, CheckError> {
     let namespace = subject.namespace.as_deref();
     let own = namespace.unwrap_or("default");
-    let one = match subject.kind {
-        Kind::KeyVault => of_key_vault(server, &subject.name, own).await,
+    Ok(match subject.kind {
+        Kind::KeyVault => vec![of_key_vault(server, &subject.name, own).await],
         Kind::ClusterKeyVault => {
             let vault = of_cluster(server, &subject.name).await?;
             if vault.spec.identity.workload_identity.is_some() && namespace.is_none() {
                 return Err(CheckError::NamespaceNeeded(subject.name.clone()));
             }
-            shared(&vault, own)
+            vec![shared(&vault, own)]
         }
         Kind::VaultSecretSync => {
             let api: Api<Guarded<VaultSecretSync>> = Api::namespaced(server.client().clone(), own);
             let object = find(server, api, &subject.name, Some(own)).await?;
-            return of_object(server, &object, own).await;
+            let sources = plan::sources(&object.spec, &[])?;
+            let mut connections = Vec::new();
+            for (place, vault) in object.spec.vault_refs().into_iter().enumerate() {
+                let used: Vec<_> = sources.used.iter().filter(|used| used.vault == place).collect();
+                connections.push(of_object(server, vault, &used, own).await);
+            }
+            connections
         }
-    };
-    Ok(vec![one?])
+    })
 }
 
+/// A connection of an object that reads `used` through it.
 async fn of_object(
     server: &ApiServer,
-    object: &VaultSecretSync,
+    vault_ref: &VaultRef,
+    used: &[&UsedSource],
     namespace: &str,
-) -> Result<Vec<(String, Connection)>, CheckError> {
-    let sources = plan::sources(&object.spec, &[])?;
-    let mut connections = Vec::new();
-    for (place, vault_ref) in object.spec.vault_refs().into_iter().enumerate() {
-        connections.push(match vault_ref.kind {
-            VaultKind::KeyVault => of_key_vault(server, &vault_ref.name, namespace).await?,
-            VaultKind::ClusterKeyVault => {
-                let vault = of_cluster(server, &vault_ref.name).await?;
-                let used: Vec<_> = sources.used.iter().filter(|used| used.vault == place).collect();
-                let allow = &vault.spec.allow;
-                let labels = if allow.iter().any(has_selector) {
-                    let api: Api<Guarded<Namespace>> = Api::all(server.client().clone());
-                    let found = find(server, api, namespace, None).await?;
-                    Some(found.metadata.labels.unwrap_or_default())
-                } else {
-                    None
-                };
-                plan::permits(vault_ref, allow, Tenant { namespace, labels: labels.as_ref() }, &used)?;
-                shared(&vault, namespace)?
-            }
-        });
+) -> Resolved {
+    match vault_ref.kind {
+        VaultKind::KeyVault => of_key_vault(server, &vault_ref.name, namespace).await,
+        VaultKind::ClusterKeyVault => {
+            let vault = of_cluster(server, &vault_ref.name).await?;
+            let allow = &vault.spec.allow;
+            let labels = if allow.iter().any(has_selector) {
+                let api: Api<Guarded<Namespace>> = Api::all(server.client().clone());
+                let found = find(server, api, namespace, None).await?;
+                Some(found.metadata.labels.unwrap_or_default())
+            } else {
+                None
+            };
+            plan::permits(vault_ref, allow, Tenant { namespace, labels: labels.as_ref() }, used)?;
+            shared(&vault, namespace)
+        }
     }
-    Ok(connections)
 }
 
 async fn of_key_vault(

@@ -114,7 +114,7 @@ pub(in crate::plan) fn rows<'a>(input: &Input<'a>) -> Vec<Row<'a>> {
         .enumerate()
         .filter_map(|(index, (used, answer))| {
             let connection = connections.get(used.vault)?;
-            let told = |status| entry(entries_of(status, (used.vault, connection)), &used.source);
+            let told = |status| entry(entries_of(status, connections, used.vault), &used.source);
             Some(Row {
                 used,
                 connection,

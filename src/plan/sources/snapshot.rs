@@ -63,15 +63,20 @@ impl Connected<'_> {
 }
 
 /// The entries of status that the connection at this place read: what status says of another vault says nothing of this
-/// one.
+/// one. Those without a name were read through whichever came first then.
 pub(in crate::plan) fn entries_of<'a>(
     status: &'a VaultSecretSyncStatus,
-    (place, connection): (usize, &Connected<'_>),
+    connections: &[Connected<'a>],
+    place: usize,
 ) -> impl Iterator<Item = &'a EntryStatus> {
-    let VaultRef { kind, name } = connection.vault;
-    status.entries.iter().filter(move |entry| match &entry.vault {
-        None => place == 0 && status.vault.as_deref() == Some(connection.url),
-        Some(told) => place > 0 && (told.kind, &told.name, &*told.url) == (*kind, name, connection.url),
+    let connection = connections.get(place).copied();
+    let others = connections.iter().take(place).map(|connection| connection.url);
+    let is_first = connection.is_some_and(|own| others.clone().all(|other| other != own.url));
+    status.entries.iter().filter(move |entry| {
+        connection.is_some_and(|Connected { vault: VaultRef { kind, name }, url, .. }| match &entry.vault {
+            None => is_first && status.vault.as_deref() == Some(url),
+            Some(told) => (told.kind, &told.name, &*told.url) == (*kind, name, url),
+        })
     })
 }
 

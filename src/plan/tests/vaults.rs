@@ -134,10 +134,10 @@ fn an_entry_that_moves_to_another_vault_is_read_there_and_the_others_stay() {
 #[test]
 fn the_vault_that_is_read_first_changes_and_nothing_is_mixed_up() {
     let mut scene = both();
-    // Nothing is read through spec.vaultRef any more: the other takes the first place.
+    // Nothing is read through spec.vaultRef any more: the other takes the first place, and is known all the same.
     scene.object.spec.data.remove(0);
     scene.object.metadata.generation = Some(2);
-    assert_eq!(known(&scene), [("shared".to_owned(), None)]);
+    assert_eq!(known(&scene), [("shared".to_owned(), Some("v1".to_owned()))]);
     scene.answers = vec![read("v1", "db")];
     let change = scene.changes();
     assert_eq!((names(&change), change.remove.clone()), (vec!["DB"], ["API".to_owned()].into()));
@@ -177,4 +177,112 @@ fn two_vaults_are_looked_through_by_name_each_for_its_own_find() {
     scene.sees(Seen::Absent);
     scene.settle();
     assert_eq!(scene.ready().1, "DuplicateKey");
+}
+
+#[test]
+fn a_connection_that_moves_to_another_place_is_known_there_too() {
+    let mut scene = Scene::new(vec![through(TEAM, key("DB", "shared"))], Vec::new());
+    scene.answers = vec![read("v1", "db")];
+    scene.create();
+    assert_eq!(scene.status().entries[0].vault, None, "the only one needs no name");
+    scene.object.spec.data.push(key("API", "shared"));
+    scene.object.metadata.generation = Some(2);
+    assert_eq!(scene.object.spec.vault_refs().len(), 2);
+    assert_eq!(known(&scene), [("shared".into(), None), ("shared".into(), Some("v1".into()))]);
+    scene.answers = vec![Answer::Unchanged, read("v1", "api")];
+    assert_eq!(scene.changes().set.keys().collect::<Vec<_>>(), ["API"]);
+}
+
+fn find_through(name: &str, vault_ref: Option<&str>) -> DataFrom {
+    DataFrom {
+        vault_ref: vault_ref.map(|name| Box::new(vault(name))),
+        ..serde_json::from_value(serde_json::json!({"find": {"name": name}})).unwrap()
+    }
+}
+
+fn listed(names: &[&str], listing: Listing) -> FoundNames {
+    let names = names.iter().map(|name| ObjectName::parse(name).unwrap()).collect();
+    FoundNames { names: vec![names], listing }
+}
+
+/// `API` of the vault of the object, and what is found in the one of its team.
+fn finding() -> Scene {
+    let mut scene = Scene::new(vec![key("API", "api")], vec![find_through("b*", Some(TEAM))]);
+    scene.found = vec![listed(&[], Listing::Whole), listed(&["b1"], Listing::Whole)];
+    scene.found[0].names.clear();
+    scene.answers = vec![read("v1", "api"), read("v1", "b")];
+    scene.create();
+    assert_eq!(scene.keys(), ["API", "b1"]);
+    scene
+}
+
+#[test]
+fn another_vault_behind_a_connection_is_waited_for_though_only_names_are_looked_for_there() {
+    let mut scene = finding();
+    // The KeyVault of the team leads elsewhere now: nothing is known of what is there.
+    scene.object.status.as_mut().unwrap().entries[1].vault.as_mut().unwrap().url = url_of(&vault("before"));
+    scene.found[1] = listed(&[], Listing::Awaited);
+    scene.answers = vec![read("v2", "new")];
+    let verdict = scene.verdict();
+    assert_eq!((verdict.outcome, verdict.status), (Outcome::Waiting, None));
+    scene.others = vec![(outage(), None)];
+    let verdict = scene.verdict();
+    scene.take_over(&verdict);
+    assert!(scene.ready().2.starts_with("KeyVault db-team: "), "{:?}", scene.ready());
+    // After a restart alone what was found stands.
+    let mut scene = finding();
+    scene.kept = Kept::default();
+    scene.found[1] = listed(&["b1"], Listing::Awaited);
+    scene.answers = vec![Answer::Unchanged; 2];
+    scene.says_nothing_new();
+}
+
+#[test]
+fn a_name_that_comes_while_its_vault_stumbles_makes_nobody_unready() {
+    let mut scene = finding();
+    scene.found[1] = listed(&["b1", "b2"], Listing::Whole);
+    scene.others = vec![(outage(), None)];
+    scene.answers = vec![Answer::Unchanged, Answer::Unchanged, Answer::Pending];
+    let verdict = scene.verdict();
+    assert_eq!((verdict.outcome, verdict.status), (Outcome::Waiting, None));
+}
+
+#[test]
+fn a_list_that_is_awaited_hides_nothing_of_another() {
+    let find = || {
+        let mut scene =
+            Scene::new(Vec::new(), vec![find_through("a*", None), find_through("b*", Some(TEAM))]);
+        scene.found = vec![listed(&["a1"], Listing::Whole), listed(&["b1"], Listing::Whole)];
+        scene.answers = vec![read("v1", "a"), read("v1", "b")];
+        scene.create();
+        scene.kept = Kept::default();
+        scene
+    };
+    let mut scene = find();
+    scene.found = vec![listed(&["a1"], Listing::Failed(Why::Forbidden)), listed(&["b1"], Listing::Awaited)];
+    scene.answers = vec![Answer::Unchanged; 2];
+    scene.settle();
+    assert!(scene.ready().2.starts_with("KeyVault default: find looks for secrets"), "{:?}", scene.ready());
+    let mut scene = find();
+    scene.found = vec![listed(&["a1"], Listing::Whole), listed(&["b1"], Listing::Failed(Why::Forbidden))];
+    scene.answers = vec![Answer::Unchanged; 2];
+    scene.settle();
+    scene.found[1] = listed(&["b1"], Listing::Awaited);
+    scene.answers = vec![Answer::Unchanged; 2];
+    let verdict = scene.verdict();
+    scene.take_over(&verdict);
+    assert!(scene.ready().2.starts_with("KeyVault db-team: find looks for secrets"), "{:?}", scene.ready());
+}
+
+#[test]
+fn after_a_restart_only_the_connection_that_was_stale_is_to_be_confirmed() {
+    let mut scene = both();
+    scene.answers = vec![Answer::Unchanged; 2];
+    scene.others = vec![(outage(), Some(Duration::from_secs(900)))];
+    scene.settle();
+    assert_eq!(scene.ready().1, "Stale");
+    let urls: Vec<String> = scene.object.spec.vault_refs().into_iter().map(url_of).collect();
+    let connected = scene.connected(&urls);
+    let wants = super::super::wants(&scene.object, &connected, &scene.sources(), &BTreeSet::new(), true);
+    assert_eq!(wants.iter().map(|wants| wants[0].stale).collect::<Vec<_>>(), [false, true]);
 }

@@ -39,7 +39,8 @@ pub struct Terms {
 
 impl Terms {
     /// Both, as one user asks on them.
-    pub(super) fn and(self, other: Self) -> Self {
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
         let smaller = |one: Option<Rate>, other| [one, other].into_iter().flatten().reduce(Rate::min);
         Self {
             detect: self.detect.max(other.detect),

@@ -12,6 +12,7 @@ mod timing;
 mod together;
 
 use std::{
+    mem::discriminant,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -183,6 +184,7 @@ impl Entry {
             subscription.wait = Some(Wait::Refresh(now));
             self.retry_at = None;
         }
+        self.list_anew();
     }
 
     /// Returns whether nobody is left.
@@ -208,11 +210,12 @@ impl Entry {
     pub(super) fn begin(&mut self, lane: Lane, now: Instant) {
         (self.ticket, self.retry_at) = (None, None);
         self.in_flight = true;
-        if self.begin_step(now) {
+        let first = self.begin_step(now);
+        if first {
             self.tried_at = Some(now);
         }
         let by_hand = |subscription: &Subscription| matches!(subscription.wait, Some(Wait::Refresh(_)));
-        if self.subscriptions.values().any(by_hand) {
+        if first && self.subscriptions.values().any(by_hand) {
             self.refreshed_at = Some(now);
         }
         if lane != Lane::Confirmation {
@@ -323,7 +326,11 @@ impl Entry {
 
     /// A GET that began at `begun` failed for this source alone. Returns who has to hear of it.
     pub(super) fn fail(&mut self, failure: Failure, begun: Instant, now: Instant) -> Vec<Told> {
-        let news = self.failure.as_ref().is_none_or(|before| before.reason() != failure.reason());
+        let differs = |before: &Arc<Failure>| {
+            // Two that have one reason may have a remedy each.
+            before.reason() != failure.reason() || discriminant(&**before) != discriminant(&failure)
+        };
+        let news = self.failure.as_ref().is_none_or(differs);
         if failure.scope() != Scope::Permission {
             self.refusals = 0;
         }
@@ -334,6 +341,7 @@ impl Entry {
             self.change = LastChange::gone(now);
         }
         self.failure = Some(Arc::new(failure));
+        self.end_search();
         self.watch.failed(begun);
         self.drop_value();
         let mut told = Vec::new();

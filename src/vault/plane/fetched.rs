@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     entry::{Entry, NextStep},
-    errand::{Errand, Fetch, Fetched, Wakes},
+    errand::{Errand, Fetch, Fetched, ReadStep, Wakes},
     gate::{Admission, Turn},
     handle::doubt::Suspect,
     host::Host,
@@ -24,10 +24,16 @@ impl Host {
     pub(super) fn finish(&mut self, fetch: &Fetch, fetched: Fetched, now: Instant) -> Vec<Wake> {
         let Some(handle) = self.handles.get_mut(&fetch.handle) else { return Vec::new() };
         handle.in_flight = handle.in_flight.saturating_sub(1);
-        if let Some(entry) = fetch.source().and_then(|source| handle.entries.get_mut(source)) {
+        let mut wakes = Wakes::default();
+        if let Errand::Read { source, step, .. } = &fetch.errand
+            && let Some(entry) = handle.entries.get_mut(source)
+        {
+            if !entry.is_at(step) {
+                handle.gate.undecided(now);
+                return Vec::new();
+            }
             entry.in_flight = false;
         }
-        let mut wakes = Wakes::default();
         let answered = match fetched {
             Fetched::Again => {
                 handle.gate.undecided(now);
@@ -50,7 +56,7 @@ impl Host {
             }
             Fetched::Versions(page) => {
                 self.confirmed(fetch, true, now, &mut wakes);
-                self.stepped(fetch, |entry, kind| entry.versions(page, kind), now, &mut wakes)
+                self.stepped(fetch, |entry, kind| entry.versions(page, now, kind), now, &mut wakes)
             }
             Fetched::Read(reading, date) => {
                 self.confirmed(fetch, true, now, &mut wakes);
@@ -159,14 +165,28 @@ impl Host {
             wakes.connection |= self.no_page(fetch.handle, failure, now).is_some();
             return true;
         };
-        let step_failed = |entry: &mut Entry| entry.step_failed(failure);
-        if self.entry(fetch.handle, source).is_some_and(step_failed) {
-            self.confirmed(fetch, true, now, wakes);
-            return false;
+        let step_failed = |entry: &mut Entry| entry.step_failed(failure, source.kind);
+        match self.entry(fetch.handle, source).and_then(step_failed) {
+            None => {}
+            Some(NextStep::Step) => {
+                self.confirmed(fetch, true, now, wakes);
+                return false;
+            }
+            Some(NextStep::Failed(failure)) => return self.failed(fetch, failure.into(), now, wakes),
         }
-        let begun = self.end_search(fetch);
+        // The connection has just answered a step before this one.
+        let of_step = self.entry(fetch.handle, source).is_some_and(|entry| entry.is_past_first_step())
+            && *failure != Failure::Throttled(Peer::Vault);
+        let lists = matches!(fetch.errand, Errand::Read { step: ReadStep::Versions(_), .. });
+        let begun = if lists && scope == Scope::Handle {
+            // Of a long list what was read already is not read again.
+            self.entry(fetch.handle, source).map_or(fetch.begun, |entry| entry.as_of(fetch.begun))
+        } else {
+            self.end_search(fetch)
+        };
         let Some(handle) = self.handles.get_mut(&fetch.handle) else { return true };
-        if scope == Scope::Handle && handle.fails_alone(source) {
+        let alone = (of_step && !handle.gate.is_trying()) || handle.fails_alone(source);
+        if scope == Scope::Handle && alone {
             let (failure, limits) = (refused.failure, &self.limits);
             let told = handle.with_entry(source, |entry| entry.failed_alone(failure, begun, now, limits));
             self.tell(fetch.handle, told.unwrap_or_default(), now, &mut wakes.users);
@@ -175,7 +195,7 @@ impl Host {
         if scope == Scope::Permission {
             handle.with_entry(source, |entry| entry.refuse(fetch.begun, &self.limits));
         }
-        if handle.is_refused_as_a_whole(failure, source) {
+        if !(of_step && scope == Scope::Permission) && handle.is_refused_as_a_whole(failure, source) {
             self.outage(fetch, refused, now, wakes);
             return false;
         }

@@ -218,16 +218,28 @@ impl Plane {
         self.with_hosts(user, |host, connection| host.refresh(user, connection, now));
     }
 
-    /// The object goes on to want what it asked for last, if that was through these connections and on these terms; else it
-    /// wants nothing any more, until it asks again.
+    /// The object goes on to want what it asked for last of those connections that it names with the same terms; of others
+    /// it wants nothing any more, until it asks again.
     pub fn keep(&self, user: &ObjectKey, terms: &[(&Connection, Terms)]) {
-        let mut same = true;
-        self.with_hosts(user, |host, asked| {
-            let mut of_asked = terms.iter().filter(|(connection, _)| *connection == asked);
-            same &= of_asked.any(|(_, terms)| host.is_asked_on(user, asked, *terms));
-        });
-        if !same {
-            self.forget(user);
+        let now = Instant::now().into_std();
+        let mut index = self.0.index();
+        let Some(known) = index.users.get(user).map(Arc::clone) else { return };
+        let stays = |connection: &&Connection| {
+            let of = terms.iter().filter(|(other, _)| other == connection).map(|(_, terms)| *terms);
+            let (Some(terms), Some(running)) =
+                (of.reduce(Terms::and), index.hosts.get(connection.url.host()))
+            else {
+                return false;
+            };
+            running.host().is_asked_on(user, connection, terms)
+        };
+        let kept: Vec<&Connection> = known.iter().filter(stays).collect();
+        let left = index.replace(user, kept.iter().copied());
+        if kept.is_empty() {
+            index.users.remove(user);
+        }
+        for connection in left {
+            forget_in(&index, user, &connection, now);
         }
     }
 

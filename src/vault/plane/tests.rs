@@ -150,6 +150,8 @@ struct World {
     version_lists: Vec<(Instant, String)>,
     /// The versions that are listed of a secret.
     versions: BTreeMap<String, Vec<ListedVersion>>,
+    /// Whether another page of them always follows.
+    more_versions: bool,
     /// If set, these lists fail so.
     no_versions: Option<Failure>,
     /// If set, the list fails so.
@@ -205,6 +207,7 @@ impl World {
             lists: Vec::new(),
             version_lists: Vec::new(),
             versions: BTreeMap::new(),
+            more_versions: false,
             no_versions: None,
             no_list: None,
             no_read: None,
@@ -293,7 +296,10 @@ impl World {
                     return failed(failure, None);
                 }
                 let versions = self.versions.get(source.name.as_str()).cloned().unwrap_or_default();
-                return Fetched::Versions(VersionPage { items: versions, next: Next::End });
+                let more = "https://prod.vault.azure.net/secrets/db/versions?more";
+                let link = Some(more).filter(|_| self.more_versions);
+                let next = Next::parse(link, &connection(0).url, "/secrets/db/versions");
+                return Fetched::Versions(VersionPage { items: versions, next });
             }
             ReadStep::Version(version) => {
                 let number = u32::from_str_radix(version.as_str(), 16).unwrap();

@@ -48,6 +48,10 @@ impl Handle {
         };
         let gathering = subscriber.gathering.get_or_insert_default();
         gathering.news = Some(settled);
+        if agreement.pending && !pending {
+            // Whom it waits for is elsewhere, maybe for long: what is new until then is to agree all the same.
+            gathering.over = false;
+        }
         let unconfirmed = |over: bool| -> Vec<Option<Instant>> {
             wants.iter().map(|want| entries.get(&want.source)?.unconfirmed(settled, over)).collect()
         };
@@ -79,6 +83,12 @@ impl Handle {
             }
             _ => {}
         }
+    }
+
+    /// Another connection of `user` is silent, and nothing can be used without it: no value is read again for it until that
+    /// one answers, which wakes it.
+    pub(super) fn hold_off(&mut self, user: &ObjectKey) {
+        self.each_entry(user, |entry| entry.hold_off(user));
     }
 
     /// `user` has used what it was given, or waits for nobody.

@@ -1,10 +1,11 @@
 //! The version before the current one: a GET tells which is current; where that is news, the list of all versions tells
 //! which was before it; then that one is read by its name.
 //!
-//! The list is in the order of random ids, and has thousands of versions where somebody rotates every hour, so it is read
-//! only when the current version is another one, or the one before it cannot be read any more.
+//! The list is in the order of random ids, and has thousands of versions where somebody rotates every hour, so what it says
+//! is believed while the current version is the same, for a time that grows with its length: an older version may be enabled
+//! again meanwhile.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -12,7 +13,7 @@ use super::Entry;
 use crate::vault::{
     answer::Attributes,
     connection::ObjectKind,
-    failure::Failure,
+    failure::{Failure, Peer},
     names::ObjectVersion,
     plane::errand::ReadStep,
     rest::{
@@ -21,8 +22,14 @@ use crate::vault::{
     },
 };
 
-/// 10,000 versions: to list more takes minutes.
-const MOST_PAGES: u32 = 400;
+/// To list more takes minutes.
+const MOST_VERSIONS: usize = 10_000;
+
+/// Pages may have fewer items than they could, or none.
+const MOST_PAGES: u32 = 1_000;
+
+/// For how long a list is believed, for each of its pages and at the least.
+const BELIEVED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(300));
 
 /// How far the search is.
 #[derive(Debug, Default)]
@@ -30,10 +37,29 @@ pub(super) struct PreviousSearch {
     stage: Stage,
     /// When it began: what is found is as of then.
     begun: Option<Instant>,
-    /// The current version of which the one before is known, and that one, if there is any.
-    known: Option<(String, Option<ObjectVersion>)>,
+    /// What the last list said.
+    known: Option<LastList>,
     /// The list was read in this search, so that to read it again would tell nothing.
     listed: bool,
+}
+
+/// What a list said.
+#[derive(Debug)]
+struct LastList {
+    /// The current version then; `None`: a GET did not tell it, for it is disabled.
+    current: Option<String>,
+    previous: Previous,
+    /// Until when it is believed.
+    until: Instant,
+}
+
+/// The version before the current one.
+#[derive(Clone, Debug)]
+enum Previous {
+    Is(ObjectVersion),
+    None,
+    /// There are too many to look through.
+    Unknown,
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +89,7 @@ struct Candidates {
     enabled: Vec<Made>,
     next: Option<Link>,
     pages: u32,
+    seen: usize,
 }
 
 /// What comes of a step.
@@ -76,6 +103,7 @@ pub(in crate::vault::plane) enum NextStep {
 
 impl Candidates {
     fn see(&mut self, listed: ListedVersion) {
+        self.seen += 1;
         let made = (listed.created, listed.version);
         if self.newest.as_ref().is_none_or(|newest| *newest < made) {
             self.newest = Some(made.clone());
@@ -90,26 +118,54 @@ impl Candidates {
         }
     }
 
-    /// The current version, and the one before it.
-    fn end(self) -> Option<(String, Option<ObjectVersion>)> {
-        let Self { current, newest, enabled, .. } = self;
-        let current = current.map(|(_, version)| version);
-        let current = current.or_else(|| newest.map(|(_, version)| version.as_str().to_owned()))?;
-        let previous = enabled.into_iter().map(|(_, version)| version);
-        let previous = previous.into_iter().find(|version| version.as_str() != current);
-        Some((current, previous))
+    /// The version before the current one.
+    fn previous(&self) -> Option<&ObjectVersion> {
+        let told = self.current.as_ref().map(|(_, version)| version.as_str());
+        let current = told.or_else(|| self.newest.as_ref().map(|(_, version)| version.as_str()))?;
+        self.enabled.iter().map(|(_, version)| version).find(|version| version.as_str() != current)
     }
 }
 
 impl PreviousSearch {
-    fn go_to(&mut self, version: Option<ObjectVersion>, kind: ObjectKind) -> NextStep {
-        match version {
-            Some(version) => {
+    /// This is current; goes on with what is known of it, if that is still believed, or else with the list.
+    fn go_on(&mut self, current: Option<&Attributes>, kind: ObjectKind) -> NextStep {
+        let version = current.map(|current| current.version.as_str());
+        let is_believed =
+            |known: &&LastList| known.current.as_deref() == version && self.begun < Some(known.until);
+        if let Some(known) = self.known.as_ref().filter(is_believed) {
+            let previous = known.previous.clone();
+            return self.go_to(previous, kind);
+        }
+        let current = current.map(|current| (current.created, current.version.clone()));
+        self.stage = Stage::Versions(Candidates { current, ..Candidates::default() });
+        NextStep::Step
+    }
+
+    fn go_to(&mut self, previous: Previous, kind: ObjectKind) -> NextStep {
+        match previous {
+            Previous::Is(version) => {
                 self.stage = Stage::Version(version);
                 NextStep::Step
             }
-            None => NextStep::Failed(Failure::NoPreviousVersion(kind)),
+            Previous::None => NextStep::Failed(Failure::NoPreviousVersion(kind)),
+            Previous::Unknown => NextStep::Failed(Failure::TooManyVersions(kind)),
         }
+    }
+
+    /// The list came to its end, or is too long.
+    fn end_list(&mut self, too_long: bool, now: Instant, kind: ObjectKind) -> NextStep {
+        let Stage::Versions(candidates) = std::mem::take(&mut self.stage) else { return NextStep::Step };
+        let previous = match candidates.previous() {
+            _ if too_long => Previous::Unknown,
+            Some(version) => Previous::Is(version.clone()),
+            None => Previous::None,
+        };
+        self.listed = true;
+        let until = now + BELIEVED.1.max(BELIEVED.0 * candidates.pages);
+        let current = candidates.current.map(|(_, version)| version);
+        let known = LastList { current, previous: previous.clone(), until };
+        self.known = (candidates.has_current || too_long).then_some(known);
+        self.go_to(previous, kind)
     }
 }
 
@@ -144,63 +200,76 @@ impl Entry {
         }
     }
 
+    /// Whether what is looked for takes more steps, so that whoever waits for it goes on waiting.
+    pub(super) fn is_on_its_way(&self) -> bool {
+        self.previous.as_deref().is_some_and(|search| search.begun.is_some())
+    }
+
+    /// Whether this connection has answered a step of the search already: what fails now is the source's own.
+    pub(in crate::vault::plane) fn is_past_first_step(&self) -> bool {
+        let search = self.previous.as_deref();
+        search.is_some_and(|search| !matches!(search.stage, Stage::Current))
+    }
+
+    /// Whether a request was for the step that comes next: not where it was sent for another user, long gone.
+    pub(in crate::vault::plane) fn is_at(&self, step: &ReadStep) -> bool {
+        self.previous.is_none() || self.step() == *step
+    }
+
+    /// What a list said is believed no longer: somebody asks by hand.
+    pub(super) fn list_anew(&mut self) {
+        if let Some(search) = self.previous.as_deref_mut() {
+            search.known = None;
+        }
+    }
+
     /// This version is the current one.
     pub(in crate::vault::plane) fn current_is(&mut self, current: &Attributes, kind: ObjectKind) -> NextStep {
-        let Some(search) = self.previous.as_deref_mut() else { return NextStep::Step };
-        match &search.known {
-            Some((known, previous)) if *known == current.version => search.go_to(previous.clone(), kind),
-            _ => {
-                let current = Some((current.created, current.version.clone()));
-                search.stage = Stage::Versions(Candidates { current, ..Candidates::default() });
-                NextStep::Step
-            }
-        }
+        let search = self.previous.as_deref_mut();
+        search.map_or(NextStep::Step, |search| search.go_on(Some(current), kind))
     }
 
     /// A step was refused, though not what is looked for: the current version is disabled, or the one before it was, since it
-    /// was found. Returns whether another step follows.
-    pub(in crate::vault::plane) fn step_failed(&mut self, failure: &Failure) -> bool {
+    /// was found. Returns what follows, if anything does.
+    pub(in crate::vault::plane) fn step_failed(
+        &mut self,
+        failure: &Failure,
+        kind: ObjectKind,
+    ) -> Option<NextStep> {
         let disabled = matches!(failure, Failure::SecretDisabled | Failure::KeyDisabled);
-        let Some(search) = self.previous.as_deref_mut() else { return false };
+        let search = self.previous.as_deref_mut()?;
         match search.stage {
-            Stage::Current if disabled => search.stage = Stage::Versions(Candidates::default()),
+            Stage::Current if disabled => Some(search.go_on(None, kind)),
             Stage::Version(_) if failure.is_gone() && !search.listed => {
                 (search.known, search.stage) = (None, Stage::Current);
+                Some(NextStep::Step)
             }
-            _ => return false,
+            _ => None,
         }
-        true
     }
 
     /// A page of the list of versions.
-    pub(in crate::vault::plane) fn versions(&mut self, page: VersionPage, kind: ObjectKind) -> NextStep {
+    pub(in crate::vault::plane) fn versions(
+        &mut self,
+        page: VersionPage,
+        now: Instant,
+        kind: ObjectKind,
+    ) -> NextStep {
         let Some(search) = self.previous.as_deref_mut() else { return NextStep::Step };
         let Stage::Versions(candidates) = &mut search.stage else { return NextStep::Step };
         for listed in page.items {
             candidates.see(listed);
         }
         candidates.pages += 1;
+        let too_long = candidates.pages >= MOST_PAGES || candidates.seen >= MOST_VERSIONS;
         match page.next {
-            Next::Link(_) if candidates.pages >= MOST_PAGES => {
-                NextStep::Failed(Failure::TooManyVersions(kind))
-            }
-            Next::Link(link) => {
+            Next::Link(link) if !too_long => {
                 candidates.next = Some(link);
                 NextStep::Step
             }
-            Next::Foreign => NextStep::Failed(Failure::MalformedResponse {
-                peer: crate::vault::failure::Peer::Vault,
-                at: None,
-            }),
-            Next::End => {
-                search.listed = true;
-                let candidates = std::mem::take(candidates);
-                let whole = candidates.has_current;
-                let found = candidates.end();
-                let previous = found.as_ref().and_then(|(_, previous)| previous.clone());
-                search.known = found.filter(|_| whole);
-                search.go_to(previous, kind)
-            }
+            Next::Link(_) => search.end_list(true, now, kind),
+            Next::End => search.end_list(false, now, kind),
+            Next::Foreign => NextStep::Failed(Failure::MalformedResponse { peer: Peer::Vault, at: None }),
         }
     }
 
@@ -257,7 +326,7 @@ mod tests {
             for listed in all {
                 candidates.see(listed);
             }
-            prop_assert_eq!(candidates.end(), Some((current.1.as_str().to_owned(), expected)));
+            prop_assert_eq!(candidates.previous().cloned(), expected);
         }
     }
 }

@@ -48,6 +48,12 @@ impl Entry {
 
     fn wanted(&self, timing: Timing<'_>, now: Instant) -> Option<Due> {
         let due = |at| Due { at, lane: Lane::Interactive, recheck: false };
+        if self.is_on_its_way() {
+            let lacks_answer = self.subscriptions.values().any(Subscription::lacks_answer);
+            let waits = self.waiters().next().is_some();
+            let beside = if waits { Lane::Confirmation } else { Lane::Periodic };
+            return Some(Due { lane: if lacks_answer { Lane::Interactive } else { beside }, ..due(now) });
+        }
         let answer = self.answer_at(timing.limits, now).map(due);
         if answer.is_some_and(|due| due.at <= now) {
             return answer;

@@ -38,6 +38,13 @@ impl Entry {
         }
     }
 
+    /// `user` goes on without an answer, until it asks again.
+    pub(in crate::vault::plane) fn hold_off(&mut self, user: &ObjectKey) {
+        if let Some(subscription) = self.subscriptions.get_mut(user) {
+            subscription.wait.take_if(|wait| *wait == Wait::Answer);
+        }
+    }
+
     /// Whether `user` was told `Pending` and got no answer since.
     pub(in crate::vault::plane) fn keeps_waiting(&self, user: &ObjectKey) -> bool {
         self.subscriptions.get(user).is_some_and(|subscription| subscription.wait.is_some())

@@ -56,12 +56,30 @@ fn ask_each(
         let pending = answers.iter().flatten().any(|answer| matches!(answer, Answer::Pending));
         Agreement { settled, pending }
     });
-    let mut replies = Vec::with_capacity(asks.len());
-    for ((place, ask), answers) in asks.iter().zip(answers) {
-        let host = hosts.get_mut(*place);
-        replies.extend(host.map(|host| host.end_ask(user, ask, answers, agreement, now)));
+    // Those that fail first: while one of them keeps a user waiting, the others read nothing for it.
+    let fails = |(place, ask): &(usize, Ask<'_>)| {
+        let handle = hosts.get(*place).and_then(|host| host.known_handle(ask.connection));
+        handle.is_some_and(|handle| handle.gate.outage().is_some())
+    };
+    let failing: Vec<bool> = asks.iter().map(fails).collect();
+    let mut replies: Vec<Option<Reply>> = asks.iter().map(|_| None).collect();
+    let mut silent = false;
+    for turn in [true, false] {
+        for (index, (place, ask)) in asks.iter().enumerate() {
+            let (Some(host), Some(answers)) = (hosts.get_mut(*place), answers.get_mut(index)) else {
+                continue;
+            };
+            if failing.get(index) != Some(&turn) {
+                continue;
+            }
+            let reply = host.end_ask(user, ask, std::mem::take(answers), agreement, silent && !turn, now);
+            silent |= turn && reply.answers.iter().any(|answer| matches!(answer, Answer::Pending));
+            if let Some(place) = replies.get_mut(index) {
+                *place = Some(reply);
+            }
+        }
     }
-    replies
+    replies.into_iter().flatten().collect()
 }
 
 /// Asks of one user that lead through one handle, as one.
@@ -158,13 +176,15 @@ impl Host {
         answers
     }
 
-    /// The answer to what `user` asks of a connection. `agreement`: its sources are to be known as late as this says.
+    /// The answer to what `user` asks of a connection. `agreement`: its sources are to be known as late as this says;
+    /// `holds_off`: another connection is silent.
     fn end_ask(
         &mut self,
         user: &ObjectKey,
         ask: &Ask<'_>,
         mut answers: Vec<Answer>,
         agreement: Option<Agreement>,
+        holds_off: bool,
         now: Instant,
     ) -> Reply {
         let id = self.open(ask.connection);
@@ -172,6 +192,9 @@ impl Host {
         match agreement {
             Some(agreement) => handle.gather(user, ask.wants, &mut answers, agreement, now),
             None => handle.end_gathering(user),
+        }
+        if holds_off {
+            handle.hold_off(user);
         }
         handle.recount(user);
         let health = handle.health(now);

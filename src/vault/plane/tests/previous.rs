@@ -52,10 +52,10 @@ fn the_newest_enabled_version_before_the_current_is_read_and_found_again_without
     assert!(is(&world.told(&[previous("db", None)]), 2));
     assert_eq!(world.requests(), (2, 1), "the current, its versions, the one before");
     world.host.release(&user("shop"), &connection(0));
-    world.pass(5 * MINUTE);
+    world.pass(30 * MINUTE);
     let (gets, lists) = world.requests();
-    assert_eq!(lists, 1);
-    assert!((10..=14).contains(&gets), "two an interval: {gets}");
+    assert!((58..=66).contains(&gets), "two an interval: {gets}");
+    assert!((5..=7).contains(&lists), "one in five minutes: {lists}");
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_rotation_moves_it_and_a_version_that_is_disabled_gives_way_to_the_one_befor
 }
 
 #[test]
-fn without_a_version_before_the_current_it_is_not_there_and_no_list_is_read_again_for_it() {
+fn without_a_version_before_the_current_it_is_not_there_and_no_list_is_read_each_time_for_it() {
     let mut world = World::new();
     for versions in [&[(1, true)][..], &[(1, false), (2, true)]] {
         world.rotate("db", versions);
@@ -86,7 +86,7 @@ fn without_a_version_before_the_current_it_is_not_there_and_no_list_is_read_agai
         let Answer::Failed(failure) = told else { panic!("{told:?}") };
         assert_eq!((failure.reason(), failure.is_gone()), (Reason::SecretNotFound, true));
         assert!(failure.to_string().contains("no enabled version of this secret before the current one"));
-        world.pass(5 * MINUTE);
+        world.pass(4 * MINUTE);
         assert_eq!(world.version_lists.len(), 1);
     }
     // The first rotation brings one.
@@ -157,4 +157,69 @@ fn a_list_of_versions_that_always_fails_is_told_of_this_source_alone() {
     world.no_versions = None;
     world.pass(10 * MINUTE);
     assert!(is(&world.told(&wants), 1));
+}
+
+#[test]
+fn a_version_that_is_enabled_again_is_found_in_time_and_at_once_by_who_asks_by_hand() {
+    let mut world = World::unpaced();
+    world.rotate("db", &[(1, true), (2, false), (3, true)]);
+    assert!(is(&world.told(&[previous("db", None)]), 1));
+    world.host.release(&user("shop"), &connection(0));
+    world.rotate("db", &[(1, true), (2, true), (3, true)]);
+    world.pass(7 * MINUTE);
+    assert!(is(&world.told(&[previous("db", Some(1))]), 2));
+    world.host.release(&user("shop"), &connection(0));
+    world.rotate("db", &[(1, true), (2, false), (3, true)]);
+    world.pass(2 * MINUTE);
+    assert!(is(&world.told(&[previous("db", Some(2))]), 1));
+    world.host.release(&user("shop"), &connection(0));
+    world.rotate("db", &[(1, true), (2, true), (3, true)]);
+    world.host.refresh(&user("shop"), &connection(0), world.now);
+    assert!(is(&world.told(&[previous("db", Some(1))]), 2));
+}
+
+#[test]
+fn a_disabled_current_version_makes_no_list_each_time() {
+    let mut world = World::new();
+    world.rotate("db", &[(1, true), (2, true), (3, false)]);
+    assert!(is(&world.told(&[previous("db", None)]), 2));
+    world.pass(30 * MINUTE);
+    assert!(world.version_lists.len() <= 8, "{}", world.version_lists.len());
+}
+
+#[test]
+fn a_list_that_is_refused_though_the_rest_is_read_is_asked_for_as_rarely_as_any_source_that_is_refused() {
+    for failure in [
+        Failure::MissingAccessPolicy(Box::default()),
+        Failure::ServiceUnavailable { peer: Peer::Vault, status: Some(500) },
+    ] {
+        let mut world = World::new();
+        world.rotate("db", &[(1, true), (2, true)]);
+        world.no_versions = Some(failure.clone());
+        let wants = [previous("db", None)];
+        let mut told = None;
+        for _ in 0..3600 {
+            if let Answer::Failed(failure) = &world.ask("shop", &wants).answers[0] {
+                told = Some(failure.reason());
+            }
+            world.pass(SECOND);
+        }
+        assert_eq!(told, Some(failure.reason()));
+        assert!(world.version_lists.len() < 130, "{failure:?}: {} in an hour", world.version_lists.len());
+        let state = world.host.health(&connection(0), world.now).unwrap().state;
+        assert!(!matches!(state, HealthState::Failing { .. }), "{state:?}");
+    }
+}
+
+#[test]
+fn a_list_too_long_to_look_through_is_told_and_not_read_each_time() {
+    let mut world = World::new();
+    let many: Vec<(u32, bool)> = (1..=10_001).map(|number| (number, true)).collect();
+    world.rotate("db", &many);
+    world.more_versions = true;
+    let told = world.told(&[previous("db", None)]);
+    assert!(matches!(&told, Answer::Failed(failure) if failure.reason() == Reason::TooLarge), "{told:?}");
+    let before = world.version_lists.len();
+    world.pass(4 * MINUTE);
+    assert_eq!(world.version_lists.len(), before);
 }

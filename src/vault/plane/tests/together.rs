@@ -853,3 +853,110 @@ fn two_connections_that_are_one_are_asked_as_one() {
     world.pass(20 * SECOND);
     assert!(asked(&mut world).iter().all(|answer| is_read(answer, 2)));
 }
+
+/// Asks for `a` and `b` through one connection and `c` through another; what is known is version 1 of all.
+fn ask_three(world: &mut World) -> Vec<Answer> {
+    let connections = [0, 1].map(connection);
+    let slow = Want { interval: HOUR, ..want("b", Some(1)) };
+    let wants = [vec![want("a", Some(1)), slow], vec![want("c", Some(1))]];
+    let asks: Vec<(usize, Ask<'_>)> = (0..2)
+        .map(|place| {
+            let (connection, wants) = (&connections[place], wants[place].as_slice());
+            (0, Ask { connection, terms: world.terms, wants })
+        })
+        .collect();
+    let replies = ask(&mut [&mut world.host], &user("shop"), &asks, true, world.now);
+    replies.into_iter().flat_map(|reply| reply.answers).collect()
+}
+
+#[test]
+fn who_waits_for_a_silent_vault_is_not_given_half_a_rotation_of_another_when_it_returns() {
+    let mut world = World::new();
+    for name in ["a", "b", "c"] {
+        world.say(name, Said::Version(1));
+    }
+    let _ = ask_three(&mut world);
+    world.pass(2 * MINUTE);
+    world.bogus.push(connection(1));
+    // In vain: what hurries waits for the silent one.
+    for through in [0, 1] {
+        world.host.refresh(&user("shop"), &connection(through), world.now);
+    }
+    for _ in 0..180 {
+        world.pass(SECOND);
+        if !world.woken().is_empty() {
+            let _ = ask_three(&mut world);
+        }
+    }
+    world.before_turn_of("a");
+    for name in ["a", "b"] {
+        world.write(name, 2);
+    }
+    world.pass(12 * SECOND);
+    world.bogus.clear();
+    let mut whole = false;
+    for _ in 0..1200 {
+        world.pass(SECOND);
+        if world.woken().is_empty() {
+            continue;
+        }
+        let answers = ask_three(&mut world);
+        if answers.iter().any(|answer| matches!(answer, Answer::Pending)) {
+            continue;
+        }
+        let read = answers[..2].iter().filter(|answer| is_version(answer, 2)).count();
+        assert!(read != 1, "half of it: {answers:?}");
+        whole |= read == 2;
+    }
+    assert!(whole);
+}
+
+#[test]
+fn while_one_vault_is_silent_the_values_of_another_are_not_read_again_and_again() {
+    let mut world = World::new();
+    let wants: Vec<Want> = ["a", "b"].map(|name| Want { interval: HOUR, ..want(name, None) }).into();
+    for name in ["a", "b", "c"] {
+        world.say(name, Said::Version(1));
+    }
+    world.bogus.push(connection(1));
+    let (one, other, terms) = (connection(0), connection(1), world.terms);
+    let silent = [Want { interval: HOUR, ..want("c", None) }];
+    let asks = [
+        (0, Ask { connection: &one, terms, wants: &wants }),
+        (0, Ask { connection: &other, terms, wants: &silent }),
+    ];
+    let round = |world: &mut World| -> Vec<Answer> {
+        let replies = ask(&mut [&mut world.host], &user("new"), &asks, false, world.now);
+        replies.into_iter().flat_map(|reply| reply.answers).collect()
+    };
+    // As a round does that looks again every half minute.
+    for _ in 0..120 {
+        let _ = round(&mut world);
+        world.pass(30 * SECOND);
+    }
+    assert!(world.gets_of("a") <= 4, "{} in an hour", world.gets_of("a"));
+    world.bogus.clear();
+    let mut done = false;
+    for _ in 0..1200 {
+        world.pass(SECOND);
+        if !world.woken().is_empty() {
+            done |= round(&mut world).iter().all(|answer| is_read(answer, 1));
+        }
+    }
+    assert!(done, "whoever waited is woken by the one that was silent");
+}
+
+fn is_version(answer: &Answer, version: u32) -> bool {
+    matches!(answer, Answer::Read(reading) if reading.attributes.version == format!("{version:032x}"))
+}
+
+impl World {
+    /// Time passes until just after a source was read by its turn.
+    fn before_turn_of(&mut self, name: &str) {
+        let before = self.gets_of(name);
+        while self.gets_of(name) == before {
+            self.pass(SECOND);
+        }
+        self.pass(50 * SECOND);
+    }
+}

@@ -364,10 +364,10 @@ fn find(model: &mut Model, index: usize, known: &VaultSecretSync) -> Vec<FoundNa
     }
     let (terms, now) = (model.operator.terms, model.now);
     let connections = connections_of(model, &known.spec);
-    let connected = connected(model, &known.spec);
-    let each = connected.iter().enumerate().map(|(place, connected)| {
+    let all = connected(model, &known.spec);
+    let each = all.iter().enumerate().map(|(place, connected)| {
         let finds = crate::plan::finds(&known.spec, connected.vault);
-        let before = crate::plan::found_before(known, &finds, (place, connected));
+        let before = crate::plan::found_before(known, &finds, (&all, place));
         let known = before.concat();
         (finds, before, known)
     });
