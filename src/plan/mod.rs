@@ -57,7 +57,7 @@ use sources::{asked_interval, entries_of};
 pub use target::{Change, KeyBytes, NewSecret, Observed, Refusal, Seen, Verified, Written, manager_of};
 pub use verdict::Verdict;
 
-use crate::api::{TargetStatus, VaultRef, VaultSecretSync, VaultSecretSyncStatus};
+use crate::api::{READY, TargetStatus, VaultRef, VaultSecretSync, VaultSecretSyncStatus, condition};
 use crate::reason::Reason;
 use crate::vault::{Answer, Failure, HealthState, Why};
 use jiff::Timestamp;
@@ -159,12 +159,15 @@ impl<'a> Input<'a> {
             let (place, _) = unmatched.find(|(_, vault)| is_awaited(vault) == awaited)?;
             Some(Problem::nothing_matched(*place))
         };
-        // What is awaited proves nothing: what an earlier list showed stands.
-        nothing(false).or_else(|| match (sources.awaited.first(), status::said(self)?) {
-            (Some(vault), Reason::ListFailed) => {
-                Some(Problem::list_failed(self.vault_ref(*vault), &Why::Finds))
+        // What is awaited proves nothing: what was said of it stands.
+        nothing(false).or_else(|| match status::said(self)? {
+            Reason::ListFailed => {
+                let ready = condition(&self.object.status.as_ref()?.conditions, READY)?;
+                let mut awaited = sources.awaited.iter().map(|vault| self.vault_ref(*vault));
+                let vault = awaited.find(|vault| ready.message.contains(&Problem::is_unlisted(vault)))?;
+                Some(Problem::list_failed(vault, &Why::Finds))
             }
-            (Some(_), Reason::NothingMatched) => nothing(true),
+            Reason::NothingMatched => nothing(true),
             _ => None,
         })
     }

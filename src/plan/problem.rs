@@ -75,9 +75,15 @@ impl Problem {
         Self::new(
             Reason::ListFailed,
             format!(
-                "{vault}: find looks for secrets by name. {why} It is tried again every hour. What was found before stays."
+                "{} {why} It is tried again every hour. What was found before stays.",
+                Self::is_unlisted(vault)
             ),
         )
+    }
+
+    /// What the message begins with that the list of a connection cannot be read.
+    pub(super) fn is_unlisted(vault: &VaultRef) -> String {
+        format!("{vault}: find looks for secrets by name.")
     }
 
     pub(super) fn target_conflict(target: &str, rival: &str) -> Self {

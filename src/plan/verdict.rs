@@ -245,13 +245,15 @@ fn conclude(
     Verdict { reason, status, next, kept, ..quiet(round, outcome) }
 }
 
-/// The problem of an object of which one vault has not confirmed the values for too long.
+/// The problem of an object of which vaults have not confirmed the values for too long; each is named.
 pub(super) fn stale(input: &Input<'_>) -> Option<Problem> {
     let is_stale = |(connection, fares): &(&Connected<'_>, &Fares)| {
         fares.unconfirmed_for.is_some_and(|unconfirmed| unconfirmed >= connection.stale_after)
     };
-    let (connection, _) = input.fares().find(is_stale)?;
-    Some(Problem::stale(connection.vault, connection.stale_after))
+    let stale = input.fares().filter(is_stale);
+    let problems = stale.map(|(connection, _)| Problem::stale(connection.vault, connection.stale_after));
+    problems
+        .reduce(|first, other| Problem { message: format!("{} {}", first.message, other.message), ..first })
 }
 
 /// When something will be to say though nobody wakes the object: staleness, or a source that begins or ends to be

@@ -286,3 +286,39 @@ fn after_a_restart_only_the_connection_that_was_stale_is_to_be_confirmed() {
     let wants = super::super::wants(&scene.object, &connected, &scene.sources(), &BTreeSet::new(), true);
     assert_eq!(wants.iter().map(|wants| wants[0].stale).collect::<Vec<_>>(), [false, true]);
 }
+
+#[test]
+fn two_silent_vaults_are_both_named_and_both_are_to_be_confirmed_after_a_restart() {
+    let mut scene = both();
+    scene.answers = vec![Answer::Unchanged; 2];
+    (scene.state, scene.unconfirmed_for) = (outage(), Some(Duration::from_secs(900)));
+    scene.others = vec![(outage(), Some(Duration::from_secs(900)))];
+    scene.settle();
+    let (_, reason, message) = scene.ready();
+    assert_eq!(reason, "Stale");
+    for name in ["default", TEAM] {
+        assert!(message.contains(&format!("KeyVault {name} has confirmed nothing")), "{message}");
+    }
+    let urls: Vec<String> = scene.object.spec.vault_refs().into_iter().map(url_of).collect();
+    let connected = scene.connected(&urls);
+    let wants = super::super::wants(&scene.object, &connected, &scene.sources(), &BTreeSet::new(), true);
+    assert!(wants.iter().flatten().all(|want| want.stale));
+}
+
+#[test]
+fn that_a_list_failed_is_said_of_no_other_that_is_awaited() {
+    let mut scene = Scene::new(Vec::new(), vec![find_through("a*", None), find_through("b*", Some(TEAM))]);
+    scene.found = vec![listed(&["a1"], Listing::Whole), listed(&["b1"], Listing::Whole)];
+    scene.answers = vec![read("v1", "a"), read("v1", "b")];
+    scene.create();
+    scene.found[1] = listed(&["b1"], Listing::Failed(Why::Forbidden));
+    scene.answers = vec![Answer::Unchanged; 2];
+    scene.settle();
+    assert_eq!(scene.ready().1, "ListFailed");
+    // The right was given while nobody looked, and the other list is awaited.
+    scene.kept = Kept::default();
+    scene.found = vec![listed(&["a1"], Listing::Awaited), listed(&["b1"], Listing::Whole)];
+    scene.answers = vec![Answer::Unchanged; 2];
+    scene.settle();
+    assert_eq!(scene.ready().0, "True");
+}

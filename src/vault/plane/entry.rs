@@ -184,7 +184,7 @@ impl Entry {
             subscription.wait = Some(Wait::Refresh(now));
             self.retry_at = None;
         }
-        self.list_anew();
+        self.list_anew(now);
     }
 
     /// Returns whether nobody is left.
@@ -221,11 +221,6 @@ impl Entry {
         if lane != Lane::Confirmation {
             self.turns_from.get_or_insert(now);
         }
-    }
-
-    /// When the last GET began.
-    pub(super) const fn tried_at(&self) -> Option<Instant> {
-        self.tried_at
     }
 
     /// A page that began at `seen`, and was answered at `now`, by the service's clock at `date`, shows this. Returns
@@ -341,7 +336,10 @@ impl Entry {
             self.change = LastChange::gone(now);
         }
         self.failure = Some(Arc::new(failure));
-        self.end_search();
+        if !self.in_flight {
+            // Else this is of an earlier request, and the answer to the one under way is still to be known again.
+            self.end_search();
+        }
         self.watch.failed(begun);
         self.drop_value();
         let mut told = Vec::new();

@@ -57,6 +57,11 @@ pub(in crate::vault) enum ReadStep {
 }
 
 impl Fetch {
+    /// Whether the answer only says which version is current: what else is asked of the source may fail all the same.
+    pub(super) const fn is_first_step(&self) -> bool {
+        matches!(&self.errand, Errand::Read { step: ReadStep::Current, .. })
+    }
+
     /// Whether the answer is one on the way to what is asked for.
     pub(super) const fn is_step(&self) -> bool {
         matches!(&self.errand, Errand::Read { step: ReadStep::Current | ReadStep::Versions(_), .. })

@@ -56,7 +56,7 @@ impl Host {
             }
             Fetched::Versions(page) => {
                 self.confirmed(fetch, true, now, &mut wakes);
-                self.stepped(fetch, |entry, kind| entry.versions(page, now, kind), now, &mut wakes)
+                self.stepped(fetch, |entry, kind| entry.versions(page, kind), now, &mut wakes)
             }
             Fetched::Read(reading, date) => {
                 self.confirmed(fetch, true, now, &mut wakes);
@@ -174,9 +174,14 @@ impl Host {
             }
             Some(NextStep::Failed(failure)) => return self.failed(fetch, failure.into(), now, wakes),
         }
-        // The connection has just answered a step before this one.
+        // The connection has just answered a step before this one, and what fails so may be of this one alone.
+        let of_vault = matches!(
+            failure,
+            Failure::ServiceUnavailable { peer: Peer::Vault, .. }
+                | Failure::MalformedResponse { peer: Peer::Vault, .. }
+        );
         let of_step = self.entry(fetch.handle, source).is_some_and(|entry| entry.is_past_first_step())
-            && *failure != Failure::Throttled(Peer::Vault);
+            && (of_vault || scope == Scope::Permission);
         let lists = matches!(fetch.errand, Errand::Read { step: ReadStep::Versions(_), .. });
         let begun = if lists && scope == Scope::Handle {
             // Of a long list what was read already is not read again.

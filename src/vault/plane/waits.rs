@@ -88,6 +88,8 @@ impl Handle {
     /// Another connection of `user` is silent, and nothing can be used without it: no value is read again for it until that
     /// one answers, which wakes it.
     pub(super) fn hold_off(&mut self, user: &ObjectKey) {
+        // It begins to wait anew then: what has passed until then says nothing.
+        self.end_gathering(user);
         self.each_entry(user, |entry| entry.hold_off(user));
     }
 

@@ -39,8 +39,12 @@ pub(super) struct PreviousSearch {
     begun: Option<Instant>,
     /// What the last list said.
     known: Option<LastList>,
+    /// When its last step began.
+    stepped: Option<Instant>,
     /// The list was read in this search, so that to read it again would tell nothing.
     listed: bool,
+    /// When somebody last asked by hand: no list that began before is believed afterwards.
+    asked_anew: Option<Instant>,
 }
 
 /// What a list said.
@@ -153,7 +157,7 @@ impl PreviousSearch {
     }
 
     /// The list came to its end, or is too long.
-    fn end_list(&mut self, too_long: bool, now: Instant, kind: ObjectKind) -> NextStep {
+    fn end_list(&mut self, too_long: bool, kind: ObjectKind) -> NextStep {
         let Stage::Versions(candidates) = std::mem::take(&mut self.stage) else { return NextStep::Step };
         let previous = match candidates.previous() {
             _ if too_long => Previous::Unknown,
@@ -161,10 +165,12 @@ impl PreviousSearch {
             None => Previous::None,
         };
         self.listed = true;
-        let until = now + BELIEVED.1.max(BELIEVED.0 * candidates.pages);
+        let believed = BELIEVED.1.max(BELIEVED.0 * candidates.pages);
+        let begun = self.begun.filter(|_| self.begun >= self.asked_anew);
+        let begun = begun.filter(|_| candidates.has_current || too_long);
         let current = candidates.current.map(|(_, version)| version);
-        let known = LastList { current, previous: previous.clone(), until };
-        self.known = (candidates.has_current || too_long).then_some(known);
+        self.known =
+            begun.map(|begun| LastList { current, previous: previous.clone(), until: begun + believed });
         self.go_to(previous, kind)
     }
 }
@@ -185,7 +191,13 @@ impl Entry {
         let Some(search) = self.previous.as_deref_mut() else { return true };
         let first = search.begun.is_none();
         search.begun.get_or_insert(now);
+        search.stepped = Some(now);
         first
+    }
+
+    /// When the last request for it began.
+    pub(in crate::vault::plane) fn asked_at(&self) -> Option<Instant> {
+        self.previous.as_deref().and_then(|search| search.stepped).or(self.tried_at)
     }
 
     /// As of when the answer counts to a request that began at `begun`.
@@ -217,9 +229,9 @@ impl Entry {
     }
 
     /// What a list said is believed no longer: somebody asks by hand.
-    pub(super) fn list_anew(&mut self) {
+    pub(super) fn list_anew(&mut self, now: Instant) {
         if let Some(search) = self.previous.as_deref_mut() {
-            search.known = None;
+            (search.known, search.asked_anew) = (None, Some(now));
         }
     }
 
@@ -249,12 +261,11 @@ impl Entry {
     }
 
     /// A page of the list of versions.
-    pub(in crate::vault::plane) fn versions(
-        &mut self,
-        page: VersionPage,
-        now: Instant,
-        kind: ObjectKind,
-    ) -> NextStep {
+    pub(in crate::vault::plane) fn versions(&mut self, page: VersionPage, kind: ObjectKind) -> NextStep {
+        if !self.fails_alone() {
+            // Of a long list each page may stumble.
+            self.alone = 0;
+        }
         let Some(search) = self.previous.as_deref_mut() else { return NextStep::Step };
         let Stage::Versions(candidates) = &mut search.stage else { return NextStep::Step };
         for listed in page.items {
@@ -267,8 +278,8 @@ impl Entry {
                 candidates.next = Some(link);
                 NextStep::Step
             }
-            Next::Link(_) => search.end_list(true, now, kind),
-            Next::End => search.end_list(false, now, kind),
+            Next::Link(_) => search.end_list(true, kind),
+            Next::End => search.end_list(false, kind),
             Next::Foreign => NextStep::Failed(Failure::MalformedResponse { peer: Peer::Vault, at: None }),
         }
     }

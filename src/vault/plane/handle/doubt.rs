@@ -45,7 +45,7 @@ impl Handle {
         }
         let mut suspects = std::mem::take(&mut self.suspects);
         suspects.retain(|suspect| match &suspect.source {
-            Some(source) => succeeded.source() != Some(source) || succeeded.is_step(),
+            Some(source) => succeeded.source() != Some(source) || succeeded.is_first_step(),
             None => !matches!(succeeded.errand, Errand::List(_) | Errand::Prove(Permission::List)),
         });
         suspects
@@ -94,7 +94,7 @@ impl Handle {
         }
         let idle = self.entries.iter().filter(|(_, entry)| !entry.in_flight);
         let left_alone = |entry: &Entry| entry.alone_until(limits).is_some_and(|until| until > now);
-        let next = idle.min_by_key(|(source, entry)| (left_alone(entry), entry.tried_at(), *source));
+        let next = idle.min_by_key(|(source, entry)| (left_alone(entry), entry.asked_at(), *source));
         next.map(|(source, _)| source)
     }
 

@@ -223,3 +223,35 @@ fn a_list_too_long_to_look_through_is_told_and_not_read_each_time() {
     world.pass(4 * MINUTE);
     assert_eq!(world.version_lists.len(), before);
 }
+
+#[test]
+fn a_list_that_always_fails_is_no_outage_though_another_source_stumbles_once() {
+    let mut world = World::new();
+    world.rotate("db", &[(1, true), (2, true)]);
+    world.say("other", Said::Version(1));
+    world.no_versions = Some(Failure::ServiceUnavailable { peer: Peer::Vault, status: Some(500) });
+    world.trips.insert("other".to_owned(), 1);
+    let wants = [previous("db", None), want("other", None)];
+    for _ in 0..120 {
+        let _ = world.ask("shop", &wants);
+        world.pass(SECOND);
+        let state = world.host.health(&connection(0), world.now).unwrap().state;
+        assert!(!matches!(state, HealthState::Failing { .. }), "{state:?}");
+    }
+    assert!(is_read(&world.ask("shop", &wants).answers[1], 1));
+}
+
+#[test]
+fn a_vault_that_is_unreachable_during_a_list_is_no_failure_of_the_source() {
+    let mut world = World::new();
+    world.rotate("db", &[(1, true), (2, true)]);
+    world.no_versions = Some(Failure::NetworkUnreachable(Peer::Vault));
+    for _ in 0..4 {
+        let answers = world.ask("shop", &[previous("db", None)]).answers;
+        assert!(matches!(answers[0], Answer::Pending), "{answers:?}");
+        world.pass(SECOND);
+    }
+    world.no_versions = None;
+    world.pass(MINUTE);
+    assert!(is(&world.told(&[previous("db", None)]), 1));
+}
