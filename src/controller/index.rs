@@ -33,7 +33,7 @@ impl VaultKey {
 struct Indexed {
     target: Arc<str>,
     /// The connections that it uses.
-    vaults: Box<[VaultKey]>,
+    vaults: Arc<[VaultKey]>,
     created: Timestamp,
     /// Whether it wrote its target, by its status or by the mark on the Secret.
     wrote: bool,
@@ -59,6 +59,8 @@ struct ObjectMaps {
     users: BTreeMap<VaultKey, BTreeSet<ObjectKey>>,
     /// The names of namespaces and connections, of which there are few to many objects.
     names: Names,
+    /// The same of the connections of one object.
+    vaults: HashSet<Arc<[VaultKey]>>,
     /// Per scope, what a relist has shown so far.
     relists: HashMap<Option<String>, BTreeSet<ObjectKey>>,
 }
@@ -212,7 +214,8 @@ impl ObjectMaps {
             let namespace = namespace.map(|_| Arc::clone(&key.namespace));
             VaultKey { namespace, name: self.names.shared(&name) }
         });
-        let vaults = vaults.collect();
+        let vaults: Vec<VaultKey> = vaults.collect();
+        let vaults = self.shared(&vaults);
         let target = object.target_name();
         let marked = self.objects.get(&key).is_some_and(|old| old.marked && *old.target == *target);
         let entry = Indexed {
@@ -224,6 +227,19 @@ impl ObjectMaps {
             probed: has_target(object),
         };
         self.put(key, entry, change);
+    }
+
+    fn shared(&mut self, vaults: &[VaultKey]) -> Arc<[VaultKey]> {
+        if let Some(known) = self.vaults.get(vaults) {
+            return Arc::clone(known);
+        }
+        if self.vaults.len() == self.vaults.capacity() {
+            // As with names: what nobody keeps any more goes.
+            self.vaults.retain(|known| Arc::strong_count(known) > 1);
+        }
+        let new: Arc<[VaultKey]> = vaults.into();
+        self.vaults.insert(Arc::clone(&new));
+        new
     }
 
     fn put(&mut self, key: ObjectKey, entry: Indexed, change: &mut Consequences) {
@@ -242,7 +258,7 @@ impl ObjectMaps {
         if reordered && claims.len() > 1 {
             change.wake.extend(claims.iter().map(|(_, _, name)| beside(&key, name)));
         }
-        for vault in &entry.vaults {
+        for vault in entry.vaults.iter() {
             self.users.entry(vault.clone()).or_default().insert(key.clone());
         }
         self.objects.insert(key, entry);
@@ -258,7 +274,7 @@ impl ObjectMaps {
     fn unlink(&mut self, key: &ObjectKey) -> Option<Indexed> {
         let entry = self.objects.remove(key)?;
         unlink_claim(&mut self.claims, &entry.target_of(key), &entry.claim(&key.name));
-        for vault in &entry.vaults {
+        for vault in entry.vaults.iter() {
             if let Some(users) = self.users.get_mut(vault) {
                 users.remove(key);
                 if users.is_empty() {

@@ -113,7 +113,7 @@ impl Source {
 
     /// Another version of it, or the current one.
     pub(super) fn at(&self, version: Option<ObjectVersion>) -> Self {
-        Self { version: version.map(VersionPin::Exact), ..self.clone() }
+        Self { version: version.map(VersionPin::of), ..self.clone() }
     }
 
     /// Whether a LIST of secrets tells of it: of the current version of a secret.

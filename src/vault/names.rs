@@ -165,14 +165,10 @@ impl fmt::Display for ObjectVersion {
     }
 }
 
-/// Which version of a source is read, where that is not the current one.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum VersionPin {
-    /// The newest enabled one before the current one.
-    Previous,
-    /// This one.
-    Exact(ObjectVersion),
-}
+/// Which version of a source is read, where that is not the current one: the newest enabled one before it, or one that is
+/// named. As small as one, for there is room for it in every source.
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct VersionPin(ObjectVersion);
 
 impl VersionPin {
     /// As a spec says that it reads the one before the current.
@@ -183,29 +179,37 @@ impl VersionPin {
     /// # Errors
     /// [`InvalidName::Version`] if it is neither `Previous` nor 32 hexadecimal digits.
     pub fn parse(version: &str) -> Result<Self, InvalidName> {
-        if version == Self::PREVIOUS {
-            Ok(Self::Previous)
-        } else {
-            ObjectVersion::parse(version).map(Self::Exact)
-        }
+        if version == Self::PREVIOUS { Ok(Self::previous()) } else { ObjectVersion::parse(version).map(Self) }
+    }
+
+    /// The one before the current.
+    #[must_use]
+    pub fn previous() -> Self {
+        Self(ObjectVersion(Self::PREVIOUS.into()))
+    }
+
+    /// This one.
+    #[must_use]
+    pub const fn of(version: ObjectVersion) -> Self {
+        Self(version)
     }
 
     /// As a spec says it.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        match self {
-            Self::Previous => Self::PREVIOUS,
-            Self::Exact(version) => version.as_str(),
-        }
+        self.0.as_str()
     }
 
     /// The version, where that is known without asking.
     #[must_use]
-    pub const fn exact(&self) -> Option<&ObjectVersion> {
-        match self {
-            Self::Previous => None,
-            Self::Exact(version) => Some(version),
-        }
+    pub fn exact(&self) -> Option<&ObjectVersion> {
+        Some(&self.0).filter(|version| version.as_str() != Self::PREVIOUS)
+    }
+}
+
+impl fmt::Debug for VersionPin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
     }
 }
 

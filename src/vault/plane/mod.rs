@@ -69,9 +69,9 @@ struct Index {
     /// By host name.
     hosts: HashMap<String, Arc<Running>>,
     /// Through which connections a user asked last.
-    users: HashMap<ObjectKey, Arc<[Connection]>>,
+    users: HashMap<ObjectKey, Arc<Box<[Connection]>>>,
     /// Those of one user, mostly one, each once for all who have the same.
-    connections: HashSet<Arc<[Connection]>>,
+    connections: HashSet<Arc<Box<[Connection]>>>,
 }
 
 impl Index {
@@ -85,13 +85,13 @@ impl Index {
         if before.is_some_and(|before| before.iter().eq(connections.clone())) {
             return Vec::new();
         }
-        let new: Vec<Connection> = connections.cloned().collect();
+        let new: Box<[Connection]> = connections.cloned().collect();
         let left = before.iter().flat_map(|before| before.iter());
         let left = left.filter(|connection| !new.contains(connection)).cloned().collect();
-        let known = self.connections.get(new.as_slice()).map(Arc::clone);
+        let known = self.connections.get(&new).map(Arc::clone);
         let shared = known.unwrap_or_else(|| {
             self.connections.retain(|known| Arc::strong_count(known) > 1);
-            let new: Arc<[Connection]> = new.into();
+            let new = Arc::new(new);
             self.connections.insert(Arc::clone(&new));
             new
         });

@@ -270,9 +270,7 @@ mod tests {
             assert_eq!(read(&id).unwrap_err().reason(), Reason::MalformedResponse, "{id}");
         }
         let pinned = ObjectVersion::parse(&"a".repeat(32)).unwrap();
-        assert!(
-            parse(body("shop-db", VERSION).as_bytes(), &source(Some(VersionPin::Exact(pinned)))).is_err()
-        );
+        assert!(parse(body("shop-db", VERSION).as_bytes(), &source(Some(VersionPin::of(pinned)))).is_err());
     }
 
     #[test]

@@ -86,7 +86,7 @@ mod tests {
     }
 
     fn source(kind: ObjectKind) -> Source {
-        Source { kind, name: ObjectName::parse("shop-db").unwrap(), version: Some(VersionPin::Previous) }
+        Source { kind, name: ObjectName::parse("shop-db").unwrap(), version: Some(VersionPin::previous()) }
     }
 
     #[test]

@@ -345,7 +345,7 @@ fn a_pinned_version_is_read_once_and_is_never_stale() {
         world.say("db", Said::Version(1));
         let version = ObjectVersion::parse(&attributes(1).version).ok();
         let pinned = |known| Want {
-            source: Source { version: version.clone().map(VersionPin::Exact), ..source("db") },
+            source: Source { version: version.clone().map(VersionPin::of), ..source("db") },
             ..want("db", known)
         };
         let _ = world.ask("a", &[pinned(None)]);

@@ -8,7 +8,7 @@ fn version(number: u32) -> ObjectVersion {
 }
 
 fn previous(name: &str, known: Option<u32>) -> Want {
-    Want { source: Source { version: Some(VersionPin::Previous), ..source(name) }, ..want(name, known) }
+    Want { source: Source { version: Some(VersionPin::previous()), ..source(name) }, ..want(name, known) }
 }
 
 impl World {
