@@ -9,6 +9,7 @@ use crate::reason::Reason;
 use jiff::Timestamp;
 use kube::runtime::watcher::Event;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Names a connection: a `KeyVault` by namespace and name, a `ClusterKeyVault` by its name alone.
@@ -58,9 +59,9 @@ struct ObjectMaps {
     /// The objects that use a connection. Ordered, so that those of one namespace are found at once.
     users: BTreeMap<VaultKey, BTreeSet<ObjectKey>>,
     /// The names of namespaces and connections, of which there are few to many objects.
-    names: Names,
+    names: Once<str>,
     /// The same of the connections of one object.
-    vaults: HashSet<Arc<[VaultKey]>>,
+    vaults: Once<[VaultKey]>,
     /// Per scope, what a relist has shown so far.
     relists: HashMap<Option<String>, BTreeSet<ObjectKey>>,
 }
@@ -214,8 +215,7 @@ impl ObjectMaps {
             let namespace = namespace.map(|_| Arc::clone(&key.namespace));
             VaultKey { namespace, name: self.names.shared(&name) }
         });
-        let vaults: Vec<VaultKey> = vaults.collect();
-        let vaults = self.shared(&vaults);
+        let vaults = self.vaults.shared(&vaults.collect());
         let target = object.target_name();
         let marked = self.objects.get(&key).is_some_and(|old| old.marked && *old.target == *target);
         let entry = Indexed {
@@ -227,19 +227,6 @@ impl ObjectMaps {
             probed: has_target(object),
         };
         self.put(key, entry, change);
-    }
-
-    fn shared(&mut self, vaults: &[VaultKey]) -> Arc<[VaultKey]> {
-        if let Some(known) = self.vaults.get(vaults) {
-            return Arc::clone(known);
-        }
-        if self.vaults.len() == self.vaults.capacity() {
-            // As with names: what nobody keeps any more goes.
-            self.vaults.retain(|known| Arc::strong_count(known) > 1);
-        }
-        let new: Arc<[VaultKey]> = vaults.into();
-        self.vaults.insert(Arc::clone(&new));
-        new
     }
 
     fn put(&mut self, key: ObjectKey, entry: Indexed, change: &mut Consequences) {
@@ -286,21 +273,27 @@ impl ObjectMaps {
     }
 }
 
-/// Each name once, for all who keep it.
-#[derive(Debug, Default)]
-struct Names(HashSet<Arc<str>>);
+/// What many keep, each once for all of them.
+#[derive(Debug)]
+struct Once<T: ?Sized>(HashSet<Arc<T>>);
 
-impl Names {
-    fn shared(&mut self, name: &Arc<str>) -> Arc<str> {
-        if let Some(known) = self.0.get(name) {
+impl<T: ?Sized> Default for Once<T> {
+    fn default() -> Self {
+        Self(HashSet::new())
+    }
+}
+
+impl<T: ?Sized + Eq + Hash> Once<T> {
+    fn shared(&mut self, own: &Arc<T>) -> Arc<T> {
+        if let Some(known) = self.0.get(own) {
             return Arc::clone(known);
         }
         if self.0.len() == self.0.capacity() {
             // Before it grows: what nobody keeps any more goes.
             self.0.retain(|known| Arc::strong_count(known) > 1);
         }
-        self.0.insert(Arc::clone(name));
-        Arc::clone(name)
+        self.0.insert(Arc::clone(own));
+        Arc::clone(own)
     }
 }
 

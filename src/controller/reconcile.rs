@@ -15,7 +15,7 @@ use crate::plan::{
     UsedSource, Vault, Verdict,
 };
 use crate::reason::Reason;
-use crate::vault::{Answer, Ask, Connection, Find, Found, HealthState, ObjectName, Sought, Terms};
+use crate::vault::{Answer, Ask, Find, Found, HealthState, ObjectName, Sought};
 use kube::runtime::controller::Action;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -136,8 +136,10 @@ fn permits(object: &VaultSecretSync, reads: &Reads) -> Result<Vec<Permit>, Vec<P
         let used: Vec<&UsedSource> = of_vault().map(|(_, used)| used).collect();
         match usable.permits(object, &used) {
             Ok(permitted) => {
-                for ((index, _), permit) in of_vault().zip(permitted) {
-                    permits.get_mut(index).into_iter().for_each(|place| *place = permit);
+                for ((index, _), permitted) in of_vault().zip(permitted) {
+                    if let Some(permit) = permits.get_mut(index) {
+                        *permit = permitted;
+                    }
                 }
             }
             Err(problem) => problems.push(problem),
@@ -242,7 +244,7 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
                 {
                     // What is too large is asked for later, and what is new of it until then is not to be missed. So is what
                     // would be fewer names.
-                    let terms = reads.usable().iter().map(|usable| (&usable.connection, usable.terms()));
+                    let terms = reads.usable().iter().map(|usable| (&usable.connection, usable.terms));
                     context.plane.keep(&key, &terms.collect::<Vec<_>>());
                 } else if snapshot.is_none() || refused {
                     // What is not read any more, or cannot be written, is not polled any more.
@@ -304,7 +306,7 @@ fn find(context: &Context, key: &ObjectKey, object: &VaultSecretSync, reads: &Re
         .collect();
     let sought = searches.iter().filter(|search| search.asks).map(|search| Sought {
         connection: &search.usable.connection,
-        terms: terms_of(reads.usable(), &search.usable.connection),
+        terms: search.usable.terms,
         finds: &search.finds,
         interval: search.interval,
         known: &search.known,
@@ -322,12 +324,6 @@ fn find(context: &Context, key: &ObjectKey, object: &VaultSecretSync, reads: &Re
     names.collect()
 }
 
-/// On what terms a connection is asked, though several of the spec lead there.
-fn terms_of(usable: &[Usable], connection: &Connection) -> Terms {
-    let same = usable.iter().filter(|usable| usable.connection == *connection);
-    same.map(Usable::terms).reduce(Terms::and).unwrap_or_default()
-}
-
 fn ask(
     context: &Context,
     key: &ObjectKey,
@@ -339,7 +335,7 @@ fn ask(
     let wants = plan::wants(object, connected, sources, round.demanded(), round.inherits_stale());
     let asks = usable.iter().zip(&wants).map(|(usable, wants)| Ask {
         connection: &usable.connection,
-        terms: usable.terms(),
+        terms: usable.terms,
         wants,
     });
     let mut replies = context.plane.ask(key, &asks.collect::<Vec<_>>(), round.waits_for_all(object));

@@ -2,7 +2,7 @@
 
 use super::kept::{Denied, Kept};
 use super::outcome::Outcome;
-use super::picture::Picture;
+use super::picture::{Picture, rows};
 use super::render::Rendered;
 use super::round::Round;
 use super::target::{Refusal, Seen, Verified};
@@ -101,7 +101,7 @@ pub(super) fn waiting(round: &Round, input: &Input<'_>, drifted: bool) -> Verdic
     let problem = if lasting.is_some_and(|lasting| lasting >= DRIFT_PATIENCE) {
         Some(Problem::drifted(silent(input), input.object.target_name()))
     } else {
-        let outage = input.outage().filter(|_| is_unapplied(round, input));
+        let outage = input.outage().filter(|_| is_unapplied(input));
         outage.map(|(vault, failure)| Problem::outage(vault, failure))
     };
     if let Some(problem) = problem.or_else(|| stale(input)) {
@@ -126,10 +126,10 @@ fn silent<'a>(input: &Input<'a>) -> &'a VaultRef {
 }
 
 /// Whether the object was never synced as its spec says: then there is no Ready=True that an outage could leave alone.
-fn is_unapplied(round: &Round, input: &Input<'_>) -> bool {
+fn is_unapplied(input: &Input<'_>) -> bool {
     let status = input.object.status.as_ref();
     let told = |status: &VaultSecretSyncStatus| {
-        let rows = round.picture(input).rows;
+        let rows = rows(input);
         // What is found by its name may be new.
         let mut others = rows.iter().filter(|row| row.used.vault > 0 && row.used.named);
         status.target.is_some()

@@ -62,7 +62,7 @@ pub struct Want {
 pub struct Ask<'a> {
     /// The connection.
     pub connection: &'a Connection,
-    /// On what terms it is asked.
+    /// On what terms it is asked; the same in all of a user's asks of one connection.
     pub terms: Terms,
     /// What the user wants of it; nothing else from now on.
     pub wants: &'a [Want],

@@ -38,6 +38,8 @@ pub(in crate::controller) struct Usable {
     /// As the spec names it.
     pub(in crate::controller) vault: VaultRef,
     pub(in crate::controller) connection: Connection,
+    /// On what terms that is asked, whichever of the object's connections lead there.
+    pub(in crate::controller) terms: Terms,
     /// Where that is written.
     pub(in crate::controller) described: Arc<Described>,
     /// The labels of the object's namespace, where grants look at them.
@@ -70,11 +72,6 @@ impl Usable {
         }
     }
 
-    /// On what terms it is asked.
-    pub(in crate::controller) fn terms(&self) -> Terms {
-        self.described.spec.terms
-    }
-
     /// Whether an object of this namespace may read any secret at all.
     pub(in crate::controller) fn reads_secrets(&self, object: &VaultSecretSync) -> bool {
         self.described.spec.allow.as_deref().is_none_or(|allow| reads_secrets(allow, self.reader(object)))
@@ -96,7 +93,24 @@ pub(in crate::controller) fn connections_of(context: &Context, object: &VaultSec
             ConnectionOf::Usable(connection) => usable.push(connection),
         }
     }
-    if problems.is_empty() { ConnectionsOf::Usable(usable) } else { ConnectionsOf::Unusable(problems) }
+    if !problems.is_empty() {
+        return ConnectionsOf::Unusable(problems);
+    }
+    join_terms(&mut usable);
+    ConnectionsOf::Usable(usable)
+}
+
+/// Several names may lead to one connection, which is asked on terms that suit all of them.
+fn join_terms(usable: &mut [Usable]) {
+    let all: Vec<(Connection, Terms)> = if usable.len() > 1 {
+        usable.iter().map(|own| (own.connection.clone(), own.terms)).collect()
+    } else {
+        Vec::new()
+    };
+    for own in usable {
+        let same = all.iter().filter(|(connection, _)| *connection == own.connection);
+        own.terms = same.fold(own.terms, |terms, (_, other)| terms.and(*other));
+    }
 }
 
 fn connection_of(context: &Context, object: &VaultSecretSync, vault_ref: &VaultRef) -> ConnectionOf {
@@ -129,7 +143,8 @@ fn connection_of(context: &Context, object: &VaultSecretSync, vault_ref: &VaultR
         Err(sentence) => ConnectionOf::Unusable(Problem::vault_invalid(vault_ref, sentence)),
         Ok(connection) => {
             let connection = as_read_by(connection, namespace);
-            ConnectionOf::Usable(Usable { vault: vault_ref.clone(), connection, described, labels })
+            let (vault, terms) = (vault_ref.clone(), described.spec.terms);
+            ConnectionOf::Usable(Usable { vault, connection, terms, described, labels })
         }
     }
 }

@@ -109,10 +109,15 @@ impl Host {
     }
 
     pub(super) fn health(&self, connection: &Connection, now: Instant) -> Option<Health> {
-        self.handles.get(self.ids.get(connection)?).map(|handle| handle.health(now))
+        self.known_handle(connection).map(|handle| handle.health(now))
     }
 
-    /// The handle of a connection, if there is one, to change it.
+    /// The handle of a connection, if there is one.
+    fn known_handle(&self, connection: &Connection) -> Option<&Handle> {
+        self.handles.get(self.ids.get(connection)?)
+    }
+
+    /// The same, to change it.
     pub(super) fn handle_of(&mut self, connection: &Connection) -> Option<&mut Handle> {
         self.handles.get_mut(self.ids.get(connection)?)
     }
@@ -129,7 +134,7 @@ impl Host {
     }
 
     pub(super) fn release(&mut self, user: &ObjectKey, connection: &Connection) {
-        let Some(handle) = self.ids.get(connection).and_then(|id| self.handles.get_mut(id)) else { return };
+        let Some(handle) = self.handle_of(connection) else { return };
         handle.each_entry(user, |entry| entry.release(user));
         handle.end_gathering(user);
     }
@@ -144,8 +149,8 @@ impl Host {
 
     /// Whether `user` asked last on these terms.
     pub(super) fn is_asked_on(&self, user: &ObjectKey, connection: &Connection, terms: Terms) -> bool {
-        let handle = self.ids.get(connection).and_then(|id| self.handles.get(id));
-        handle.and_then(|handle| handle.users.get(user)).is_some_and(|subscriber| subscriber.terms == terms)
+        let subscriber = self.known_handle(connection).and_then(|handle| handle.users.get(user));
+        subscriber.is_some_and(|subscriber| subscriber.terms == terms)
     }
 
     pub(super) fn forget(&mut self, user: &ObjectKey, connection: &Connection, now: Instant) {
@@ -230,13 +235,14 @@ impl Host {
         }
     }
 
-    /// The handle of `connection`.
-    pub(super) fn open(&mut self, connection: &Connection) -> HandleId {
+    /// The handle of `connection`, which is made if there is none.
+    pub(super) fn open(&mut self, connection: &Connection, now: Instant) -> HandleId {
         if let Some(id) = self.ids.get(connection) {
             return *id;
         }
         self.last_id += 1;
         self.ids.insert(connection.clone(), self.last_id);
+        self.handles.insert(self.last_id, Handle::new(connection.clone(), now));
         self.last_id
     }
 

@@ -37,7 +37,7 @@ use self::{
     host::{Host, ask},
     jitter::Jitter,
     poller::Running,
-    sweep::finders::JoinedFinds,
+    sweep::finders::find_joined,
 };
 use crate::object_key::ObjectKey;
 use crate::vault::{
@@ -178,21 +178,12 @@ impl Plane {
         if new.clone().next().is_some() {
             index.replace(user, before().chain(new));
         }
-        let mut joined = JoinedFinds::of(sought);
-        let found: Vec<Found> = joined
-            .iter()
-            .map(|joined| {
-                let running = self.host(&mut index, joined.as_sought().connection, now);
-                let found = running.host().find(user, joined.as_sought(), now);
-                running.ring();
-                found
-            })
-            .collect();
-        let of = |sought: &Sought<'_>| {
-            let mut all = joined.iter_mut().zip(&found);
-            all.find_map(|(joined, found)| joined.next_of(sought, found))
-        };
-        sought.iter().filter_map(of).collect()
+        find_joined(sought, |sought| {
+            let running = self.host(&mut index, sought.connection, now);
+            let found = running.host().find(user, sought, now);
+            running.ring();
+            found
+        })
     }
 
     /// Has the connection prove itself, in the name of `namespace`, as far as objects' own reads have not proved it: by
@@ -225,13 +216,11 @@ impl Plane {
         let mut index = self.0.index();
         let Some(known) = index.users.get(user).map(Arc::clone) else { return };
         let stays = |connection: &&Connection| {
-            let of = terms.iter().filter(|(other, _)| other == connection).map(|(_, terms)| *terms);
-            let (Some(terms), Some(running)) =
-                (of.reduce(Terms::and), index.hosts.get(connection.url.host()))
-            else {
-                return false;
-            };
-            running.host().is_asked_on(user, connection, terms)
+            let of_connection = terms.iter().find(|(other, _)| other == connection);
+            let running = index.hosts.get(connection.url.host());
+            of_connection
+                .zip(running)
+                .is_some_and(|((_, terms), running)| running.host().is_asked_on(user, connection, *terms))
         };
         let kept: Vec<&Connection> = known.iter().filter(stays).collect();
         let left = index.replace(user, kept.iter().copied());

@@ -70,8 +70,8 @@ impl Host {
         detect: Detect,
         now: Instant,
     ) {
-        let id = self.open(connection);
-        let handle = self.handles.entry(id).or_insert_with(|| Handle::new(connection.clone(), now));
+        let id = self.open(connection, now);
+        let Some(handle) = self.handles.get_mut(&id) else { return };
         if handle.users.is_empty() {
             self.idle.set(id, now + self.limits.idle);
         }

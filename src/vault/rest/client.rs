@@ -1,5 +1,5 @@
-//! Key Vault's REST interface, as much as is used of it: GET of a secret, of a page of their list, or of the list of one's versions; and the first two
-//! again as a trial of the permission to.
+//! Key Vault's REST interface, as much as is used of it: GET of a secret, of a page of their list, or of the list of one's
+//! versions; and the first two again as a trial of the permission to.
 //!
 //! Names are validated types before they come here, bodies are capped, and the buffers that hold a value are
 //! wiped. Nothing of a body that cannot be parsed is kept but where it went wrong.
@@ -105,12 +105,8 @@ pub(super) async fn versions(
     source: &Source,
     link: Option<&Link>,
 ) -> Result<(VersionPage, Option<Timestamp>), Stop> {
-    let Connection { url: vault, service_version, .. } = asking.connection;
-    let path = versions::path(source);
-    let url = link.map_or_else(
-        || format!("{vault}{path}?api-version={service_version}&maxresults={PAGE}"),
-        |link| link.url(vault, &path),
-    );
+    let vault = &asking.connection.url;
+    let url = page_url(asking.connection, &versions::path(source), link);
     let operation = match source.kind {
         ObjectKind::Secret => "ListSecretVersions",
         ObjectKind::Key => "ListKeyVersions",
@@ -119,13 +115,19 @@ pub(super) async fn versions(
     asking.send(url, operation, LARGEST_PAGE, parse).await.map_err(|stop| stop.of(source.kind))
 }
 
+/// Where a page of the list at `path` is: the first, or where `link` leads.
+fn page_url(connection: &Connection, path: &str, link: Option<&Link>) -> String {
+    let Connection { url: vault, service_version, .. } = connection;
+    link.map_or_else(
+        || format!("{vault}{path}?api-version={service_version}&maxresults={PAGE}"),
+        |link| link.url(vault, path),
+    )
+}
+
 /// Reads one page of the list of secrets, the first, or where `link` leads; and when the service says that it answered.
 pub(super) async fn list(asking: Asking<'_>, link: Option<&Link>) -> Result<(Page, Option<Timestamp>), Stop> {
     let vault = &asking.connection.url;
-    let url = link.map_or_else(
-        || format!("{vault}/secrets?api-version={}&maxresults={PAGE}", asking.connection.service_version),
-        |link| link.url(vault, SECRETS),
-    );
+    let url = page_url(asking.connection, SECRETS, link);
     asking.send(url, "ListSecrets", LARGEST_PAGE, |body| list::parse(body, vault)).await
 }
 

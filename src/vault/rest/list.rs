@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::body::Times;
+use super::body::{self, Times};
 use crate::vault::{
     failure::{Failure, Peer},
     names::ObjectName,
@@ -74,7 +74,7 @@ impl Next {
                 && url.port_or_known_default() == Some(443)
                 && url.username().is_empty()
                 && url.password().is_none()
-                && url.path().trim_end_matches('/').eq_ignore_ascii_case(path)
+                && url.path().strip_suffix('/').unwrap_or_else(|| url.path()).eq_ignore_ascii_case(path)
         };
         (link.len() <= LONGEST_LINK)
             .then(|| ::url::Url::parse(link).ok())
@@ -85,11 +85,12 @@ impl Next {
     }
 }
 
+/// The body of a page.
 #[derive(Deserialize)]
-struct ListBody {
-    value: Vec<Item>,
+pub(super) struct ListBody<T> {
+    pub(super) value: Vec<T>,
     #[serde(rename = "nextLink")]
-    next_link: Option<String>,
+    pub(super) next_link: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -102,19 +103,17 @@ struct Item {
     tags: Option<Tags>,
 }
 
+/// The attributes of an item of it.
 #[derive(Deserialize)]
-struct ItemAttributes {
-    enabled: bool,
+pub(super) struct ItemAttributes {
+    pub(super) enabled: bool,
     #[serde(flatten)]
-    times: Times,
+    pub(super) times: Times,
 }
 
 /// The page in a body of `vault`.
 pub(super) fn parse(body: &[u8], vault: &VaultUrl) -> Result<Page, Failure> {
-    let parsed: ListBody = serde_json::from_slice(body).map_err(|error| Failure::MalformedResponse {
-        peer: Peer::Vault,
-        at: Some((error.line(), error.column())),
-    })?;
+    let parsed: ListBody<Item> = body::json(body)?;
     let items = parsed.value.into_iter().map(item).collect::<Option<_>>();
     let items = items.ok_or(Failure::MalformedResponse { peer: Peer::Vault, at: None })?;
     Ok(Page { items, next: Next::parse(parsed.next_link.as_deref(), vault, SECRETS) })

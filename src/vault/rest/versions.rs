@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{
-    body::{self, Times},
-    list::Next,
+    body,
+    list::{ItemAttributes, ListBody, Next},
 };
 use crate::vault::{
     connection::{ObjectKind, Source},
@@ -30,13 +30,6 @@ pub(in crate::vault) struct ListedVersion {
 }
 
 #[derive(Deserialize)]
-struct VersionsBody {
-    value: Vec<VersionItem>,
-    #[serde(rename = "nextLink")]
-    next_link: Option<String>,
-}
-
-#[derive(Deserialize)]
 struct VersionItem {
     /// Of a secret.
     #[serde(default)]
@@ -44,14 +37,7 @@ struct VersionItem {
     /// Of a key.
     #[serde(default)]
     kid: Option<String>,
-    attributes: VersionAttributes,
-}
-
-#[derive(Deserialize)]
-struct VersionAttributes {
-    enabled: bool,
-    #[serde(flatten)]
-    times: Times,
+    attributes: ItemAttributes,
 }
 
 /// The path of the list.
@@ -61,7 +47,7 @@ pub(super) fn path(source: &Source) -> String {
 
 /// The page in a body of `vault`, if it is of versions of this source.
 pub(super) fn parse(body: &[u8], source: &Source, vault: &VaultUrl) -> Result<VersionPage, Failure> {
-    let parsed: VersionsBody = body::json(body)?;
+    let parsed: ListBody<VersionItem> = body::json(body)?;
     let items = parsed.value.into_iter().map(|item| {
         let id = match source.kind {
             ObjectKind::Secret => item.id,
@@ -69,7 +55,7 @@ pub(super) fn parse(body: &[u8], source: &Source, vault: &VaultUrl) -> Result<Ve
         };
         let id = id.ok_or(Failure::MalformedResponse { peer: Peer::Vault, at: None })?;
         let version = body::version_of(&id, source)?;
-        let VersionAttributes { enabled, times } = item.attributes;
+        let ItemAttributes { enabled, times } = item.attributes;
         Ok(ListedVersion { version, created: times.created(), enabled })
     });
     let items = items.collect::<Result<_, Failure>>()?;

@@ -8,7 +8,7 @@ use crate::object_key::ObjectKey;
 use crate::vault::{
     answer::{Answer, Ask, Reply, Want},
     connection::{Connection, Source},
-    plane::{detect::Terms, entry::Entry, gathering::Agreement, handle::Handle},
+    plane::{detect::Terms, entry::Entry, gathering::Agreement},
 };
 
 /// Answers a user, in the order of `asks`; each says which of `hosts` is its connection's. `together`: what is new of any of
@@ -57,27 +57,25 @@ fn ask_each(
         Agreement { settled, pending }
     });
     // Those that fail first: while one of them keeps a user waiting, the others read nothing for it.
-    let fails = |(place, ask): &(usize, Ask<'_>)| {
+    let works = |(place, ask): &(usize, Ask<'_>)| {
         let handle = hosts.get(*place).and_then(|host| host.known_handle(ask.connection));
-        handle.is_some_and(|handle| handle.gate.outage().is_some())
+        handle.is_none_or(|handle| handle.gate.outage().is_none())
     };
-    let failing: Vec<bool> = asks.iter().map(fails).collect();
+    let mut turns: Vec<(bool, usize)> = asks.iter().map(works).zip(0..).collect();
+    turns.sort_unstable();
     let mut replies: Vec<Option<Reply>> = asks.iter().map(|_| None).collect();
     let mut silent = false;
-    for turn in [true, false] {
-        for (index, (place, ask)) in asks.iter().enumerate() {
-            let (Some(host), Some(answers)) = (hosts.get_mut(*place), answers.get_mut(index)) else {
-                continue;
-            };
-            if failing.get(index) != Some(&turn) {
-                continue;
-            }
-            let reply = host.end_ask(user, ask, std::mem::take(answers), agreement, silent && !turn, now);
-            silent |= turn && reply.answers.iter().any(|answer| matches!(answer, Answer::Pending));
-            if let Some(place) = replies.get_mut(index) {
-                *place = Some(reply);
-            }
-        }
+    for (works, index) in turns {
+        let (Some((place, ask)), Some(answers), Some(reply)) =
+            (asks.get(index), answers.get_mut(index), replies.get_mut(index))
+        else {
+            continue;
+        };
+        let Some(host) = hosts.get_mut(*place) else { continue };
+        let told = host.end_ask(user, ask, std::mem::take(answers), agreement, works && silent, now);
+        let mut told_of = told.iter().flat_map(|told| &told.answers);
+        silent |= !works && told_of.any(|answer| matches!(answer, Answer::Pending));
+        *reply = told;
     }
     replies.into_iter().flatten().collect()
 }
@@ -101,7 +99,6 @@ impl<'a> Joined<'a> {
                 all.push(Self { place: *place, connection, terms, wants: Cow::Borrowed(wants) });
                 continue;
             };
-            joined.terms = joined.terms.and(ask.terms);
             let wants = joined.wants.to_mut();
             for want in ask.wants {
                 match wants.iter_mut().find(|known| known.source == want.source) {
@@ -136,10 +133,6 @@ impl<'a> Joined<'a> {
 }
 
 impl Host {
-    fn known_handle(&self, connection: &Connection) -> Option<&Handle> {
-        self.handles.get(self.ids.get(connection)?)
-    }
-
     /// The answer to a user with one connection.
     #[cfg(test)]
     pub(in crate::vault::plane) fn ask(
@@ -156,11 +149,11 @@ impl Host {
 
     /// Takes over what `user` wants of a connection; what each source says by itself.
     fn begin_ask(&mut self, user: &ObjectKey, ask: &Ask<'_>, now: Instant) -> Vec<Answer> {
-        let id = self.open(ask.connection);
+        let id = self.open(ask.connection, now);
         let wanted: BTreeSet<Source> = ask.wants.iter().map(|want| want.source.clone()).collect();
         self.unsubscribe(id, user, |source| !wanted.contains(source), now);
         self.idle.remove(&id);
-        let handle = self.handles.entry(id).or_insert_with(|| Handle::new(ask.connection.clone(), now));
+        let Some(handle) = self.handles.get_mut(&id) else { return Vec::new() };
         let mut answers = Vec::with_capacity(ask.wants.len());
         for want in ask.wants {
             if !handle.entries.contains_key(&want.source) {
@@ -186,9 +179,9 @@ impl Host {
         agreement: Option<Agreement>,
         holds_off: bool,
         now: Instant,
-    ) -> Reply {
-        let id = self.open(ask.connection);
-        let handle = self.handles.entry(id).or_insert_with(|| Handle::new(ask.connection.clone(), now));
+    ) -> Option<Reply> {
+        let id = *self.ids.get(ask.connection)?;
+        let handle = self.handles.get_mut(&id)?;
         match agreement {
             Some(agreement) => handle.gather(user, ask.wants, &mut answers, agreement, now),
             None => handle.end_gathering(user),
@@ -209,6 +202,6 @@ impl Host {
             self.values.set(key, now + self.limits.value_life);
         }
         self.place_all(id, user, now);
-        Reply { answers, health, unconfirmed_for }
+        Some(Reply { answers, health, unconfirmed_for })
     }
 }

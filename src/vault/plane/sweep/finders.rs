@@ -15,7 +15,7 @@ use crate::vault::{
     answer::{Find, Found, Sought},
     connection::Connection,
     names::ObjectName,
-    plane::{detect::Why, handle::Handle, host::Host, lanes::HandleId},
+    plane::{detect::Why, host::Host, lanes::HandleId},
     rest::list::Tags,
 };
 
@@ -216,9 +216,23 @@ impl NameList {
     }
 }
 
+/// What is found of all that one user looks for, each connection asked once, by `find`.
+pub(in crate::vault::plane) fn find_joined(
+    sought: &[Sought<'_>],
+    find: impl FnMut(Sought<'_>) -> Found,
+) -> Vec<Found> {
+    let mut joined = JoinedFinds::of(sought);
+    let found: Vec<Found> = joined.iter().map(JoinedFinds::as_sought).map(find).collect();
+    let part = |sought: &Sought<'_>| {
+        let mut all = joined.iter_mut().zip(&found);
+        all.find_map(|(joined, found)| joined.next_of(sought, found))
+    };
+    sought.iter().filter_map(part).collect()
+}
+
 /// What one user looks for in the list of one connection, though several of its own lead there.
 #[derive(Debug)]
-pub(in crate::vault::plane) struct JoinedFinds<'a> {
+struct JoinedFinds<'a> {
     first: Sought<'a>,
     finds: Cow<'a, [Find]>,
     known: Cow<'a, [ObjectName]>,
@@ -228,12 +242,11 @@ pub(in crate::vault::plane) struct JoinedFinds<'a> {
 
 impl<'a> JoinedFinds<'a> {
     /// All of it, each connection once.
-    pub(in crate::vault::plane) fn of(sought: &[Sought<'a>]) -> Vec<Self> {
+    fn of(sought: &[Sought<'a>]) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::with_capacity(sought.len());
         for other in sought {
             match all.iter_mut().find(|joined| joined.first.connection == other.connection) {
                 Some(joined) => {
-                    joined.first.terms = joined.first.terms.and(other.terms);
                     joined.first.interval = joined.first.interval.min(other.interval);
                     joined.finds.to_mut().extend_from_slice(other.finds);
                     joined.known.to_mut().extend_from_slice(other.known);
@@ -249,12 +262,12 @@ impl<'a> JoinedFinds<'a> {
         all
     }
 
-    pub(in crate::vault::plane) fn as_sought(&self) -> Sought<'_> {
+    fn as_sought(&self) -> Sought<'_> {
         Sought { finds: &self.finds, known: &self.known, ..self.first }
     }
 
     /// Of what was found the part of `sought`, in the order in which they were joined.
-    pub(in crate::vault::plane) fn next_of(&mut self, sought: &Sought<'_>, found: &Found) -> Option<Found> {
+    fn next_of(&mut self, sought: &Sought<'_>, found: &Found) -> Option<Found> {
         if self.first.connection != sought.connection {
             return None;
         }
@@ -278,9 +291,9 @@ impl Host {
         now: Instant,
     ) -> Found {
         let Sought { connection, terms, .. } = sought;
-        let id = self.open(connection);
+        let id = self.open(connection, now);
         self.idle.remove(&id);
-        let handle = self.handles.entry(id).or_insert_with(|| Handle::new(connection.clone(), now));
+        let Some(handle) = self.handles.get_mut(&id) else { return Found::Pending };
         let found = handle.sweeps.finders.ask(user, sought);
         // Whoever looks for names is a user, though it reads nothing yet.
         let sources = handle.sources_of(user).cloned().collect();

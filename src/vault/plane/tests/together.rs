@@ -787,16 +787,23 @@ fn what_arrives_while_a_round_writes_is_not_taken_for_written() {
     assert!(matches!(world.ask("a", &[want("db", Some(2))]).answers[0], Answer::Unchanged));
 }
 
+impl World {
+    /// What an object is told of what it wants through each of these connections.
+    fn ask_through(&mut self, name: &str, through: &[(u8, &[Want])], together: bool) -> Vec<Answer> {
+        let connections: Vec<Connection> = through.iter().map(|(number, _)| connection(*number)).collect();
+        let terms = self.terms;
+        let asks = connections.iter().zip(through);
+        let asks: Vec<(usize, Ask<'_>)> =
+            asks.map(|(connection, (_, wants))| (0, Ask { connection, terms, wants })).collect();
+        let replies = ask(&mut [&mut self.host], &user(name), &asks, together, self.now);
+        replies.into_iter().flat_map(|reply| reply.answers).collect()
+    }
+}
+
 /// An object that reads `a` through one connection and `b` through another.
 fn ask_both(world: &mut World, through: [u8; 2], known: [u32; 2]) -> Vec<Answer> {
-    let connections = through.map(connection);
-    let wants = [want("a", Some(known[0])), want("b", Some(known[1]))];
-    let asks = [0, 1].map(|place| {
-        let (connection, wants) = (&connections[place], std::slice::from_ref(&wants[place]));
-        (0, Ask { connection, terms: world.terms, wants })
-    });
-    let replies = ask(&mut [&mut world.host], &user("shop"), &asks, true, world.now);
-    replies.into_iter().flat_map(|reply| reply.answers).collect()
+    let [a, b] = [[want("a", Some(known[0]))], [want("b", Some(known[1]))]];
+    world.ask_through("shop", &[(through[0], &a), (through[1], &b)], true)
 }
 
 /// Whether both are read in the end by who asks when it is woken; one without the other is a failure.
@@ -839,16 +846,8 @@ fn two_connections_that_are_one_are_asked_as_one() {
     let _ = ask_both(&mut world, [0, 0], [1, 1]);
     assert!(both_arrive(&mut world, [0, 0]));
     // The same secret for two entries, of which one has it already.
-    let wants = [want("a", Some(2)), want("a", None)];
-    let (one, terms) = (connection(0), world.terms);
-    let asks = [0, 1].map(|place| {
-        let wants = std::slice::from_ref(&wants[place]);
-        (0, Ask { connection: &one, terms, wants })
-    });
-    let asked = |world: &mut World| -> Vec<Answer> {
-        let replies = ask(&mut [&mut world.host], &user("other"), &asks, true, world.now);
-        replies.into_iter().flat_map(|reply| reply.answers).collect()
-    };
+    let [one, other] = [[want("a", Some(2))], [want("a", None)]];
+    let asked = |world: &mut World| world.ask_through("other", &[(0, &one), (0, &other)], true);
     let _ = asked(&mut world);
     world.pass(20 * SECOND);
     assert!(asked(&mut world).iter().all(|answer| is_read(answer, 2)));
@@ -856,17 +855,8 @@ fn two_connections_that_are_one_are_asked_as_one() {
 
 /// Asks for `a` and `b` through one connection and `c` through another; what is known is version 1 of all.
 fn ask_three(world: &mut World) -> Vec<Answer> {
-    let connections = [0, 1].map(connection);
     let slow = Want { interval: HOUR, ..want("b", Some(1)) };
-    let wants = [vec![want("a", Some(1)), slow], vec![want("c", Some(1))]];
-    let asks: Vec<(usize, Ask<'_>)> = (0..2)
-        .map(|place| {
-            let (connection, wants) = (&connections[place], wants[place].as_slice());
-            (0, Ask { connection, terms: world.terms, wants })
-        })
-        .collect();
-    let replies = ask(&mut [&mut world.host], &user("shop"), &asks, true, world.now);
-    replies.into_iter().flat_map(|reply| reply.answers).collect()
+    world.ask_through("shop", &[(0, &[want("a", Some(1)), slow]), (1, &[want("c", Some(1))])], true)
 }
 
 #[test]
@@ -919,16 +909,8 @@ fn while_one_vault_is_silent_the_values_of_another_are_not_read_again_and_again(
         world.say(name, Said::Version(1));
     }
     world.bogus.push(connection(1));
-    let (one, other, terms) = (connection(0), connection(1), world.terms);
     let silent = [Want { interval: HOUR, ..want("c", None) }];
-    let asks = [
-        (0, Ask { connection: &one, terms, wants: &wants }),
-        (0, Ask { connection: &other, terms, wants: &silent }),
-    ];
-    let round = |world: &mut World| -> Vec<Answer> {
-        let replies = ask(&mut [&mut world.host], &user("new"), &asks, false, world.now);
-        replies.into_iter().flat_map(|reply| reply.answers).collect()
-    };
+    let round = |world: &mut World| world.ask_through("new", &[(0, &wants), (1, &silent)], false);
     // As a round does that looks again every half minute.
     for _ in 0..120 {
         let _ = round(&mut world);

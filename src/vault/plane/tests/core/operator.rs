@@ -26,7 +26,7 @@ use crate::{
             errand::{Errand, Fetch, Fetched, ReadStep},
             host::{Host, ask as ask_hosts},
             jitter::Jitter,
-            sweep::finders::JoinedFinds,
+            sweep::finders::find_joined,
         },
     },
 };
@@ -387,18 +387,12 @@ fn find(model: &mut Model, index: usize, known: &VaultSecretSync) -> Vec<FoundNa
             host.find_none(&user(index), connection);
         }
     });
-    let mut joined = JoinedFinds::of(&sought);
-    let mut found = Vec::new();
-    for joined in &joined {
-        let sought = joined.as_sought();
+    let found = find_joined(&sought, |sought| {
         let vault = usize::from(*sought.connection == model.vaults.connection(1));
         let host = host_of(model, vault);
-        found.push(model.operator.hosts[host].find(&user(index), sought, now));
-    }
-    let mut found = sought.iter().filter_map(|sought| {
-        let mut all = joined.iter_mut().zip(&found);
-        all.find_map(|(joined, found)| joined.next_of(sought, found))
+        model.operator.hosts[host].find(&user(index), sought, now)
     });
+    let mut found = found.into_iter();
     let names = each.iter().map(|(finds, before, known)| {
         let nothing = || Found::Names { names: Vec::new().into(), absent: known.clone(), failed: None };
         let found = if finds.is_empty() { None } else { found.next() };
