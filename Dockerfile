@@ -2,8 +2,8 @@
 
 # The compiler, on the Debian release of the runtime image: both must carry the same glibc.
 ARG RUST_IMAGE=rust:1.95-slim-bookworm
-# C library, libgcc, CA certificates and user 65532 "nonroot", and no shell. glibc rather than musl, whose allocator
-# takes a lock on every call. Pin it by digest where images have to be reproducible.
+# C library, libgcc, CA certificates and user 65532 "nonroot", and no shell. Pin it by digest where images have to be
+# reproducible.
 ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 
 FROM ${RUST_IMAGE} AS build

@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use mimalloc::MiMalloc;
 use std::io::Write as _;
 use std::process::ExitCode;
 use tokio::net::TcpListener;
@@ -11,6 +12,11 @@ use vaultsync::cli::{CheckArgs, Cli, Command, Output, RunArgs};
 use vaultsync::run::{clock, run};
 use vaultsync::vault::Transport;
 use vaultsync::{api, cli, controller, telemetry};
+
+// What is kept for an object is small and stays; the bodies that told of it are larger and go. An allocator that puts both
+// side by side, as glibc's does, is left with holes of half its size after ten thousand first syncs.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {

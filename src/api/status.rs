@@ -31,7 +31,7 @@ pub struct VaultSecretSyncStatus {
     /// the connection or the operator's `--min-refresh-interval` is longer. Example: `30s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
-    pub refresh_interval: Option<String>,
+    pub refresh_interval: Option<Box<str>>,
     /// What the vault last told of each source. What is in the Secret stands in `target.keys`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "atomic"))]
@@ -70,7 +70,7 @@ pub struct EntryStatus {
     /// The version that the spec asks for, as it says it, where that is not the current one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
-    pub pin: Option<String>,
+    pub pin: Option<Box<str>>,
     /// The version that the vault last told. Absent before the first answer, and while the source is `Missing`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]

@@ -161,6 +161,13 @@ mod tests {
     }
 
     #[test]
+    fn an_object_and_its_two_counters_fit_into_one_kibibyte() {
+        // The next block that an allocator has is of 1280 bytes, for each of tens of thousands of objects.
+        let counters = 2 * size_of::<usize>();
+        assert!(size_of::<VaultSecretSync>() + counters <= 1024, "{}", size_of::<VaultSecretSync>());
+    }
+
+    #[test]
     fn failures_are_counted_for_an_object_that_is_there() {
         let key = ObjectKey::new("shop", "shop");
         let memories = Memories::default();

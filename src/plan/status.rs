@@ -121,7 +121,7 @@ pub(super) fn answered(
     }
     new.matched = input.sources.as_ref().ok().and_then(|sources| sources.matched);
     new.vault = input.vault_url().map(str::to_owned);
-    new.refresh_interval = input.stretched_interval().map(format_duration);
+    new.refresh_interval = input.stretched_interval().map(|interval| format_duration(interval).into());
     if let Some(request) = input.pending_request() {
         new.last_handled_sync = Some(request.to_owned());
     }
@@ -195,7 +195,7 @@ fn entry_after(
     let mut entry = row.before.cloned().unwrap_or_else(|| EntryStatus {
         kind: kind_of(&used.source),
         name: used.source.name.as_str().to_owned(),
-        pin: used.source.version.as_ref().map(|version| version.as_str().to_owned()),
+        pin: used.source.version.as_ref().map(|version| version.as_str().into()),
         ..EntryStatus::default()
     });
     entry.vault = (used.vault > 0).then(|| Box::new(row.connection.as_told()));

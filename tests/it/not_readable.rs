@@ -712,7 +712,7 @@ async fn a_pinned_version_is_delivered_and_stays() {
     let object = scene.synced("shop").await;
     let entries = &object.status.as_ref().unwrap().entries;
     assert_eq!(entries[0].version.as_ref(), Some(&first));
-    assert_eq!((entries[0].pin.as_ref(), &entries[1].pin), (Some(&first), &None));
+    assert_eq!((entries[0].pin.as_deref(), entries[1].pin.as_deref()), (Some(first.as_str()), None));
     scene.secret_is("shop", &[("CURRENT", "two"), ("PINNED", "one")]).await;
     scene.vault.set("db", "three");
     scene.force("shop", "1").await;

@@ -102,12 +102,6 @@ The container's environment, each name once: server-side apply refuses a list wi
 */}}
 {{- define "vaultsync.env" -}}
 {{- $s := .Values.settings }}
-# To glibc's allocator: one heap instead of one a thread, and large blocks given back as soon as they are free. A start
-# would leave its traces in every heap, and there are more of them the more cores the node has.
-- name: MALLOC_ARENA_MAX
-  value: "1"
-- name: MALLOC_MMAP_THRESHOLD_
-  value: "131072"
 - name: POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: POD_NAMESPACE

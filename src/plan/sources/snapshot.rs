@@ -109,7 +109,7 @@ mod tests {
         let (one, other) = ("1".repeat(32), "2".repeat(32));
         let entry_of = |pin: Option<&String>, version: Option<&String>| EntryStatus {
             name: "DB".to_owned(),
-            pin: pin.cloned(),
+            pin: pin.map(|pin| pin.as_str().into()),
             version: version.cloned(),
             ..EntryStatus::default()
         };
