@@ -2,6 +2,7 @@
 
 use crate::api::parse_duration;
 use crate::controller::{Kind, Settings, Subject};
+use crate::lease::LeaseSettings;
 use crate::telemetry::{LogFormat, filter};
 use crate::vault::{
     Credentials, IdentityEndpoint, InvalidCertificates, InvalidProxy, Limits, OperatorIdentity, Proxies,
@@ -161,6 +162,13 @@ pub struct RunArgs {
     /// not managed by vaultsync. The chart sets it. Without it such a Secret is told as refused by a policy.
     #[arg(long, env = "VAULTSYNC_SECRETS_POLICY")]
     pub secrets_policy: Option<String>,
+    /// The Lease, in the operator's own namespace, by which replicas agree which of them works; needs --pod-namespace. The
+    /// chart sets it. Without it there is no election: run one process only.
+    #[arg(long, env = "VAULTSYNC_LEASE_NAME", value_parser = lease_name)]
+    pub lease_name: Option<String>,
+    /// The name of the pod, by which the Lease names its holder.
+    #[arg(long, env = "POD_NAME", default_value = "vaultsync")]
+    pub pod_name: String,
     /// The operator's own namespace; it writes no Secrets there.
     #[arg(long, env = "POD_NAMESPACE")]
     pub pod_namespace: Option<String>,
@@ -265,6 +273,20 @@ impl RunArgs {
         self.watch_namespaces.iter().filter(|name| !name.is_empty()).cloned().collect()
     }
 
+    /// The lease that replicas agree by; `None`: there is one process only.
+    ///
+    /// # Errors
+    /// A sentence: there is no namespace for it, or no random number for the name in it.
+    pub fn lease(&self, clock: fn() -> Timestamp) -> Result<Option<LeaseSettings>, String> {
+        let Some(name) = self.lease_name.as_deref().filter(|name| !name.is_empty()) else { return Ok(None) };
+        let namespace = self.pod_namespace.as_deref().filter(|name| !name.is_empty());
+        let namespace = namespace.ok_or(
+            "--lease-name is set and the operator's own namespace is not known: set --pod-namespace (POD_NAMESPACE), or leave --lease-name out for a single process",
+        )?;
+        let lease = LeaseSettings::new(namespace, name, &self.pod_name, clock);
+        lease.map(Some).map_err(|error| error.to_string())
+    }
+
     /// The controllers' settings.
     ///
     /// # Errors
@@ -312,6 +334,11 @@ fn namespace(text: &str) -> Result<String, String> {
     let name = text.trim();
     let wrong = || "write names of namespaces separated by commas, as in shop,web".to_owned();
     is_name(name, b"-").then(|| name.to_owned()).ok_or_else(wrong)
+}
+
+fn lease_name(text: &str) -> Result<String, String> {
+    let wrong = || "write the name of a Lease, as in vaultsync".to_owned();
+    is_name(text, b"-.").then(|| text.to_owned()).ok_or_else(wrong)
 }
 
 /// Whether the text has the characters that Kubernetes takes in a name, with these of all signs.

@@ -14,6 +14,7 @@
 //! | [`api`] | the custom resources and their constant words | types of Kubernetes, words of `vault` and `certificate` |
 //! | [`plan`] | what to do, as a pure function | `api`, types of `vault` |
 //! | [`vault`] | what is in Key Vault, at the least load | no Kubernetes |
+//! | [`lease`] | which of several replicas works | types and the client of Kubernetes |
 //! | [`controller`] | watches, rounds, writes, reports | everything |
 //! | [`server`], [`telemetry`], [`cli`], [`run`] | the process around it | |
 
@@ -21,8 +22,11 @@ pub mod api;
 mod certificate;
 pub mod cli;
 pub mod controller;
+#[cfg(test)]
+mod dice;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
+pub mod lease;
 mod object_key;
 pub mod plan;
 mod reason;

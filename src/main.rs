@@ -65,7 +65,8 @@ async fn operate(args: &RunArgs) -> anyhow::Result<()> {
         "starting"
     );
     let settings = args.settings(clock).map_err(anyhow::Error::msg)?;
-    Ok(run(settings, client, transport, listener, shutdown).await?)
+    let lease = args.lease(clock).map_err(anyhow::Error::msg)?;
+    Ok(run(settings, lease, client, transport, listener, shutdown).await?)
 }
 
 /// How the API server is reached, and how all others are.

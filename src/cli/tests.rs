@@ -16,12 +16,11 @@ fn every_flag_has_the_environment_variable_of_its_name() {
     Cli::command().debug_assert();
     let command = Cli::command();
     let run = command.find_subcommand("run").unwrap();
-    for flag in run
-        .get_arguments()
-        .filter(|flag| flag.get_id() != "help" && flag.get_id() != "pod_namespace" && !flag.is_hide_set())
-    {
+    for flag in run.get_arguments().filter(|flag| flag.get_id() != "help" && !flag.is_hide_set()) {
         let name = flag.get_id().as_str().to_uppercase();
-        assert_eq!(flag.get_env().unwrap().to_str().unwrap(), format!("VAULTSYNC_{name}"));
+        // What a pod knows of itself has the names that pods give it.
+        let name = if name.starts_with("POD_") { name } else { format!("VAULTSYNC_{name}") };
+        assert_eq!(flag.get_env().unwrap().to_str().unwrap(), name);
     }
 }
 
@@ -31,10 +30,21 @@ fn bad_values_get_a_sentence() {
     assert!(run(&["--max-requests-per-second", "0"]).unwrap_err().contains("1..=10000"));
     assert!(run(&["--log-level", "loud"]).unwrap_err().contains("target=level"));
     assert!(run(&["--max-connections-per-namespace", "0"]).unwrap_err().contains("1..=10000"));
+    assert!(run(&["--lease-name=A B"]).unwrap_err().contains("write the name of a Lease, as in vaultsync"));
     assert!(run(&["--namespace-selectors=maybe"]).unwrap_err().contains("true, false"));
     assert!(run(&["--namespace-selectors"]).unwrap().namespace_selectors);
     assert!(run(&["--rollouts-per-minute", "0"]).unwrap_err().contains("1..=1000"));
     assert_eq!(run(&["--drift-interval", "0s"]).unwrap().drift_interval, Duration::ZERO);
+}
+
+#[test]
+fn a_lease_needs_a_namespace_and_no_two_processes_have_one_name_in_it() {
+    let lease = |flags: &[&str]| run(flags).unwrap().lease(|| Timestamp::UNIX_EPOCH);
+    assert!(lease(&[]).unwrap().is_none() && lease(&["--lease-name="]).unwrap().is_none());
+    assert!(lease(&["--lease-name=x"]).unwrap_err().contains("set --pod-namespace (POD_NAMESPACE)"));
+    let flags = ["--lease-name=x", "--pod-namespace=vaultsync-system", "--pod-name=vaultsync-0"];
+    let [one, other] = [&flags, &flags].map(|flags| format!("{:?}", lease(flags).unwrap().unwrap()));
+    assert!(one.contains("vaultsync-0_") && one != other, "{one}");
 }
 
 #[test]

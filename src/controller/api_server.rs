@@ -1,7 +1,8 @@
 //! Our share of the API server: a bounded number of calls at once, each bounded in time, no retry behind our back.
 
-use super::error::Error;
+use super::error::{Error, Unanswered};
 use crate::api::MANAGER;
+use crate::lease::Tenure;
 use crate::vault::Proxies;
 use anyhow::Context as _;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -28,6 +29,7 @@ const IN_FLIGHT: usize = 16;
 pub(super) struct ApiServer {
     client: Client,
     permits: Arc<Semaphore>,
+    tenure: Tenure,
     /// The policy that fences what we may do to Secrets.
     secrets_policy: Option<Arc<str>>,
 }
@@ -127,10 +129,11 @@ impl ApiServer {
     /// The longest a single call may take.
     pub(super) const CALL: Duration = Duration::from_secs(10);
 
-    pub(super) fn new(client: Client, secrets_policy: Option<String>) -> Self {
+    pub(super) fn new(client: Client, secrets_policy: Option<String>, tenure: Tenure) -> Self {
         Self {
             client: heeding_retry_after(client),
             permits: Arc::new(Semaphore::new(IN_FLIGHT)),
+            tenure,
             secrets_policy: secrets_policy.map(Into::into),
         }
     }
@@ -144,10 +147,12 @@ impl ApiServer {
         &self.client
     }
 
-    /// The call's output, or `None` where it takes too long. Waiting for a permit does not count.
-    pub(super) async fn call<T>(&self, call: impl Future<Output = T>) -> Option<T> {
-        let _permit = self.permits.acquire().await.ok()?;
-        tokio::time::timeout(Self::CALL, call).await.ok()
+    /// The call's output. Waiting for a permit does not count. Without the lease none begins: what was decided is decided
+    /// anew when it is ours again.
+    pub(super) async fn call<T>(&self, call: impl Future<Output = T>) -> Result<T, Unanswered> {
+        let _permit = self.permits.acquire().await.map_err(|_| Unanswered::NotLeading)?;
+        let left = self.tenure.left().ok_or(Unanswered::NotLeading)?.min(Self::CALL);
+        tokio::time::timeout(left, call).await.map_err(|_| Unanswered::Within(left))
     }
 
     /// The call's output.
@@ -157,8 +162,8 @@ impl ApiServer {
         call: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, Error> {
         match self.call(call).await {
-            None => Err(Error::Timeout { verb, after: Self::CALL }),
-            Some(answer) => answer.map_err(|error| Error::of(verb, &error)),
+            Err(unanswered) => Err(unanswered.of(verb)),
+            Ok(answer) => answer.map_err(|error| Error::of(verb, &error)),
         }
     }
 

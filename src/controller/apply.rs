@@ -211,10 +211,10 @@ impl ApiServer {
     ) -> Result<Result<PartialObjectMeta<Secret>, Box<Status>>, Error> {
         let request = request?;
         match self.call(self.client().request(request)).await {
-            None => Err(Error::Timeout { verb, after: Self::CALL }),
-            Some(Ok(metadata)) => Ok(Ok(metadata)),
-            Some(Err(kube::Error::Api(status))) => Ok(Err(status)),
-            Some(Err(error)) => Err(Error::of(verb, &error)),
+            Err(unanswered) => Err(unanswered.of(verb)),
+            Ok(Ok(metadata)) => Ok(Ok(metadata)),
+            Ok(Err(kube::Error::Api(status))) => Ok(Err(status)),
+            Ok(Err(error)) => Err(Error::of(verb, &error)),
         }
     }
 }

@@ -37,9 +37,34 @@ pub enum Error {
         /// What was tried.
         verb: &'static str,
     },
+    /// The lease is not ours, or not surely.
+    #[error("{verb}: not asked, for the Lease could not be renewed")]
+    NotLeading {
+        /// What was to be tried.
+        verb: &'static str,
+    },
     /// The target kept changing under our hands.
     #[error("the Secret keeps changing")]
     Unsettled,
+}
+
+/// Why there is no answer at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unanswered {
+    /// Nothing was asked: the lease is not ours, or not surely.
+    NotLeading,
+    /// None came within this time.
+    Within(Duration),
+}
+
+impl Unanswered {
+    /// As the error of what was to be done.
+    pub(super) const fn of(self, verb: &'static str) -> Error {
+        match self {
+            Self::NotLeading => Error::NotLeading { verb },
+            Self::Within(after) => Error::Timeout { verb, after },
+        }
+    }
 }
 
 impl Error {
@@ -73,7 +98,7 @@ impl Error {
             Self::Api { code, .. } if !matches!(code, 401 | 409 | 429) => Some(Refusal::WriteFailed(*code)),
             // A webhook may hang for longer than we wait.
             Self::Timeout { after, .. } => Some(Refusal::NoAnswer(*after)),
-            Self::Api { .. } | Self::Transport { .. } | Self::Unsettled => None,
+            Self::Api { .. } | Self::Transport { .. } | Self::NotLeading { .. } | Self::Unsettled => None,
         }
     }
 
@@ -82,7 +107,7 @@ impl Error {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Api { retry_after, .. } => *retry_after,
-            Self::Timeout { .. } | Self::Transport { .. } | Self::Unsettled => None,
+            Self::Timeout { .. } | Self::Transport { .. } | Self::NotLeading { .. } | Self::Unsettled => None,
         }
     }
 
@@ -96,6 +121,7 @@ impl Error {
             Self::Api { .. } => "ApiError",
             Self::Timeout { .. } => "ApiTimeout",
             Self::Transport { .. } => "ApiUnreachable",
+            Self::NotLeading { .. } => "NotLeading",
             Self::Unsettled => "Unsettled",
         }
     }

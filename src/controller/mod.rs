@@ -33,6 +33,7 @@ pub use check::{CheckError, Checked, Kind, Subject, check};
 pub use error::Error;
 
 use crate::api::{ClusterKeyVault, KeyVault};
+use crate::lease::Tenure;
 use crate::object_key::ObjectKey;
 use crate::vault::{Credentials, Limits, Plane, Transport, VaultMetrics};
 use api_server::ApiServer;
@@ -141,7 +142,7 @@ impl Context {
     }
 }
 
-/// Whether the watches have shown what there is; the process is ready then.
+/// Whether the watches have shown what there is, or another replica works; the process is ready then.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 
@@ -150,6 +151,11 @@ impl Readiness {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.0.load(Ordering::Acquire)
+    }
+
+    /// Says that nothing is missing, or that something is again.
+    pub(crate) fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Release);
     }
 }
 
@@ -166,7 +172,7 @@ pub enum StartError {
     NamespacesForbidden,
 }
 
-/// Runs the controllers until `shutdown`, letting rounds under way finish.
+/// Runs the controllers until `shutdown`, letting rounds under way finish. No call of theirs begins but within `tenure`.
 ///
 /// # Errors
 /// See [`StartError`].
@@ -176,9 +182,10 @@ pub async fn run(
     transport: Transport,
     registry: &Registry,
     readiness: Readiness,
+    tenure: Tenure,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), StartError> {
-    let server = ApiServer::new(client, settings.secrets_policy.clone());
+    let server = ApiServer::new(client, settings.secrets_policy.clone(), tenure);
     let assertions = Arc::new(TokenRequests(server.clone()));
     let vault_metrics = VaultMetrics::new(registry)?;
     let (plane, wakes) = Plane::new(
@@ -251,7 +258,7 @@ pub async fn run(
                 return;
             }
         }
-        readiness.0.store(true, Ordering::Release);
+        readiness.set(true);
     };
     let rounds = join_all(watches).map(|_| ()).shared();
     let published = events::publish(Arc::clone(&context), rounds.clone());

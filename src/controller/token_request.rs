@@ -35,14 +35,14 @@ impl Assertions for TokenRequests {
             let params = PostParams::default();
             let answer = server.call(accounts.create_token_request(&name, &params, &request)).await;
             match answer {
-                Some(Ok(TokenRequest { status: Some(status), .. })) => status
+                Ok(Ok(TokenRequest { status: Some(status), .. })) => status
                     .token
                     .map(|token| Assertion::new(Zeroizing::new(token)))
                     .ok_or(AssertionError::NotMade),
-                Some(Err(kube::Error::Api(status))) if status.code == 404 => {
+                Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
                     Err(AssertionError::ServiceAccountNotFound)
                 }
-                Some(Err(kube::Error::Api(status))) if status.code == 403 => Err(AssertionError::Forbidden),
+                Ok(Err(kube::Error::Api(status))) if status.code == 403 => Err(AssertionError::Forbidden),
                 _ => Err(AssertionError::NotMade),
             }
         }

@@ -164,7 +164,8 @@ impl<'a> Input<'a> {
             Reason::ListFailed => {
                 let ready = condition(&self.object.status.as_ref()?.conditions, READY)?;
                 let mut awaited = sources.awaited.iter().map(|vault| self.vault_ref(*vault));
-                let vault = awaited.find(|vault| ready.message.contains(&Problem::is_unlisted(vault)))?;
+                let vault =
+                    awaited.find(|vault| Problem::speaks_of(&ready.message, &Problem::is_unlisted(vault)))?;
                 Some(Problem::list_failed(vault, &Why::Finds))
             }
             Reason::NothingMatched => nothing(true),

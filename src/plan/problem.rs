@@ -86,6 +86,11 @@ impl Problem {
         format!("{vault}: find looks for secrets by name.")
     }
 
+    /// Whether a message says this of the connection: `KeyVault prod` stands in `ClusterKeyVault prod` too.
+    pub(super) fn speaks_of(message: &str, said: &str) -> bool {
+        message.match_indices(said).any(|(at, _)| !message[..at].ends_with("Cluster"))
+    }
+
     pub(super) fn target_conflict(target: &str, rival: &str) -> Self {
         Self::new(
             Reason::TargetConflict,

@@ -286,7 +286,7 @@ pub fn wants(
 /// Whether it was this connection that was said to confirm nothing any more.
 fn says_stale(object: &VaultSecretSync, vault: &VaultRef) -> bool {
     let ready = object.status.as_ref().and_then(|status| condition(&status.conditions, READY));
-    ready.is_some_and(|ready| ready.message.contains(&Problem::is_stale(vault)))
+    ready.is_some_and(|ready| Problem::speaks_of(&ready.message, &Problem::is_stale(vault)))
 }
 
 /// What is known of a source. A source that could not be read is not known: whether it still cannot is to be found

@@ -40,6 +40,8 @@ impl Operator {
         let mut command = bench.cluster.operator_command(&bench.binary).await?;
         command
             .env("VAULTSYNC_LISTEN", &address)
+            // The one before it was killed: its Lease would be waited for.
+            .env("VAULTSYNC_LEASE_NAME", "")
             .env("VAULTSYNC_CREDENTIALS_DIR", bench.credentials())
             .env("HTTPS_PROXY", bench.emulator.proxy_url())
             .env("NO_PROXY", "127.0.0.1")

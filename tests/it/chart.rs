@@ -191,8 +191,10 @@ fn every_flag_is_a_value_of_the_chart_and_every_variable_a_flag() {
 
     let all = environment(&rendered_with(&folder().join("ci/all-values.yaml")));
     assert_eq!(all.keys().filter(|name| ours(name)).collect::<BTreeSet<_>>(), settings);
-    // POD_NAME is for events of a leader election to come; the rest of the environment belongs to libraries.
-    assert!(all.contains_key("POD_NAMESPACE") && flags.contains_key("POD_NAMESPACE"));
+    // The rest of the environment belongs to libraries.
+    for name in ["POD_NAMESPACE", "POD_NAME"] {
+        assert!(all.contains_key(name) && flags.contains_key(name), "{name}");
+    }
     let documented = fs::read_to_string(folder().join("values.yaml")).unwrap();
     let documented: BTreeSet<&str> = documented
         .lines()
@@ -209,8 +211,10 @@ fn every_flag_is_a_value_of_the_chart_and_every_variable_a_flag() {
         assert!(examples.iter().any(|all| all.get(name) != plain.get(name)), "{name} is set by a value");
     }
     // What the chart sets by itself is what the flag would be without it.
-    // The policy bears the name of the release.
-    let by_itself = |name: &String| ours(name) && name != "VAULTSYNC_SECRETS_POLICY";
+    // The policy and the Lease bear the name of the release.
+    let by_itself = |name: &String| {
+        ours(name) && !["VAULTSYNC_SECRETS_POLICY", "VAULTSYNC_LEASE_NAME"].contains(&name.as_str())
+    };
     for (name, value) in plain.iter().filter(|(name, _)| by_itself(name)) {
         let default: Vec<_> = flags[name].get_default_values().iter().map(|value| value.to_str()).collect();
         assert_eq!(default, [Some(value.as_str())], "{name}");
@@ -323,9 +327,39 @@ fn the_role_has_no_wildcard_and_nothing_is_granted_beside_it() {
     let rendered = cluster().rendered();
     let kinds: Vec<&str> =
         rendered.iter().map(manifests::kind).filter(|kind| kind.contains("Role")).collect();
-    assert_eq!(kinds, ["ClusterRole", "ClusterRoleBinding"]);
+    assert_eq!(kinds, ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"]);
+    // Of the Lease, and used by the tests of it.
+    let leases = of_kind(rendered, "Role");
+    assert_eq!(leases.namespace().as_deref(), Some("vaultsync-system"));
+    assert_eq!(
+        leases.data["rules"],
+        json!([
+            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["vaultsync"], "verbs": ["get", "update"]},
+        ])
+    );
     let role = serde_json::to_string(of_kind(rendered, "ClusterRole")).unwrap();
     assert!(!role.contains('*'), "{role}");
+}
+
+#[test]
+fn replicas_are_spread_and_evicted_one_at_a_time_and_a_single_one_may_be_evicted() {
+    let constraints = |settings: &[&str]| {
+        let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let rendered = rendered(&settings);
+        let deployment = of_kind(&rendered, "Deployment");
+        let constraints = deployment.data["spec"]["template"]["spec"]["topologySpreadConstraints"].clone();
+        (constraints, rendered.iter().any(|object| manifests::kind(object) == "PodDisruptionBudget"))
+    };
+    let (by_itself, budget) = constraints(&[]);
+    let ours = json!({"matchLabels": {
+        "app.kubernetes.io/instance": "vaultsync", "app.kubernetes.io/name": "vaultsync",
+    }});
+    assert_eq!((&by_itself[0]["labelSelector"], budget), (&ours, true));
+    let own = "topologySpreadConstraints[0].labelSelector.matchLabels.team=platform";
+    let (constraints_of_own, budget) = constraints(&[own, "replicas=1"]);
+    assert_eq!(constraints_of_own[0]["labelSelector"], json!({"matchLabels": {"team": "platform"}}));
+    assert!(!budget);
 }
 
 const CLIENT: &str = "11111111-2222-3333-4444-555555555555";
@@ -486,8 +520,9 @@ async fn the_operator_of_the_chart_reads_as_the_identity_that_the_webhook_inject
         .env("AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com/");
 
     command
-        // In its own namespace, which is the object's here, it would write nothing.
+        // In its own namespace, which is the object's here, it would write nothing; nor is its Lease there.
         .env_remove("POD_NAMESPACE")
+        .env_remove("VAULTSYNC_LEASE_NAME")
         .env("KUBECONFIG", cluster.kubeconfig_for(&account).await)
         .env("VAULTSYNC_LISTEN", "127.0.0.1:0")
         .env("VAULTSYNC_WATCH_NAMESPACES", &scene.namespace.name)
@@ -523,7 +558,7 @@ fn a_bad_value_is_refused_by_its_name() {
         ("rbac.ownerReferences=maybe", "/rbac/ownerReferences"),
         ("rollouts.enabled=maybe", "/rollouts/enabled"),
         ("settings.rolloutsPerMinute=0", "/settings/rolloutsPerMinute"),
-        ("replicas=2", "replicas"),
+        ("replicas=0", "/replicas"),
         ("networkPolicy.from[0].namespace=monitoring", "/networkPolicy/from/0"),
         // They stand in expressions of the policies.
         ("tokenRequests.extraAudiences={a'b}", "/tokenRequests/extraAudiences/0"),

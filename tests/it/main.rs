@@ -28,6 +28,7 @@ mod grants;
 mod harness;
 mod identities;
 mod layers;
+mod lease;
 mod not_readable;
 mod outage;
 mod ownership;

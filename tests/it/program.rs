@@ -21,6 +21,8 @@ pub(crate) async fn operator(cluster: &Cluster, emulator: &Emulator, namespace: 
     command
         .env("VAULTSYNC_LISTEN", "127.0.0.1:0")
         .env("VAULTSYNC_WATCH_NAMESPACES", namespace)
+        // Many operators run at once, each in its namespace; the chart's one Lease is for tests of the lease alone.
+        .env("VAULTSYNC_LEASE_NAME", "")
         .env("HTTPS_PROXY", emulator.proxy_url())
         .env("NO_PROXY", "127.0.0.1")
         .env("SSL_CERT_FILE", authority(cluster, emulator));
@@ -69,10 +71,25 @@ impl Program {
     }
 
     /// Asks it to end, as a kubelet does, and waits until it has.
-    pub(crate) async fn terminate(mut self) -> (ExitStatus, String) {
+    pub(crate) async fn terminate(self) -> (ExitStatus, String) {
+        self.signal("TERM");
+        self.ends().await
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
         // The standard library sends SIGKILL only; every shell can do this.
-        let kill = format!("kill -s TERM {}", self.child.id());
+        let kill = format!("kill -s {name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().expect("a shell").success());
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a process of ours").is_none()
+    }
+
+    /// Waits until it ends.
+    pub(crate) async fn ends(mut self) -> (ExitStatus, String) {
         let log = self.log.clone();
         let status = eventually("the operator ends", || {
             let ended = self.child.try_wait().expect("a process of ours");

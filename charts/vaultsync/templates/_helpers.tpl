@@ -93,6 +93,15 @@ app.kubernetes.io/instance: {{ .Release.Name | trunc 63 | trimSuffix "-" }}
 {{- end }}
 {{- end }}
 
+{{- define "vaultsync.topologySpreadConstraints" -}}
+{{- $pods := dict "matchLabels" (include "vaultsync.selectorLabels" . | fromYaml) }}
+{{- $all := list }}
+{{- range .Values.topologySpreadConstraints }}
+{{- $all = append $all (hasKey . "labelSelector" | ternary . (merge (dict "labelSelector" $pods) .)) }}
+{{- end }}
+{{- toYaml $all }}
+{{- end }}
+
 {{- define "vaultsync.port" -}}
 {{- regexFind "[0-9]+$" .Values.settings.listen }}
 {{- end }}
@@ -106,6 +115,8 @@ The container's environment, each name once: server-side apply refuses a list wi
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: POD_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+- name: VAULTSYNC_LEASE_NAME
+  value: {{ include "vaultsync.fullname" . }}
 - name: VAULTSYNC_LISTEN
   value: {{ $s.listen | quote }}
 - name: VAULTSYNC_LOG_FORMAT

@@ -12,6 +12,7 @@ use super::error::Error;
 use super::token_request::TokenRequests;
 use super::watch::Guarded;
 use crate::api::{ClusterKeyVault, KeyVault, VaultKind, VaultRef, VaultSecretSync};
+use crate::lease::Tenure;
 use crate::plan::{self, Problem, Tenant, UsedSource, has_selector};
 use crate::vault::{self, Connection, Credentials, Identity, Transport};
 use k8s_openapi::api::core::v1::Namespace;
@@ -112,7 +113,7 @@ pub async fn check(
     credentials: Credentials,
     subject: &Subject,
 ) -> Result<Vec<Result<Checked, CheckError>>, CheckError> {
-    let server = ApiServer::new(client, None);
+    let server = ApiServer::new(client, None, Tenure::endless());
     let mut checked = Vec::new();
     for found in resolve(&server, subject).await? {
         checked.push(match found {

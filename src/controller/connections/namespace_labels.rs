@@ -53,7 +53,7 @@ impl NamespaceLabels {
 pub(in crate::controller) async fn is_refused(context: &Context) -> bool {
     let api: Api<Namespace> = Api::all(context.server.client().clone());
     let answer = context.server.call(api.list_metadata(&ListParams::default().limit(1))).await;
-    matches!(answer, Some(Err(kube::Error::Api(status))) if status.code == 403)
+    matches!(answer, Ok(Err(kube::Error::Api(status))) if status.code == 403)
 }
 
 /// Watches for ever; has the objects of a namespace looked at whose labels are news.

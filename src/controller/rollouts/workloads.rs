@@ -83,9 +83,9 @@ impl ApiServer {
         request: Request<Vec<u8>>,
     ) -> Result<T, RestartFailure> {
         match self.call(self.client().request(request)).await {
-            Some(Ok(answer)) => Ok(answer),
-            Some(Err(kube::Error::Api(status))) => Err(api_status::restart_failure(&status)),
-            None | Some(Err(_)) => Err(RestartFailure::Failed(None)),
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(kube::Error::Api(status))) => Err(api_status::restart_failure(&status)),
+            Err(_) | Ok(Err(_)) => Err(RestartFailure::Failed(None)),
         }
     }
 }

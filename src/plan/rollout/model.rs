@@ -10,29 +10,13 @@ use crate::api::{
     Fingerprint, KeyStatus, READY, RestartItem, RolloutSpec, RolloutStatus, TargetStatus, VaultSecretSync,
     VaultSecretSyncSpec, VaultSecretSyncStatus, WorkloadKind, WorkloadSelector, fnv1a, set_condition,
 };
+use crate::dice::{Dice, asked};
 use crate::plan::{Kept, Outcome, Verdict};
 use crate::reason::Reason;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-
-/// Numbers that follow from a seed (`SplitMix64`).
-struct Dice(u64);
-
-impl Dice {
-    fn throw(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
-    }
-
-    fn one_in(&mut self, sides: u64) -> bool {
-        self.throw(sides) == 0
-    }
-}
 
 /// Keys and versions of their values.
 type Content = BTreeMap<&'static str, u64>;
@@ -98,7 +82,7 @@ impl World {
         let spec: VaultSecretSyncSpec = serde_json::from_str(r#"{"data": []}"#).unwrap();
         let mut object = VaultSecretSync::new("shop", spec);
         object.metadata.generation = Some(1);
-        let puts_back = dice.one_in(2);
+        let puts_back = dice.once_in(2);
         let mut world = Self {
             seed,
             dice,
@@ -139,11 +123,11 @@ impl World {
     fn list(&mut self) {
         let mut restart = Vec::new();
         for name in NAMES.into_iter().take(3) {
-            if self.dice.one_in(2) {
+            if self.dice.once_in(2) {
                 restart.push(RestartItem { name: Some(name.to_owned()), ..RestartItem::default() });
             }
         }
-        if self.dice.one_in(2) {
+        if self.dice.once_in(2) {
             restart
                 .push(RestartItem { selector: Some(WorkloadSelector::default()), ..RestartItem::default() });
         }
@@ -173,7 +157,7 @@ impl World {
     fn write(&mut self, whole: bool) {
         let before = self.secret.clone();
         for key in KEYS {
-            if !whole && self.dice.one_in(2) {
+            if !whole && self.dice.once_in(2) {
                 continue;
             }
             match self.vault.get(key) {
@@ -294,17 +278,17 @@ impl World {
         };
         while let Some(step) = rolling.next() {
             self.tell(&step);
-            if !calm && self.dice.one_in(8) {
+            if !calm && self.dice.once_in(8) {
                 return self.crash();
             }
-            let failure = (!calm && self.dice.one_in(6)).then_some(RestartFailure::Failed(None));
+            let failure = (!calm && self.dice.once_in(6)).then_some(RestartFailure::Failed(None));
             match step {
                 RestartStep::List(place) => {
                     let names = self.workloads.keys().filter(|name| **name != "one");
                     let names = names.map(|name| (*name).to_owned()).collect();
                     rolling.listed(place, failure.map_or(Ok(names), Err));
                 }
-                RestartStep::Restart(_) if !calm && self.dice.one_in(5) => {
+                RestartStep::Restart(_) if !calm && self.dice.once_in(5) => {
                     self.tell("others have their turn");
                     rolling.wait();
                 }
@@ -316,13 +300,13 @@ impl World {
                     self.check(value == digest(&self.target()), "they are restarted for what is there");
                     let value = value.unwrap().to_string();
                     // An answer that is lost is a restart all the same.
-                    let found = if failure.is_none() || self.dice.one_in(2) {
+                    let found = if failure.is_none() || self.dice.once_in(2) {
                         self.restart(&workload.name, value)
                     } else {
                         true
                     };
                     rolling.answered(workload, failure.map_or(Ok(found), Err));
-                    if !calm && self.dice.one_in(8) {
+                    if !calm && self.dice.once_in(8) {
                         return self.crash();
                     }
                 }
@@ -348,7 +332,7 @@ impl World {
         if self.stored.as_ref() == Some(&end.status) {
             return;
         }
-        match self.dice.throw(if calm { 1 } else { 8 }) {
+        match self.dice.roll(if calm { 1 } else { 8 }) {
             6 => {
                 self.tell("the status is not written");
                 self.unsaid = Some(end.status);
@@ -388,15 +372,15 @@ impl World {
     }
 
     fn step(&mut self) {
-        self.now += SignedDuration::from_secs(i64::try_from(self.dice.throw(30)).unwrap());
-        match self.dice.throw(24) {
+        self.now += SignedDuration::from_secs(i64::try_from(self.dice.roll(30)).unwrap());
+        match self.dice.roll(24) {
             0..=2 => {
-                let key = KEYS[usize::try_from(self.dice.throw(3)).unwrap()];
-                if self.dice.one_in(4) && self.vault.len() > 1 {
+                let key = KEYS[self.dice.roll(3)];
+                if self.dice.once_in(4) && self.vault.len() > 1 {
                     self.vault.remove(key);
                 } else {
                     // Sometimes what was there before.
-                    let version = self.dice.throw(6) + 1;
+                    let version = self.dice.roll(6) as u64 + 1;
                     self.vault.insert(key, version);
                 }
                 self.tell(self.vault.clone());
@@ -414,7 +398,7 @@ impl World {
                 self.stored = None;
             }
             7 if self.puts_back && !self.older.is_empty() => {
-                let which = usize::try_from(self.dice.throw(self.older.len() as u64)).unwrap();
+                let which = self.dice.roll(self.older.len());
                 self.tell("an older status is put back");
                 self.crash();
                 self.stored = Some(self.older[which].clone());
@@ -430,7 +414,7 @@ impl World {
                 self.round(Ending::Whole, true);
             }
             8 => {
-                let name = NAMES[usize::try_from(self.dice.throw(4)).unwrap()];
+                let name = NAMES[self.dice.roll(4)];
                 self.tell(("gone or new", name));
                 if self.workloads.remove(name).is_none() {
                     let excused = !self.is_at_rest();
@@ -497,19 +481,14 @@ fn play(seed: u64) -> u64 {
     world.restarts
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test that is told which runs to play")]
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
-}
-
 #[test]
 fn whatever_happens_a_workload_is_restarted_once_for_each_change_and_for_nothing_else() {
-    if let Some(seed) = number("VAULTSYNC_MODEL_SEED") {
+    if let Some(seed) = asked("VAULTSYNC_MODEL_SEED") {
         play(seed);
         return;
     }
-    let runs = number("VAULTSYNC_MODEL_RUNS").unwrap_or(1_000);
-    let first = number("VAULTSYNC_MODEL_FROM").unwrap_or(1);
+    let runs = asked("VAULTSYNC_MODEL_RUNS").unwrap_or(1_000);
+    let first = asked("VAULTSYNC_MODEL_FROM").unwrap_or(1);
     println!("VAULTSYNC_MODEL_SEED={first} and those after it");
     let restarts: u64 = (first..first + runs).map(play).sum();
     assert!(restarts > runs, "the runs restart workloads: {restarts}");

@@ -8,7 +8,10 @@ use super::{
     entry::{Entry, NextStep},
     errand::{Errand, Fetch, Fetched, ReadStep, Wakes},
     gate::{Admission, Turn},
-    handle::doubt::Suspect,
+    handle::{
+        Handle,
+        doubt::{Blamed, Suspect},
+    },
     host::Host,
     lanes::{HandleId, Lane},
 };
@@ -147,25 +150,38 @@ impl Host {
 
     /// Returns whether the failure answers what was asked for.
     fn failed(&mut self, fetch: &Fetch, refused: Refused, now: Instant, wakes: &mut Wakes) -> bool {
-        let failure = &refused.failure;
-        if *failure == Failure::Throttled(Peer::Vault) {
+        if refused.failure == Failure::Throttled(Peer::Vault) {
             self.budget.throttled(fetch.begun, now);
         }
-        if let Errand::Prove(permission) = fetch.errand {
-            self.trial_failed(fetch, permission, refused, now, wakes);
-            return true;
-        }
-        let scope = failure.scope();
-        let Some(source) = fetch.source() else {
-            if scope == Scope::Handle {
-                self.outage(fetch, refused, now, wakes);
-                return false;
+        match &fetch.errand {
+            Errand::Prove(permission) => {
+                self.trial_failed(fetch, *permission, refused, now, wakes);
+                true
             }
-            self.confirmed(fetch, false, now, wakes);
-            wakes.connection |= self.no_page(fetch.handle, failure, now).is_some();
-            return true;
-        };
-        let step_failed = |entry: &mut Entry| entry.step_failed(failure, source.kind);
+            Errand::List(_) => self.list_failed(fetch, refused, now, wakes),
+            Errand::Read { source, .. } => self.read_failed(fetch, source, refused, now, wakes),
+        }
+    }
+
+    fn list_failed(&mut self, fetch: &Fetch, refused: Refused, now: Instant, wakes: &mut Wakes) -> bool {
+        if refused.failure.scope() == Scope::Handle {
+            self.outage(fetch, refused, now, wakes);
+            return false;
+        }
+        self.confirmed(fetch, false, now, wakes);
+        wakes.connection |= self.no_page(fetch.handle, &refused.failure, now).is_some();
+        true
+    }
+
+    fn read_failed(
+        &mut self,
+        fetch: &Fetch,
+        source: &Source,
+        refused: Refused,
+        now: Instant,
+        wakes: &mut Wakes,
+    ) -> bool {
+        let step_failed = |entry: &mut Entry| entry.step_failed(&refused.failure, source.kind);
         match self.entry(fetch.handle, source).and_then(step_failed) {
             None => {}
             Some(NextStep::Step) => {
@@ -174,42 +190,44 @@ impl Host {
             }
             Some(NextStep::Failed(failure)) => return self.failed(fetch, failure.into(), now, wakes),
         }
-        // The connection has just answered a step before this one, and what fails so may be of this one alone.
-        let of_vault = matches!(
-            failure,
-            Failure::ServiceUnavailable { peer: Peer::Vault, .. }
-                | Failure::MalformedResponse { peer: Peer::Vault, .. }
-        );
-        let of_step = self.entry(fetch.handle, source).is_some_and(|entry| entry.is_past_first_step())
-            && (of_vault || scope == Scope::Permission);
-        let lists = matches!(fetch.errand, Errand::Read { step: ReadStep::Versions(_), .. });
-        let begun = if lists && scope == Scope::Handle {
-            // Of a long list what was read already is not read again.
-            self.entry(fetch.handle, source).map_or(fetch.begun, |entry| entry.as_of(fetch.begun))
-        } else {
-            self.end_search(fetch)
-        };
+        let scope = refused.failure.scope();
+        let later_step = self.entry(fetch.handle, source).is_some_and(|entry| entry.is_past_first_step());
+        let begun = self.end_failed_search(fetch, source, &refused.failure);
         let Some(handle) = self.handles.get_mut(&fetch.handle) else { return true };
-        let alone = (of_step && !handle.gate.is_trying()) || handle.fails_alone(source);
-        if scope == Scope::Handle && alone {
-            let (failure, limits) = (refused.failure, &self.limits);
-            let told = handle.with_entry(source, |entry| entry.failed_alone(failure, begun, now, limits));
-            self.tell(fetch.handle, told.unwrap_or_default(), now, &mut wakes.users);
-            return true;
-        }
         if scope == Scope::Permission {
             handle.with_entry(source, |entry| entry.refuse(fetch.begun, &self.limits));
         }
-        if !(of_step && scope == Scope::Permission) && handle.is_refused_as_a_whole(failure, source) {
-            self.outage(fetch, refused, now, wakes);
-            return false;
-        }
-        let proof = failure.is_gone();
-        self.confirmed(fetch, proof, now, wakes);
-        let Some(handle) = self.handles.get_mut(&fetch.handle) else { return true };
-        let told = handle.with_entry(source, |entry| entry.fail(refused.failure, begun, now));
+        let told = match handle.blamed(source, &refused.failure, later_step) {
+            Blamed::Connection => {
+                self.outage(fetch, refused, now, wakes);
+                return false;
+            }
+            Blamed::Source => {
+                let (failure, limits) = (refused.failure, &self.limits);
+                handle.with_entry(source, |entry| entry.failed_alone(failure, begun, now, limits))
+            }
+            Blamed::Nobody => {
+                self.confirmed(fetch, refused.failure.is_gone(), now, wakes);
+                let Some(handle) = self.handles.get_mut(&fetch.handle) else { return true };
+                handle.with_entry(source, |entry| entry.fail(refused.failure, begun, now))
+            }
+        };
         self.tell(fetch.handle, told.unwrap_or_default(), now, &mut wakes.users);
         true
+    }
+
+    /// A search that failed begins anew. But of a long list of which a page stumbled, what was read already is not read again.
+    /// Returns as of when the answer counts.
+    fn end_failed_search(&mut self, fetch: &Fetch, source: &Source, failure: &Failure) -> Instant {
+        let lists = matches!(fetch.errand, Errand::Read { step: ReadStep::Versions(_), .. });
+        // A page that cannot be used will not be another the next time.
+        let stumbles =
+            failure.scope() == Scope::Handle && !matches!(failure, Failure::MalformedResponse { .. });
+        let works = |handle: &Handle| handle.gate.outage().is_none();
+        if lists && stumbles && self.handles.get(&fetch.handle).is_some_and(works) {
+            return self.entry(fetch.handle, source).map_or(fetch.begun, |entry| entry.as_of(fetch.begun));
+        }
+        self.end_search(fetch)
     }
 
     /// The vault answered: what failed just before failed alone, and if the answer is `proof` that the identity may

@@ -85,6 +85,8 @@ pub(super) struct Gathering {
     pub(super) until: Option<Duration>,
     /// It has waited long enough, or asks to have whatever there is.
     pub(super) over: bool,
+    /// Somebody asks by hand to have whatever there is.
+    pub(super) hurries: bool,
     /// When the news has settled that it waits with, of whatever connection.
     pub(super) news: Option<Instant>,
     /// When the news had settled for which confirmations were asked last.
@@ -119,7 +121,7 @@ impl Subscriber {
         if let Some(until) = gathering.until.take() {
             waits.remove(&(until, user.clone()));
         }
-        gathering.over = false;
+        (gathering.over, gathering.hurries) = (false, false);
         (gathering.news, gathering.settled) = (None, None);
         self.gathering.take_if(|gathering| gathering.spent.is_none());
     }

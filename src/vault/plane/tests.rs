@@ -151,7 +151,7 @@ struct World {
     /// The versions that are listed of a secret.
     versions: BTreeMap<String, Vec<ListedVersion>>,
     /// Whether another page of them always follows.
-    more_versions: bool,
+    more_versions: Option<&'static str>,
     /// If set, these lists fail so.
     no_versions: Option<Failure>,
     /// If set, the list fails so.
@@ -207,7 +207,7 @@ impl World {
             lists: Vec::new(),
             version_lists: Vec::new(),
             versions: BTreeMap::new(),
-            more_versions: false,
+            more_versions: None,
             no_versions: None,
             no_list: None,
             no_read: None,
@@ -296,9 +296,7 @@ impl World {
                     return failed(failure, None);
                 }
                 let versions = self.versions.get(source.name.as_str()).cloned().unwrap_or_default();
-                let more = "https://prod.vault.azure.net/secrets/db/versions?more";
-                let link = Some(more).filter(|_| self.more_versions);
-                let next = Next::parse(link, &connection(0).url, "/secrets/db/versions");
+                let next = Next::parse(self.more_versions, &connection(0).url, "/secrets/db/versions");
                 return Fetched::Versions(VersionPage { items: versions, next });
             }
             ReadStep::Version(version) => {

@@ -1,12 +1,12 @@
 //! What a handle and its host do with those who wait for their sources to agree; [`super::gathering`] has the rules.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     time::{Duration, Instant},
 };
 
 use super::{
-    entry::Told,
+    entry::{Entry, Told},
     gathering::{Agreement, CONFIRMATIONS, PATIENCE},
     handle::Handle,
     host::Host,
@@ -17,6 +17,14 @@ use crate::vault::{
     answer::{Answer, Want},
     connection::Source,
 };
+
+/// Whether the current version of a source is news to `user` of which this is the version before: then it has moved too,
+/// which nothing else tells.
+fn has_moved(entries: &HashMap<Source, Box<Entry>>, user: &ObjectKey, source: &Source) -> bool {
+    let is_previous = source.version.as_ref().is_some_and(|version| version.exact().is_none());
+    let current = || entries.get(&source.at(None));
+    is_previous && current().is_some_and(|current| current.news(user).is_some())
+}
 
 impl Handle {
     /// When the latest news for `user` among `wants` has settled, and the latest that a sweep saw moving.
@@ -50,10 +58,14 @@ impl Handle {
         gathering.news = Some(settled);
         if agreement.pending && !pending {
             // Whom it waits for is elsewhere, maybe for long: what is new until then is to agree all the same.
-            gathering.over = false;
+            gathering.over = gathering.hurries;
         }
         let unconfirmed = |over: bool| -> Vec<Option<Instant>> {
-            wants.iter().map(|want| entries.get(&want.source)?.unconfirmed(settled, over)).collect()
+            let each = wants.iter().map(|want| {
+                let over = over && !has_moved(entries, user, &want.source);
+                entries.get(&want.source)?.unconfirmed(settled, over)
+            });
+            each.collect()
         };
         let mut missing = unconfirmed(gathering.over);
         let count = missing.iter().flatten().count();
@@ -104,7 +116,8 @@ impl Handle {
     pub(super) fn hurry(&mut self, user: &ObjectKey) {
         self.end_gathering(user);
         if let Some(subscriber) = self.users.get_mut(user) {
-            subscriber.gathering.get_or_insert_default().over = true;
+            let gathering = subscriber.gathering.get_or_insert_default();
+            (gathering.over, gathering.hurries) = (true, true);
             subscriber.outstanding = subscriber.sources.len();
         }
     }
@@ -126,9 +139,10 @@ impl Handle {
         let news = sources.iter().filter_map(|source| entries.get(source)?.news(&user)).max();
         let news = news.max(gathering.news);
         for source in sources {
+            let over = !has_moved(entries, &user, source);
             let Some(entry) = entries.get_mut(source) else { continue };
             if entry.confirmation(&user).is_some() {
-                let at = news.and_then(|settled| entry.unconfirmed(settled, true));
+                let at = news.and_then(|settled| entry.unconfirmed(settled, over));
                 entry.wait_for(&user, at);
             }
         }
@@ -142,7 +156,7 @@ impl Handle {
         let waits = std::mem::take(&mut self.waits);
         for (user, subscriber) in &mut self.users {
             let Some(gathering) = &mut subscriber.gathering else { continue };
-            gathering.over = false;
+            (gathering.over, gathering.hurries) = (false, false);
             if gathering.until.is_some() {
                 gathering.until = Some(until);
                 self.waits.insert((until, user.clone()));

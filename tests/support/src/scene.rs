@@ -193,7 +193,8 @@ impl OperatorScene {
         let shutdown = async {
             stopped.await.ok();
         };
-        let task = tokio::spawn(run(self.settings.clone(), client, self.transport(), listener, shutdown));
+        let task =
+            tokio::spawn(run(self.settings.clone(), None, client, self.transport(), listener, shutdown));
         Operator { address, stop: Some(stop), task }
     }
 

@@ -237,7 +237,8 @@ impl Entry {
 
     /// This version is the current one.
     pub(in crate::vault::plane) fn current_is(&mut self, current: &Attributes, kind: ObjectKind) -> NextStep {
-        let search = self.previous.as_deref_mut();
+        // Where the search has ended meanwhile it begins anew: nothing says as of when this answer would count.
+        let search = self.previous.as_deref_mut().filter(|search| search.begun.is_some());
         search.map_or(NextStep::Step, |search| search.go_on(Some(current), kind))
     }
 
@@ -262,7 +263,7 @@ impl Entry {
 
     /// A page of the list of versions.
     pub(in crate::vault::plane) fn versions(&mut self, page: VersionPage, kind: ObjectKind) -> NextStep {
-        if !self.fails_alone() {
+        if !self.fails_alone() && !matches!(page.next, Next::Foreign) {
             // Of a long list each page may stumble.
             self.alone = 0;
         }

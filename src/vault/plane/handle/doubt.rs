@@ -7,7 +7,7 @@ use super::Handle;
 use crate::object_key::ObjectKey;
 use crate::vault::{
     connection::Source,
-    failure::Failure,
+    failure::{Failure, Peer, Scope},
     limits::Limits,
     plane::{
         entry::Entry,
@@ -23,6 +23,17 @@ pub(in crate::vault::plane) struct Suspect {
     pub(in crate::vault::plane) source: Option<Source>,
     pub(in crate::vault::plane) failure: Failure,
     pub(in crate::vault::plane) begun: Instant,
+}
+
+/// Whom a failed read speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::vault::plane) enum Blamed {
+    /// All that is read through the handle, as far as can be known yet.
+    Connection,
+    /// The source, while others succeed.
+    Source,
+    /// Nobody: it is the answer to what was asked for.
+    Nobody,
 }
 
 impl Handle {
@@ -62,10 +73,18 @@ impl Handle {
             }
             Turn::Outage => {
                 self.suspects.clear();
+                // What was found halfway may be another when this is over.
+                self.end_searches();
                 wakes.outage = true;
                 wakes.users.extend(self.waiters().cloned());
                 self.wait_anew(now);
             }
+        }
+    }
+
+    fn end_searches(&mut self) {
+        for entry in self.entries.values_mut().filter(|entry| !entry.in_flight) {
+            entry.end_search();
         }
     }
 
@@ -96,6 +115,28 @@ impl Handle {
         let left_alone = |entry: &Entry| entry.alone_until(limits).is_some_and(|until| until > now);
         let next = idle.min_by_key(|(source, entry)| (left_alone(entry), entry.asked_at(), *source));
         next.map(|(source, _)| source)
+    }
+
+    /// Whom the failure of a read speaks of. `later_step`: the connection has just answered a step before it, so what fails
+    /// may be of this step alone.
+    pub(in crate::vault::plane) fn blamed(
+        &self,
+        source: &Source,
+        failure: &Failure,
+        later_step: bool,
+    ) -> Blamed {
+        let of_vault = matches!(
+            failure,
+            Failure::ServiceUnavailable { peer: Peer::Vault, .. }
+                | Failure::MalformedResponse { peer: Peer::Vault, .. }
+        );
+        match failure.scope() {
+            Scope::Handle if self.fails_alone(source) => Blamed::Source,
+            Scope::Handle if later_step && of_vault && !self.gate.is_trying() => Blamed::Source,
+            Scope::Permission if later_step => Blamed::Nobody,
+            _ if self.is_refused_as_a_whole(failure, source) => Blamed::Connection,
+            _ => Blamed::Nobody,
+        }
     }
 
     /// Whether this source fails by itself: others succeed, which are there to tell.

@@ -74,7 +74,10 @@ fn ask_each(
         let Some(host) = hosts.get_mut(*place) else { continue };
         let told = host.end_ask(user, ask, std::mem::take(answers), agreement, works && silent, now);
         let mut told_of = told.iter().flat_map(|told| &told.answers);
-        silent |= !works && told_of.any(|answer| matches!(answer, Answer::Pending));
+        let handle = host.known_handle(ask.connection);
+        let waits = told_of.any(|answer| matches!(answer, Answer::Pending))
+            || handle.is_some_and(|handle| handle.sweeps.finders.keeps_waiting(user));
+        silent |= !works && waits;
         *reply = told;
     }
     replies.into_iter().flatten().collect()

@@ -88,6 +88,11 @@ impl Finders {
         self.users.values().any(|finder| finder.told == ToldNames::Nothing)
     }
 
+    /// Whether `user` waits for a list.
+    pub(in crate::vault::plane) fn keeps_waiting(&self, user: &ObjectKey) -> bool {
+        self.users.get(user).is_some_and(|finder| finder.told == ToldNames::Nothing)
+    }
+
     /// The list stays until the next look at the handle: whoever comes and goes makes no sweep.
     pub(in crate::vault::plane) fn forget(&mut self, user: &ObjectKey) {
         self.users.remove(user);

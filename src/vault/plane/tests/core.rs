@@ -22,37 +22,7 @@ use cluster::Cluster;
 use operator::Operator;
 use vaults::Vaults;
 
-/// Numbers that follow from a seed (`SplitMix64`).
-#[derive(Debug)]
-pub(super) struct Dice(pub(super) u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// 0 to `sides - 1`.
-    pub(super) fn roll(&mut self, sides: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(sides.max(1)).unwrap()).unwrap()
-    }
-
-    /// True once in `of`.
-    fn once_in(&mut self, of: usize) -> bool {
-        self.roll(of) == 0
-    }
-
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.roll(from.len())]
-    }
-
-    fn millis(&mut self, most: u64) -> Duration {
-        Duration::from_millis(self.next() % (most + 1))
-    }
-}
+use crate::dice::{Dice, asked};
 
 /// What may happen in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +85,7 @@ impl Model {
     }
 
     fn fail(&self, what: &str) -> ! {
-        let told = if number("VAULTSYNC_MODEL_SEED").is_some() { 4000 } else { 60 };
+        let told = if asked("VAULTSYNC_MODEL_SEED").is_some() { 4000 } else { 60 };
         let from = self.story.len().saturating_sub(told);
         panic!("VAULTSYNC_MODEL_SEED={}: {what}\n{}", self.seed, self.story[from..].join("\n"));
     }
@@ -239,15 +209,15 @@ impl Model {
 
 #[test]
 fn whatever_happens_a_secret_is_what_its_record_says_and_in_the_end_what_the_vault_says() {
-    if let Some(seed) = number("VAULTSYNC_MODEL_SEED") {
+    if let Some(seed) = asked("VAULTSYNC_MODEL_SEED") {
         let model = Model::new(seed);
         eprintln!("{:?}", model.profile);
         Model::run(model);
         return;
     }
-    let end = Instant::now() + Duration::from_secs(number("VAULTSYNC_MODEL_SECONDS").unwrap_or(60));
+    let end = Instant::now() + Duration::from_secs(asked("VAULTSYNC_MODEL_SECONDS").unwrap_or(60));
     // The same runs everywhere, so that whoever changes nothing meets no failure; others by VAULTSYNC_MODEL_FROM.
-    let first = number("VAULTSYNC_MODEL_FROM").unwrap_or(1);
+    let first = asked("VAULTSYNC_MODEL_FROM").unwrap_or(1);
     eprintln!("VAULTSYNC_MODEL_SEED={first} and those after it");
     let (mut runs, mut steps) = (0, 0);
     while runs == 0 || Instant::now() < end {
@@ -255,12 +225,4 @@ fn whatever_happens_a_secret_is_what_its_record_says_and_in_the_end_what_the_vau
         runs += 1;
     }
     eprintln!("{runs} runs, {steps} micro-steps");
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "no setting of the program's: which runs a person wants to see"
-)]
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok())
 }

@@ -1,6 +1,7 @@
 //! Who looks for names: what the list shows, what that costs, and what happens when there is none.
 
 use super::*;
+use crate::dice::Dice;
 use crate::vault::{Find, Found, NamePattern, Sought, Why};
 
 fn sought(name: &str, tags: &[(&str, &str)]) -> Find {
@@ -171,7 +172,7 @@ fn an_outage_takes_no_name_away_and_half_a_list_is_none() {
 #[test]
 fn whatever_happens_everybody_ends_up_with_the_names_that_there_are() {
     for seed in 0..60_u64 {
-        let mut dice = core::Dice(seed);
+        let mut dice = Dice(seed);
         let mut pick = |below: usize| dice.roll(below);
         let mut world = World::new();
         world.page = 1 + pick(4);

@@ -1,7 +1,7 @@
 //! The version before the current one: what it costs to find it, and what happens when there is none.
 
 use super::*;
-use crate::vault::{ObjectVersion, VersionPin};
+use crate::vault::{ObjectVersion, VersionPin, plane::gathering::CONFIRMATIONS};
 
 fn version(number: u32) -> ObjectVersion {
     ObjectVersion::parse(&format!("{number:032x}")).unwrap()
@@ -107,56 +107,71 @@ fn a_current_version_that_is_disabled_hides_nothing_and_a_secret_that_is_gone_ha
 }
 
 #[test]
-fn the_current_and_the_one_before_arrive_together() {
-    let mut world = World::new();
-    world.rotate("db", &[(1, true), (2, true)]);
-    let both = |known: [u32; 2]| [want("db", Some(known[0])), previous("db", Some(known[1]))];
-    let ask = |world: &mut World| {
-        let (terms, now) = (world.terms, world.now);
-        world.host.ask(&user("shop"), &connection(0), terms, &both([2, 1]), true, now).answers
-    };
-    let _ = ask(&mut world);
-    world.pass(2 * MINUTE);
-    let _ = world.woken();
-    world.rotate("db", &[(1, true), (2, true), (3, true)]);
-    world.say("db", Said::Written(3, world.clock()));
-    let mut done = false;
-    for _ in 0..150 {
-        world.pass(SECOND);
-        if world.woken().is_empty() {
-            continue;
+fn the_current_and_the_one_before_arrive_together_though_nobody_waits_for_confirmations_any_more() {
+    for spent in [false, true] {
+        let mut world = World::new();
+        world.rotate("db", &[(1, true), (2, true)]);
+        // Its own turn is far.
+        let both = [want("db", Some(2)), Want { interval: 60 * MINUTE, ..previous("db", Some(1)) }];
+        let ask = |world: &mut World| {
+            let (terms, now) = (world.terms, world.now);
+            for handle in world.host.handles.values_mut().filter(|_| spent) {
+                if let Some(subscriber) = handle.users.get_mut(&user("shop")) {
+                    subscriber.gathering.get_or_insert_default().spent = Some((now, CONFIRMATIONS));
+                }
+            }
+            world.host.ask(&user("shop"), &connection(0), terms, &both, true, now).answers
+        };
+        let _ = ask(&mut world);
+        world.pass(2 * MINUTE);
+        let _ = world.woken();
+        world.rotate("db", &[(1, true), (2, true), (3, true)]);
+        world.say("db", Said::Written(3, world.clock()));
+        let mut done = false;
+        for _ in 0..150 {
+            world.pass(SECOND);
+            if world.woken().is_empty() {
+                continue;
+            }
+            let answers = ask(&mut world);
+            let read = answers.iter().filter(|answer| matches!(answer, Answer::Read(_))).count();
+            let waits = answers.iter().any(|answer| matches!(answer, Answer::Pending));
+            assert!(waits || read != 1, "half of it: {answers:?}");
+            done |= !waits && is(&answers[0], 3) && is(&answers[1], 2);
         }
-        let answers = ask(&mut world);
-        let read = answers.iter().filter(|answer| matches!(answer, Answer::Read(_))).count();
-        let waits = answers.iter().any(|answer| matches!(answer, Answer::Pending));
-        assert!(waits || read != 1, "half of it: {answers:?}");
-        done |= !waits && is(&answers[0], 3) && is(&answers[1], 2);
+        assert!(done, "spent: {spent}");
     }
-    assert!(done);
 }
 
 #[test]
-fn a_list_of_versions_that_always_fails_is_told_of_this_source_alone() {
-    let mut world = World::new();
-    world.rotate("db", &[(1, true), (2, true)]);
-    world.say("other", Said::Version(1));
-    world.no_versions = Some(Failure::ServiceUnavailable { peer: Peer::Vault, status: Some(500) });
-    let wants = [previous("db", None), want("other", None)];
-    let mut told = None;
-    for _ in 0..600 {
-        let answers = world.ask("shop", &wants).answers;
-        if let Answer::Failed(failure) = &answers[0] {
-            told = Some(failure.reason());
-            break;
+fn a_list_of_versions_that_always_fails_or_leads_elsewhere_is_told_of_this_source_alone() {
+    let unavailable = Failure::ServiceUnavailable { peer: Peer::Vault, status: Some(500) };
+    let elsewhere = "https://elsewhere.test/secrets/db/versions";
+    for (fails, more, reason) in [
+        (Some(unavailable), None, Reason::ServiceUnavailable),
+        (None, Some(elsewhere), Reason::MalformedResponse),
+    ] {
+        let mut world = World::new();
+        world.rotate("db", &[(1, true), (2, true)]);
+        world.say("other", Said::Version(1));
+        (world.no_versions, world.more_versions) = (fails, more);
+        let wants = [previous("db", None), want("other", None)];
+        let mut told = None;
+        for _ in 0..600 {
+            let answers = world.ask("shop", &wants).answers;
+            if let Answer::Failed(failure) = &answers[0] {
+                told = Some(failure.reason());
+                break;
+            }
+            world.pass(SECOND);
         }
-        world.pass(SECOND);
+        assert_eq!(told, Some(reason));
+        let health = world.host.health(&connection(0), world.now).unwrap();
+        assert!(matches!(health.state, HealthState::Working), "{:?}", health.state);
+        (world.no_versions, world.more_versions) = (None, None);
+        world.pass(10 * MINUTE);
+        assert!(is(&world.told(&wants), 1));
     }
-    assert_eq!(told, Some(Reason::ServiceUnavailable));
-    let health = world.host.health(&connection(0), world.now).unwrap();
-    assert!(matches!(health.state, HealthState::Working), "{:?}", health.state);
-    world.no_versions = None;
-    world.pass(10 * MINUTE);
-    assert!(is(&world.told(&wants), 1));
 }
 
 #[test]
@@ -216,7 +231,7 @@ fn a_list_too_long_to_look_through_is_told_and_not_read_each_time() {
     let mut world = World::new();
     let many: Vec<(u32, bool)> = (1..=10_001).map(|number| (number, true)).collect();
     world.rotate("db", &many);
-    world.more_versions = true;
+    world.more_versions = Some("https://prod.vault.azure.net/secrets/db/versions?more");
     let told = world.told(&[previous("db", None)]);
     assert!(matches!(&told, Answer::Failed(failure) if failure.reason() == Reason::TooLarge), "{told:?}");
     let before = world.version_lists.len();

@@ -1,7 +1,7 @@
 //! What is new of one object arrives together: objects that do as they should, in front of a vault that answers late.
 
 use super::*;
-use crate::vault::{Ask, plane::host::ask};
+use crate::vault::{Ask, Find, NamePattern, Sought, plane::host::ask};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -912,6 +912,37 @@ fn while_one_vault_is_silent_the_values_of_another_are_not_read_again_and_again(
     let silent = [Want { interval: HOUR, ..want("c", None) }];
     let round = |world: &mut World| world.ask_through("new", &[(0, &wants), (1, &silent)], false);
     // As a round does that looks again every half minute.
+    for _ in 0..120 {
+        let _ = round(&mut world);
+        world.pass(30 * SECOND);
+    }
+    assert!(world.gets_of("a") <= 4, "{} in an hour", world.gets_of("a"));
+    world.bogus.clear();
+    let mut done = false;
+    for _ in 0..1200 {
+        world.pass(SECOND);
+        if !world.woken().is_empty() {
+            done |= round(&mut world).iter().all(|answer| is_read(answer, 1));
+        }
+    }
+    assert!(done, "whoever waited is woken by the one that was silent");
+}
+
+#[test]
+fn while_a_vault_is_silent_that_is_searched_by_name_the_values_of_another_are_not_read_again_and_again() {
+    let mut world = World::new();
+    let wants: Vec<Want> = ["a", "b"].map(|name| Want { interval: HOUR, ..want(name, None) }).into();
+    for name in ["a", "b", "c"] {
+        world.say(name, Said::Version(1));
+    }
+    world.bogus.push(connection(1));
+    let finds = [Find { name: NamePattern::new("c*"), tags: BTreeMap::new() }];
+    let round = |world: &mut World| {
+        let (connection, terms) = (&connection(1), world.terms);
+        let sought = Sought { connection, terms, finds: &finds, interval: HOUR, known: &[] };
+        world.host.find(&user("new"), sought, world.now);
+        world.ask_through("new", &[(0, &wants), (1, &[])], false)
+    };
     for _ in 0..120 {
         let _ = round(&mut world);
         world.pass(30 * SECOND);
