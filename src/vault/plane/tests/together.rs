@@ -903,60 +903,40 @@ fn who_waits_for_a_silent_vault_is_not_given_half_a_rotation_of_another_when_it_
 
 #[test]
 fn while_one_vault_is_silent_the_values_of_another_are_not_read_again_and_again() {
-    let mut world = World::new();
-    let wants: Vec<Want> = ["a", "b"].map(|name| Want { interval: HOUR, ..want(name, None) }).into();
-    for name in ["a", "b", "c"] {
-        world.say(name, Said::Version(1));
-    }
-    world.bogus.push(connection(1));
-    let silent = [Want { interval: HOUR, ..want("c", None) }];
-    let round = |world: &mut World| world.ask_through("new", &[(0, &wants), (1, &silent)], false);
-    // As a round does that looks again every half minute.
-    for _ in 0..120 {
-        let _ = round(&mut world);
-        world.pass(30 * SECOND);
-    }
-    assert!(world.gets_of("a") <= 4, "{} in an hour", world.gets_of("a"));
-    world.bogus.clear();
-    let mut done = false;
-    for _ in 0..1200 {
-        world.pass(SECOND);
-        if !world.woken().is_empty() {
-            done |= round(&mut world).iter().all(|answer| is_read(answer, 1));
-        }
-    }
-    assert!(done, "whoever waited is woken by the one that was silent");
-}
-
-#[test]
-fn while_a_vault_is_silent_that_is_searched_by_name_the_values_of_another_are_not_read_again_and_again() {
-    let mut world = World::new();
-    let wants: Vec<Want> = ["a", "b"].map(|name| Want { interval: HOUR, ..want(name, None) }).into();
-    for name in ["a", "b", "c"] {
-        world.say(name, Said::Version(1));
-    }
-    world.bogus.push(connection(1));
     let finds = [Find { name: NamePattern::new("c*"), tags: BTreeMap::new() }];
-    let round = |world: &mut World| {
-        let (connection, terms) = (&connection(1), world.terms);
-        let sought = Sought { connection, terms, finds: &finds, interval: HOUR, known: &[] };
-        world.host.find(&user("new"), sought, world.now);
-        world.ask_through("new", &[(0, &wants), (1, &[])], false)
-    };
-    for _ in 0..120 {
-        let _ = round(&mut world);
-        world.pass(30 * SECOND);
-    }
-    assert!(world.gets_of("a") <= 4, "{} in an hour", world.gets_of("a"));
-    world.bogus.clear();
-    let mut done = false;
-    for _ in 0..1200 {
-        world.pass(SECOND);
-        if !world.woken().is_empty() {
-            done |= round(&mut world).iter().all(|answer| is_read(answer, 1));
+    for is_searched in [false, true] {
+        let mut world = World::new();
+        let wants: Vec<Want> = ["a", "b"].map(|name| Want { interval: HOUR, ..want(name, None) }).into();
+        for name in ["a", "b", "c"] {
+            world.say(name, Said::Version(1));
         }
+        world.bogus.push(connection(1));
+        let named = [Want { interval: HOUR, ..want("c", None) }];
+        let silent = if is_searched { &[] } else { &named[..] };
+        let round = |world: &mut World| {
+            if is_searched {
+                let (connection, terms) = (&connection(1), world.terms);
+                let sought = Sought { connection, terms, finds: &finds, interval: HOUR, known: &[] };
+                world.host.find(&user("new"), sought, world.now);
+            }
+            world.ask_through("new", &[(0, &wants), (1, silent)], false)
+        };
+        // As a round does that looks again every half minute.
+        for _ in 0..120 {
+            let _ = round(&mut world);
+            world.pass(30 * SECOND);
+        }
+        assert!(world.gets_of("a") <= 4, "{} in an hour", world.gets_of("a"));
+        world.bogus.clear();
+        let mut done = false;
+        for _ in 0..1200 {
+            world.pass(SECOND);
+            if !world.woken().is_empty() {
+                done |= round(&mut world).iter().all(|answer| is_read(answer, 1));
+            }
+        }
+        assert!(done, "whoever waited is woken by the one that was silent");
     }
-    assert!(done, "whoever waited is woken by the one that was silent");
 }
 
 fn is_version(answer: &Answer, version: u32) -> bool {
