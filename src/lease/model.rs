@@ -113,7 +113,8 @@ impl World {
         }
         if replica.elector.lost(self.now).is_some() {
             // Who starts while a lease is gone cannot know that somebody counts on it.
-            if !self.deleted {
+            let counts = |replica: &Replica| replica.elector.term().is_some_and(|term| self.now < term.ends);
+            if !self.deleted || !self.replicas.iter().any(counts) {
                 self.restart(which);
             }
             return;
