@@ -45,3 +45,17 @@ impl Dice {
 pub(crate) fn asked(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
+
+/// Plays the run that somebody asks for, or so many as are asked for, `usual` of them if none are. Returns how many that were;
+/// `None` of one run alone, which proves nothing of all.
+pub(crate) fn play_all(usual: u64, mut play: impl FnMut(u64)) -> Option<u64> {
+    if let Some(seed) = asked("VAULTSYNC_MODEL_SEED") {
+        play(seed);
+        return None;
+    }
+    let runs = asked("VAULTSYNC_MODEL_RUNS").unwrap_or(usual);
+    let first = asked("VAULTSYNC_MODEL_FROM").unwrap_or(1);
+    println!("VAULTSYNC_MODEL_SEED={first} and those after it");
+    (first..first + runs).for_each(play);
+    Some(runs)
+}
