@@ -19,6 +19,7 @@ mod memory;
 mod metrics;
 mod objects;
 mod probe_pace;
+mod reads;
 mod reconcile;
 mod render_pace;
 mod report;

@@ -3,19 +3,17 @@
 use super::Context;
 use super::apply::WriteTarget;
 use super::backoff::backoff;
-use super::connections::{ConnectionsOf, Usable, connections_of, heard_of};
+use super::connections::{ConnectionsOf, Usable, heard_of};
 use super::error::Error;
 use super::index::key_of;
 use super::memory::Memory;
+use super::reads::Reads;
 use super::{report, rollouts};
-use crate::api::{READY, VaultSecretSync, condition, fnv1a};
+use crate::api::{READY, VaultSecretSync, condition};
 use crate::object_key::ObjectKey;
-use crate::plan::{
-    self, Connected, FoundNames, Input, Permit, Problem, Refusal, Round, Seen, Snapshot, Sources, Step,
-    UsedSource, Vault, Verdict,
-};
+use crate::plan::{self, Connected, Input, Refusal, Round, Seen, Snapshot, Step, UsedSource, Vault, Verdict};
 use crate::reason::Reason;
-use crate::vault::{Answer, Ask, Find, Found, HealthState, ObjectName, Sought};
+use crate::vault::{Answer, Ask, HealthState};
 use kube::runtime::controller::Action;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,10 +23,6 @@ use tokio::task::block_in_place;
 /// The longest chain that makes progress is look, ask, read anew, demand, change, look, change; twice that is somebody
 /// who keeps changing the Secret under our hands.
 const MOST_STEPS: usize = 14;
-
-/// How many objects become stale in a second when a vault stays silent, so that their status writes do not come at
-/// once.
-const STALE_PER_SECOND: usize = 20;
 
 /// Reconciles one object.
 pub(super) async fn reconcile(shown: Arc<VaultSecretSync>, context: Arc<Context>) -> Result<Action, Error> {
@@ -84,70 +78,6 @@ struct End {
 /// A failure of the API server that a Secret's write meets is told of at this try.
 const TOLD_AT: u32 = 3;
 
-/// What an object reads, and through what.
-struct Reads {
-    found: ConnectionsOf,
-    sources: Result<Sources, Problem>,
-    /// As what each source may be read.
-    permits: Vec<Permit>,
-}
-
-impl Reads {
-    /// The connections, where all of them can be used.
-    fn usable(&self) -> &[Usable] {
-        match &self.found {
-            ConnectionsOf::Usable(usable) => usable,
-            ConnectionsOf::Unknown | ConnectionsOf::Unusable(_) => &[],
-        }
-    }
-
-    /// The same as a round sees them; `users`: how many each has.
-    fn connected(&self, context: &Context, object: &VaultSecretSync, users: &[usize]) -> Vec<Connected<'_>> {
-        let users = users.iter().copied().chain(std::iter::repeat(0));
-        let connected = self.usable().iter().zip(users).map(|(usable, users)| {
-            let interval = interval(context, object, usable);
-            let stale_after = stale_after(context, object, interval, users);
-            Connected { vault: &usable.vault, url: usable.connection.url.as_str(), interval, stale_after }
-        });
-        connected.collect()
-    }
-}
-
-/// Finds out what an object reads: its connections, what it finds there by name, and what it may read of it all.
-fn gather(context: &Context, key: &ObjectKey, object: &VaultSecretSync) -> Reads {
-    let found = connections_of(context, object);
-    let mut reads = Reads { found, sources: Ok(Sources::default()), permits: Vec::new() };
-    let names = find(context, key, object, &reads);
-    reads.sources = plan::sources(&object.spec, &names);
-    match permits(object, &reads) {
-        Ok(permits) => reads.permits = permits,
-        Err(problems) => reads.found = ConnectionsOf::Unusable(problems),
-    }
-    reads
-}
-
-/// As what each source may be read, each by its own connection.
-fn permits(object: &VaultSecretSync, reads: &Reads) -> Result<Vec<Permit>, Vec<Problem>> {
-    let Ok(sources) = &reads.sources else { return Ok(Vec::new()) };
-    let mut permits = vec![Permit::default(); sources.used.len()];
-    let mut problems = Vec::new();
-    for (place, usable) in reads.usable().iter().enumerate() {
-        let of_vault = || sources.used.iter().enumerate().filter(|(_, used)| used.vault == place);
-        let used: Vec<&UsedSource> = of_vault().map(|(_, used)| used).collect();
-        match usable.permits(object, &used) {
-            Ok(permitted) => {
-                for ((index, _), permitted) in of_vault().zip(permitted) {
-                    if let Some(permit) = permits.get_mut(index) {
-                        *permit = permitted;
-                    }
-                }
-            }
-            Err(problem) => problems.push(problem),
-        }
-    }
-    if problems.is_empty() { Ok(permits) } else { Err(problems) }
-}
-
 /// The next step of a round. Values that take work are rendered at the pace of their namespace; `Err`: not before this
 /// time. A round that was `admitted` goes on to its end: each of its steps renders, and to begin anew would render more.
 fn decide(
@@ -182,7 +112,7 @@ fn decide(
 async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory) -> Result<End, Error> {
     let key = context.index.shared_key_of(stored);
     let object = memory.kept.known(stored);
-    let reads = gather(context, &key, &object);
+    let reads = Reads::gather(context, &key, &object);
     let rival = context.index.rival(&object);
     let manager = plan::manager_of(&object);
     let target = WriteTarget {
@@ -280,50 +210,6 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
     Err(Error::Unsettled)
 }
 
-/// What the object looks for by name through each of its connections, as far as its namespace may read it; no list is asked
-/// for where it may read nothing.
-fn find(context: &Context, key: &ObjectKey, object: &VaultSecretSync, reads: &Reads) -> Vec<FoundNames> {
-    struct NameSearch<'a> {
-        usable: &'a Usable,
-        interval: Duration,
-        finds: Vec<Find>,
-        before: Vec<Vec<ObjectName>>,
-        known: Vec<ObjectName>,
-        asks: bool,
-    }
-    let connections = reads.connected(context, object, &[]);
-    let searches: Vec<NameSearch<'_>> = reads
-        .usable()
-        .iter()
-        .zip(&connections)
-        .enumerate()
-        .map(|(place, (usable, connected))| {
-            let finds = plan::finds(&object.spec, &usable.vault);
-            let before = plan::found_before(object, &finds, (&connections, place));
-            let asks = !finds.is_empty() && usable.reads_secrets(object) && !object.spec.suspend;
-            NameSearch { usable, interval: connected.interval, known: before.concat(), finds, before, asks }
-        })
-        .collect();
-    let sought = searches.iter().filter(|search| search.asks).map(|search| Sought {
-        connection: &search.usable.connection,
-        terms: search.usable.terms,
-        finds: &search.finds,
-        interval: search.interval,
-        known: &search.known,
-    });
-    let mut found = context.plane.find(key, &sought.collect::<Vec<_>>()).into_iter();
-    let names = searches.iter().map(|search| {
-        let nothing = || Found::Names {
-            names: vec![Vec::new(); search.finds.len()].into(),
-            absent: search.known.clone(),
-            failed: None,
-        };
-        let found = if search.asks { found.next() } else { None };
-        FoundNames::of(found.unwrap_or_else(nothing), &search.before, search.usable.names(object))
-    });
-    names.collect()
-}
-
 fn ask(
     context: &Context,
     key: &ObjectKey,
@@ -355,18 +241,4 @@ fn not_ready_for(context: &Context, usable: &Usable) -> Option<Duration> {
     let conditions = &usable.described.status.as_ref()?.conditions;
     let ready = condition(conditions, READY).filter(|ready| ready.status == "False")?;
     Duration::try_from(context.now().duration_since(ready.last_transition_time.0)).ok()
-}
-
-/// How often this object's sources of a connection are read.
-fn interval(context: &Context, object: &VaultSecretSync, usable: &Usable) -> Duration {
-    let floor = usable.described.spec.min_refresh_interval.as_str();
-    plan::interval(object, floor, context.settings.min_refresh_interval)
-}
-
-/// How long this object's values may go unconfirmed, with its place in a queue of the connection's other users.
-fn stale_after(context: &Context, object: &VaultSecretSync, interval: Duration, users: usize) -> Duration {
-    let base = plan::stale_after(context.settings.stale_after, interval);
-    let queue = u64::try_from(users / STALE_PER_SECOND).unwrap_or_default();
-    let uid = object.metadata.uid.as_deref().unwrap_or_default();
-    base + Duration::from_secs(fnv1a(uid.as_bytes()) % (queue + 1))
 }

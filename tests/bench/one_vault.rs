@@ -26,10 +26,12 @@ pub(crate) struct OneVault {
 
 /// Measures all that this population serves.
 pub(crate) async fn measure(scale: &Scale, rows: &mut Rows) -> Result<()> {
-    let floor = floor::measure(&OneVault::create(scale).await?, scale).await?;
+    let floor = async || floor::measure(&OneVault::create(scale).await?, scale).await;
+    let before = floor().await?;
     let site = OneVault::create(scale).await?;
-    let operator = first_sync::measure(&site, scale, floor, rows).await?;
+    let (operator, first_sync) = first_sync::measure(&site, scale).await?;
     operator.kill()?;
+    first_sync.add(scale, [before, floor().await?], rows);
     let (operator, witness) = restart::measure(&site, scale, rows).await?;
     steady::measure(&site, &operator, &witness, scale, rows).await?;
     rows.add_memory(scale.objects);

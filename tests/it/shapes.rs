@@ -11,9 +11,10 @@ use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use support::scene::OperatorScene;
+use support::scene::{OperatorScene, data};
 use support::shared::grant;
 use support::{History, Says as _, eventually};
+use vaultsync::api::VaultSecretSync;
 
 /// A root, an intermediate and a leaf for `shop.test`, as PEM in an order that no server takes: key, root, intermediate,
 /// leaf.
@@ -327,6 +328,55 @@ async fn find_shows_a_namespace_only_the_names_that_it_was_granted_as_secrets() 
     let object = scene.ready("shop", "False", "NotAllowed").await;
     assert!(object.message().contains("secret shop-b"), "{}", object.message());
     scene.secret_is("shop", &[("A", "shop-a"), ("B", "shop-b")]).await;
+}
+
+#[tokio::test]
+async fn a_grant_that_is_withdrawn_while_too_many_names_are_found_stops_every_read() {
+    let scene = OperatorScene::new().await;
+    for name in ["named", "shop-a", "clock"] {
+        scene.vault.set(name, name);
+    }
+    let granted = json!([grant(&[&scene.namespace.name], &["*"])]);
+    let shared = scene.share(granted).await;
+    let mut spec = shared.spec(&[("NAMED", "named")]);
+    spec["dataFrom"] = found(&json!({"name": "shop-*"}))["dataFrom"].clone();
+    scene.sync("shop", spec).await;
+    scene.synced("shop").await;
+    for index in 0..256 {
+        scene.vault.set(&format!("shop-{index}"), "x");
+    }
+    scene.ready("shop", "False", "TooManyMatches").await;
+    let reads = |name: &str| scene.vault.count_where(|request| request.secret.as_deref() == Some(name));
+    let read = async |name: &str, times: usize| {
+        eventually("it is read", || async {
+            if reads(name) >= times { Ok(()) } else { Err(format!("{} reads", reads(name))) }
+        })
+        .await;
+    };
+    // What is new of it is not to be missed meanwhile.
+    scene.vault.clear_log();
+    scene.vault.set("named", "new");
+    read("named", 1).await;
+    // Through a connection of its own, to tell that time goes on.
+    scene.sync("clock", data(&[("CLOCK", "clock")])).await;
+    let numbers: Vec<String> = (0..10).map(|digit| format!("shop-{digit}*")).collect();
+    for (withdrawn, still) in [("named", "shop-a"), ("shop-a", "named")] {
+        let allowed: Vec<&str> = numbers.iter().map(String::as_str).chain([still]).collect();
+        shared.allow(json!([grant(&[&scene.namespace.name], &allowed)])).await;
+        let told = eventually("it is told", || async {
+            let object = scene.api::<VaultSecretSync>().get("shop").await.unwrap();
+            let message = object.message();
+            if message.contains(&format!("secret {withdrawn}.")) { Ok(()) } else { Err(message.to_owned()) }
+        });
+        told.await;
+        scene.vault.clear_log();
+        for name in ["named", "shop-a"] {
+            scene.vault.set(name, withdrawn);
+        }
+        read("clock", 2).await;
+        assert_eq!((reads("named"), reads("shop-a")), (0, 0));
+    }
+    scene.secret_is("shop", &[("NAMED", "named"), ("A", "shop-a")]).await;
 }
 
 #[tokio::test]

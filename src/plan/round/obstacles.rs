@@ -21,7 +21,12 @@ impl Round {
         } else if object.spec.suspend {
             Vec::new()
         } else if let Err(problem) = input.sources {
-            vec![problem.clone()]
+            // What is looked for and what is named may both be in the way.
+            let unusable = match &input.vault {
+                Vault::Unusable(problems) => problems.as_slice(),
+                Vault::Unknown | Vault::Usable { .. } => &[],
+            };
+            [std::slice::from_ref(problem), unusable].concat()
         } else if let Some(rival) = input.rival {
             vec![Problem::target_conflict(object.target_name(), rival)]
         } else {

@@ -65,6 +65,8 @@ pub(super) struct Subscriber {
     pub(super) sources: Box<[Source]>,
     /// Of how many sources it was told `Pending`.
     pub(super) outstanding: usize,
+    /// It was told so of a source of another connection, which keeps it from using what this one gave.
+    pub(super) waits_elsewhere: bool,
     /// Nearly always nothing.
     pub(super) gathering: Option<Box<Gathering>>,
 }
@@ -76,6 +78,9 @@ pub(super) struct Agreement {
     pub(super) settled: Option<Instant>,
     /// One of them has no answer yet.
     pub(super) pending: bool,
+    /// One of another connection keeps the user waiting, and how long is not to be foreseen: it has no answer yet, or is to
+    /// be confirmed while its gate is closed.
+    pub(super) elsewhere: bool,
 }
 
 /// How long a user waits, and what for.
@@ -97,7 +102,7 @@ pub(super) struct Gathering {
 
 impl Subscriber {
     pub(super) const fn new(terms: Terms, sources: Box<[Source]>) -> Self {
-        Self { terms, sources, outstanding: 0, gathering: None }
+        Self { terms, sources, outstanding: 0, waits_elsewhere: false, gathering: None }
     }
 }
 

@@ -36,6 +36,17 @@ impl Handle {
         )
     }
 
+    /// Whether one of `wants` is not known as late as `settled`, and will not be as long as the gate is closed.
+    pub(super) fn stands_still(&self, user: &ObjectKey, wants: &[Want], settled: Instant) -> bool {
+        let over =
+            self.users.get(user).and_then(|user| user.gathering.as_ref()).is_some_and(|waits| waits.over);
+        let unconfirmed = |want: &Want| {
+            let over = over && !has_moved(&self.entries, user, &want.source);
+            self.entries.get(&want.source).is_some_and(|entry| entry.unconfirmed(settled, over).is_some())
+        };
+        self.open_time.closed_since().is_some() && wants.iter().any(unconfirmed)
+    }
+
     /// Tells `user` to wait for those of `wants` that are not known as late as the news among them and elsewhere.
     pub(super) fn gather(
         &mut self,
@@ -56,8 +67,8 @@ impl Handle {
         };
         let gathering = subscriber.gathering.get_or_insert_default();
         gathering.news = Some(settled);
-        if agreement.pending && !pending {
-            // Whom it waits for is elsewhere, maybe for long: what is new until then is to agree all the same.
+        if agreement.elsewhere && !pending {
+            // What is new until then is to agree all the same.
             gathering.over = gathering.hurries;
         }
         let unconfirmed = |over: bool| -> Vec<Option<Instant>> {
@@ -181,7 +192,7 @@ impl Handle {
         life: Duration,
         now: Instant,
     ) -> Option<Instant> {
-        self.users.get(user).filter(|subscriber| subscriber.outstanding > 0)?;
+        self.users.get(user).filter(|subscriber| subscriber.outstanding > 0 || subscriber.waits_elsewhere)?;
         Some(self.open_time.closed_since().unwrap_or(now) + life).filter(|until| *until > now)
     }
 }

@@ -46,16 +46,7 @@ fn ask_each(
         let host = hosts.get_mut(*place);
         answers.push(host.map(|host| host.begin_ask(user, ask, now)).unwrap_or_default());
     }
-    let agreement = together.then(|| {
-        let handle = |(place, ask): &(usize, Ask<'_>)| hosts.get(*place)?.known_handle(ask.connection);
-        let known = asks.iter().filter_map(|ask| Some(handle(ask)?.news(user, ask.1.wants)));
-        let (news, seen): (Vec<_>, Vec<_>) = known.unzip();
-        // What sweeps saw moving is news as soon as it is read: the rest is to be known as late as that.
-        let settled = news.into_iter().flatten().max();
-        let settled = settled.map(|news| seen.into_iter().flatten().fold(news, Instant::max));
-        let pending = answers.iter().flatten().any(|answer| matches!(answer, Answer::Pending));
-        Agreement { settled, pending }
-    });
+    let agreements = together.then(|| agreements(hosts, user, asks, &answers));
     // Those that fail first: while one of them keeps a user waiting, the others read nothing for it.
     let works = |(place, ask): &(usize, Ask<'_>)| {
         let handle = hosts.get(*place).and_then(|host| host.known_handle(ask.connection));
@@ -64,23 +55,65 @@ fn ask_each(
     let mut turns: Vec<(bool, usize)> = asks.iter().map(works).zip(0..).collect();
     turns.sort_unstable();
     let mut replies: Vec<Option<Reply>> = asks.iter().map(|_| None).collect();
+    let mut waits = vec![false; asks.len()];
     let mut silent = false;
-    for (works, index) in turns {
-        let (Some((place, ask)), Some(answers), Some(reply)) =
-            (asks.get(index), answers.get_mut(index), replies.get_mut(index))
+    for &(works, index) in &turns {
+        let (Some((place, ask)), Some(answers), Some(reply), Some(waits)) =
+            (asks.get(index), answers.get_mut(index), replies.get_mut(index), waits.get_mut(index))
         else {
             continue;
         };
         let Some(host) = hosts.get_mut(*place) else { continue };
+        let agreement = agreements.as_ref().and_then(|agreements| agreements.get(index));
         let told = host.end_ask(user, ask, std::mem::take(answers), agreement, works && silent, now);
-        let mut told_of = told.iter().flat_map(|told| &told.answers);
         let handle = host.known_handle(ask.connection);
-        let waits = told_of.any(|answer| matches!(answer, Answer::Pending))
+        *waits = told.as_ref().is_some_and(|told| is_pending(&told.answers))
             || handle.is_some_and(|handle| handle.sweeps.finders.keeps_waiting(user));
-        silent |= !works && waits;
+        silent |= !works && *waits;
         *reply = told;
     }
+    for (works, index) in turns {
+        let Some((place, ask)) = asks.get(index) else { continue };
+        let handle = hosts.get_mut(*place).and_then(|host| host.handle_of(ask.connection));
+        if let Some(subscriber) = handle.and_then(|handle| handle.users.get_mut(user)) {
+            // Of one that is silent nobody knows how long it is.
+            subscriber.waits_elsewhere = any_other(&waits, index) && !(works && silent);
+        }
+    }
     replies.into_iter().flatten().collect()
+}
+
+/// How late each of the connections is to be known, if they are to agree.
+fn agreements(
+    hosts: &[&mut Host],
+    user: &ObjectKey,
+    asks: &[(usize, Ask<'_>)],
+    answers: &[Vec<Answer>],
+) -> Vec<Agreement> {
+    let handle = |(place, ask): &(usize, Ask<'_>)| hosts.get(*place)?.known_handle(ask.connection);
+    let known = asks.iter().filter_map(|ask| Some(handle(ask)?.news(user, ask.1.wants)));
+    let (news, seen): (Vec<_>, Vec<_>) = known.unzip();
+    // What sweeps saw moving is news as soon as it is read: the rest is to be known as late as that.
+    let settled = news.into_iter().flatten().max();
+    let settled = settled.map(|news| seen.into_iter().flatten().fold(news, Instant::max));
+    let stands_still = |ask: &(usize, Ask<'_>)| {
+        let (handle, settled) = handle(ask).zip(settled)?;
+        Some(handle.stands_still(user, ask.1.wants, settled))
+    };
+    let pending = answers.iter().any(|answers| is_pending(answers));
+    let waits = asks.iter().zip(answers);
+    let waits: Vec<bool> =
+        waits.map(|(ask, answers)| is_pending(answers) || stands_still(ask).unwrap_or(false)).collect();
+    (0..asks.len()).map(|index| Agreement { settled, pending, elsewhere: any_other(&waits, index) }).collect()
+}
+
+fn is_pending(answers: &[Answer]) -> bool {
+    answers.iter().any(|answer| matches!(answer, Answer::Pending))
+}
+
+/// Whether it holds of another than this one.
+fn any_other(holds: &[bool], this: usize) -> bool {
+    holds.iter().enumerate().any(|(index, holds)| *holds && index != this)
 }
 
 /// Asks of one user that lead through one handle, as one.
@@ -179,14 +212,14 @@ impl Host {
         user: &ObjectKey,
         ask: &Ask<'_>,
         mut answers: Vec<Answer>,
-        agreement: Option<Agreement>,
+        agreement: Option<&Agreement>,
         holds_off: bool,
         now: Instant,
     ) -> Option<Reply> {
         let id = *self.ids.get(ask.connection)?;
         let handle = self.handles.get_mut(&id)?;
         match agreement {
-            Some(agreement) => handle.gather(user, ask.wants, &mut answers, agreement, now),
+            Some(agreement) => handle.gather(user, ask.wants, &mut answers, *agreement, now),
             None => handle.end_gathering(user),
         }
         if holds_off {

@@ -838,6 +838,28 @@ fn news_of_one_connection_waits_until_those_of_the_others_are_known_as_late() {
 }
 
 #[test]
+fn whoever_asks_for_a_sync_of_two_vaults_has_what_there_is_at_once() {
+    let mut world = World::unpaced();
+    for name in ["a", "b"] {
+        world.say(name, Said::Version(1));
+    }
+    let _ = ask_both(&mut world, [0, 1], [1, 1]);
+    world.pass(2 * MINUTE);
+    let _ = world.woken();
+    world.write("a", 2);
+    for through in [0, 1] {
+        world.host.refresh(&user("shop"), &connection(through), world.now);
+    }
+    let mut answers = ask_both(&mut world, [0, 1], [1, 1]);
+    let start = world.now;
+    while answers.iter().any(|answer| matches!(answer, Answer::Pending)) && world.now < start + 3 * SECOND {
+        world.pass(SECOND / 10);
+        answers = ask_both(&mut world, [0, 1], [1, 1]);
+    }
+    assert!(is_version(&answers[0], 2) && matches!(answers[1], Answer::Unchanged), "{answers:?}");
+}
+
+#[test]
 fn two_connections_that_are_one_are_asked_as_one() {
     let mut world = World::new();
     for name in ["a", "b"] {
@@ -899,6 +921,75 @@ fn who_waits_for_a_silent_vault_is_not_given_half_a_rotation_of_another_when_it_
         whole |= read == 2;
     }
     assert!(whole);
+}
+
+#[test]
+fn who_has_waited_long_enough_waits_again_for_what_changes_while_another_connection_is_tried() {
+    let mut world = World::new();
+    let often = |name, known| Want { interval: 10 * SECOND, ..want(name, Some(known)) };
+    let round = |world: &mut World| {
+        let here = [often("a", 1), Want { interval: HOUR, ..want("b", Some(1)) }];
+        let _ = world.woken();
+        world.ask_through("shop", &[(0, &here), (1, &[often("c", 1)])], true)
+    };
+    for name in ["a", "b", "c"] {
+        world.say(name, Said::Version(1));
+    }
+    let _ = round(&mut world);
+    world.pass(MINUTE);
+    // One request fails, the next is not answered for long: the connection is neither open nor said to fail.
+    world.trips.insert("c".to_owned(), 1);
+    while world.trips["c"] > 0 {
+        world.pass(SECOND);
+    }
+    let failed_at = world.now;
+    world.stuck.extend(["b".to_owned(), "c".to_owned()]);
+    world.write("a", 2);
+    let live = |world: &mut World, until: Duration| {
+        let mut used = None;
+        while world.now < failed_at + until {
+            world.pass(SECOND);
+            if world.wakes.iter().any(|wake| matches!(wake, Wake::User(_))) {
+                let answers = round(world);
+                let waits = answers.iter().any(|answer| matches!(answer, Answer::Pending));
+                used = Some(answers).filter(|_| !waits).or(used);
+            }
+        }
+        used
+    };
+    assert!(live(&mut world, 32 * SECOND).is_none());
+    world.stuck.remove("b");
+    assert!(live(&mut world, 36 * SECOND).is_none());
+    for name in ["a", "b"] {
+        world.write(name, 3);
+    }
+    assert!(live(&mut world, 55 * SECOND).is_none());
+    world.stuck.clear();
+    let used = live(&mut world, 90 * SECOND).expect("all agree");
+    assert!(used[..2].iter().all(|answer| is_version(answer, 3)), "half of it: {used:?}");
+}
+
+#[test]
+fn a_value_is_kept_for_who_waits_for_another_vault_and_read_once() {
+    let mut world = World::new();
+    let rare = |name| Want { interval: HOUR, ..want(name, None) };
+    let round = |world: &mut World| world.ask_through("new", &[(0, &[rare("a")]), (1, &[rare("b")])], false);
+    for name in ["a", "b"] {
+        world.say(name, Said::Version(1));
+    }
+    world.stuck.insert("b".to_owned());
+    let _ = round(&mut world);
+    for _ in 0..300 {
+        world.pass(SECOND);
+        if !world.woken().is_empty() {
+            let _ = round(&mut world);
+        }
+    }
+    world.stuck.clear();
+    world.pass(5 * SECOND);
+    assert!(!world.woken().is_empty());
+    assert!(round(&mut world).iter().all(|answer| is_read(answer, 1)));
+    assert_eq!(world.gets_of("a"), 1);
 }
 
 #[test]
