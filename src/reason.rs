@@ -36,7 +36,13 @@ pub enum Reason {
     Drifted,
     /// A Secret of the target's name exists and is not ours.
     TargetNotOwned,
-    /// Another object owns the target.
+    /// The target is to be taken over or added to, and does not consent.
+    ConsentMissing,
+    /// The target is to be taken over, and another controller writes it.
+    TargetControlled,
+    /// Keys are to be added to the target, and it does not exist.
+    TargetNotFound,
+    /// Another object owns the target, or a key of it.
     TargetConflict,
     /// The target exists with another type.
     TypeMismatch,
@@ -201,6 +207,9 @@ impl Reason {
         matches!(
             self,
             Self::TargetNotOwned
+                | Self::ConsentMissing
+                | Self::TargetControlled
+                | Self::TargetNotFound
                 | Self::TargetConflict
                 | Self::TypeMismatch
                 | Self::TargetImmutable

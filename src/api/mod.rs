@@ -44,7 +44,9 @@ pub use status::{
     EntryKind, EntryState, EntryStatus, EntryVault, KeyStatus, TargetStatus, VaultSecretSyncStatus,
 };
 pub use vault_ref::{VaultKind, VaultRef};
-pub use vaultsecretsync::{DataItem, Deletion, OnMissing, Target, VaultSecretSync, VaultSecretSyncSpec};
+pub use vaultsecretsync::{
+    Creation, DataItem, Deletion, OnMissing, Target, VaultSecretSync, VaultSecretSyncSpec,
+};
 
 use jiff::SignedDuration;
 use jiff::fmt::friendly::{Spacing, SpanPrinter};
@@ -56,6 +58,9 @@ pub const GROUP: &str = "vaultsync.dev";
 pub const VERSION: &str = "v1alpha1";
 /// The mark of ownership: an annotation on a Secret that names the `VaultSecretSync` it belongs to.
 pub const OWNER_ANNOTATION: &str = "vaultsync.dev/owner";
+/// Set on a Secret by whoever may edit it: the `VaultSecretSync`s of its namespace, parted by commas, that may take it over or
+/// add keys to it.
+pub const CONSENT_ANNOTATION: &str = "vaultsync.dev/consent";
 /// Set by a user on a `VaultSecretSync` to have every source read again at once, though each
 /// at most every three seconds; any new value counts.
 pub const SYNC_REQUESTED_ANNOTATION: &str = "vaultsync.dev/sync-requested-at";

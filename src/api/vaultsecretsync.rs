@@ -55,6 +55,14 @@ use std::collections::BTreeMap;
         "spec.target.type cannot change, for a Secret's type cannot, and spec.tls means kubernetes.io/tls: create a second VaultSecretSync, move the consumers to its Secret, then delete this one"
     ),
     validation = (
+        "(has(self.target) && has(self.target.creation) && self.target.creation == 'Merge') == (has(oldSelf.target) && has(oldSelf.target.creation) && oldSelf.target.creation == 'Merge')",
+        "spec.target.creation cannot change to or from Merge: create a second VaultSecretSync, then delete this one"
+    ),
+    validation = (
+        "!has(self.target) || !has(self.target.creation) || self.target.creation != 'Merge' || !(has(self.tls) || has(self.target.type) || has(self.target.labels) || has(self.target.annotations))",
+        "spec.target.creation: Merge adds keys to a Secret that somebody else makes: leave target.type, labels and annotations out, and take the parts of a certificate by from.certificate in data instead of spec.tls"
+    ),
+    validation = (
         "!has(self.tls) || !has(self.target) || !has(self.target.type) || self.target.type == 'kubernetes.io/tls'",
         "spec.tls makes a Secret of type kubernetes.io/tls: leave target.type out, or take the parts of the certificate by from.certificate in data"
     ),
@@ -226,19 +234,51 @@ pub struct Target {
         "a key of target.template must consist of letters, digits, '-', '_' and '.', and neither be '.' nor begin with '..', as in config.ini"
     ))]
     pub template: BTreeMap<String, String>,
-    /// What happens to the Secret when this object is deleted: `Delete` (default, by an ownerReference) or `Retain`.
+    /// Whose the Secret is: `Create` (default) makes a new one and leaves any that exists untouched, `Adopt` takes over one
+    /// that exists, `Merge` adds keys to one that somebody else makes. The last two need a consent on that Secret, the
+    /// annotation `vaultsync.dev/consent: <name of this object>`. To or from `Merge` cannot change.
+    #[serde(default)]
+    pub creation: Creation,
+    /// What happens when this object is deleted: `Delete` (default) deletes the Secret too, by an ownerReference, and with
+    /// `creation: Merge` removes this object's keys, if the operator runs then; `Retain` leaves all as it is.
     #[serde(default)]
     pub deletion: Deletion,
+}
+
+/// Whose the Secret is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Creation {
+    /// This object's: it makes it.
+    #[default]
+    Create,
+    /// This object's: it makes it, or takes over one that exists and consents. Keys that the spec does not name stay.
+    Adopt,
+    /// Another's, who makes it. Only the keys of this object are set and removed; several objects may share one Secret.
+    Merge,
 }
 
 /// What happens to the Secret when its object is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Deletion {
-    /// The garbage collector deletes it with the object.
+    /// The garbage collector deletes it with the object; of a Secret that is another's the object's keys go.
     #[default]
     Delete,
     /// It stays, mark and all.
     Retain,
+}
+
+impl Target {
+    /// Whether the Secret is another's, of whose keys some are this object's.
+    #[must_use]
+    pub fn merges(&self) -> bool {
+        self.creation == Creation::Merge
+    }
+
+    /// Whether the garbage collector is to delete the Secret with the object.
+    #[must_use]
+    pub fn goes_with_object(&self) -> bool {
+        self.deletion == Deletion::Delete && !self.merges()
+    }
 }
 
 impl VaultSecretSyncSpec {

@@ -5,6 +5,7 @@
 use super::api_server::ApiServer;
 use super::api_status;
 use super::error::Error;
+use crate::api::Creation;
 use crate::plan::{Change, KeyBytes, NewSecret, Observed, Refusal, Seen, Written};
 use base64::engine::general_purpose::STANDARD;
 use http::{Method, Request, header};
@@ -26,6 +27,7 @@ pub(super) struct WriteTarget<'a> {
     /// The object whose mark it carries.
     pub(super) object: &'a str,
     pub(super) manager: &'a str,
+    pub(super) creation: Creation,
 }
 
 /// A key's bytes as Base64, or `null` to remove the key.
@@ -68,8 +70,8 @@ struct CreateMetadata<'a> {
 #[serde(rename_all = "camelCase")]
 struct ChangeBody<'a> {
     metadata: ChangeMetadata<'a>,
-    #[serde(rename = "type")]
-    type_: &'a str,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    type_: Option<&'a str>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     data: BTreeMap<&'a str, Field<'a>>,
 }
@@ -120,14 +122,15 @@ impl ApiServer {
         }
     }
 
-    /// Changes the target, guarded by the uid and resourceVersion that the change was planned against.
+    /// Changes the target, guarded by the uid and resourceVersion that the change was planned against, and by the type that it
+    /// must have, if that is the object's to say.
     ///
     /// # Errors
     /// What is worth trying again; what is not is [`Seen::Refused`].
     pub(super) async fn change(
         &self,
         target: WriteTarget<'_>,
-        type_: &str,
+        type_: Option<&str>,
         change: &Change,
     ) -> Result<Seen, Error> {
         let set = change.set.iter().map(|(key, bytes)| (key.as_str(), Field(Some(bytes))));
@@ -186,18 +189,14 @@ impl ApiServer {
             Ok(metadata) => {
                 let observed = Observed::of(&metadata.metadata, target.manager);
                 let observed = Observed { unmoved: known.is_some(), ..observed };
-                Ok(match observed.mark() {
-                    Some(mark) if mark == target.object => Seen::Ours(observed),
-                    Some(mark) => Seen::Refused(Refusal::OwnedBy(mark.to_owned())),
-                    None => Seen::Refused(Refusal::NotOwned),
-                })
+                Ok(observed.claimed_by(target.object, target.creation))
             }
             Err(status) => refused("probe secret", target, &status, |status| match status.code {
                 404 => Some(Seen::Absent),
                 409 if known.is_some() => Some(Seen::Changed),
-                // The fence: a Secret without our mark is not even shown.
+                // The fence: a Secret with neither a mark nor a consent is not even shown.
                 403 if api_status::policy(status).is_some_and(|name| self.is_fence(name)) => {
-                    Some(Seen::Refused(Refusal::NotOwned))
+                    Some(Observed::default().claimed_by(target.object, target.creation))
                 }
                 _ => None,
             }),

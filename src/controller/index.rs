@@ -1,9 +1,10 @@
 //! What the watch has shown of all objects: who claims which target, who uses which connection, who can be probed.
 //!
 //! Two objects and one target are decided here, without an API call: the one that wrote it already has it, for the mark
-//! on the Secret does not change hands; then the older, then the lesser name.
+//! on the Secret does not change hands; then the older, then the lesser name. Those that only add keys share it, unless one
+//! of the others has it.
 
-use crate::api::{READY, VaultKind, VaultRef, VaultSecretSync, condition};
+use crate::api::{Creation, Deletion, READY, VaultKind, VaultRef, VaultSecretSync, condition};
 use crate::object_key::ObjectKey;
 use crate::reason::Reason;
 use jiff::Timestamp;
@@ -36,6 +37,10 @@ struct Indexed {
     /// The connections that it uses.
     vaults: Arc<[VaultKey]>,
     created: Timestamp,
+    /// Whose its target is.
+    creation: Creation,
+    /// What it leaves to be done when it goes.
+    departure: Option<Arc<Departure>>,
     /// Whether it wrote its target, by its status or by the mark on the Secret.
     wrote: bool,
     /// Whether somebody saw its mark on the target.
@@ -44,8 +49,9 @@ struct Indexed {
     probed: bool,
 }
 
-/// A claim on a target; the least is the best: whether it did not write it yet, when it was created, its name.
-type Claim = (bool, Timestamp, Arc<str>);
+/// A claim on a target; the least is the best: whether it only adds keys, whether it did not write it yet, when it was
+/// created, its name.
+type Claim = (bool, bool, Timestamp, Arc<str>);
 
 /// The index; shared by the watch, which feeds it, and everyone who asks.
 #[derive(Debug, Default)]
@@ -73,6 +79,30 @@ pub(super) struct Consequences {
     pub(super) wake: Vec<ObjectKey>,
     /// Objects that are gone.
     pub(super) gone: Vec<ObjectKey>,
+    /// Those of them that leave keys in a Secret of another's.
+    pub(super) departures: Vec<Departure>,
+}
+
+/// An object that is gone, of which keys may be in a Secret that is another's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Departure {
+    pub(super) key: ObjectKey,
+    pub(super) target: Arc<str>,
+    /// The keys that its status named.
+    pub(super) keys: Vec<String>,
+}
+
+impl Departure {
+    /// Of an object whose keys are to go with it, were it to go now.
+    pub(super) fn of(object: &VaultSecretSync) -> Option<Self> {
+        let target = &object.spec.target;
+        let status = object.status.as_ref().and_then(|status| status.target.as_ref());
+        (target.merges() && target.deletion == Deletion::Delete).then(|| Self {
+            key: key_of(object),
+            target: object.target_name().into(),
+            keys: status.iter().flat_map(|target| target.key_names()).map(str::to_owned).collect(),
+        })
+    }
 }
 
 impl ObjectIndex {
@@ -116,8 +146,18 @@ impl ObjectIndex {
         let key = key_of(object);
         let target = ObjectKey { name: object.target_name().into(), ..key.clone() };
         let inner = self.lock();
-        let (_, _, best) = inner.claims.get(&target)?.first()?;
-        (*best != key.name).then(|| best.to_string())
+        let (merges, not_written, _, best) = inner.claims.get(&target)?.first()?;
+        let shares = object.spec.target.merges() && (*merges || *not_written);
+        (*best != key.name && !shares).then(|| best.to_string())
+    }
+
+    /// The other objects that add keys to a Secret, beside the one of this key.
+    pub(super) fn sharing(&self, key: &ObjectKey, target: &str) -> Vec<String> {
+        let target = ObjectKey { name: target.into(), ..key.clone() };
+        let inner = self.lock();
+        let claims = inner.claims.get(&target).into_iter().flatten();
+        let others = claims.filter(|(merges, _, _, name)| *merges && *name != key.name);
+        others.map(|(.., name)| name.to_string()).collect()
     }
 
     /// The Secret `target` was seen with the mark of `owner`: it has that Secret, though its status was lost. Returns the
@@ -222,6 +262,8 @@ impl ObjectMaps {
             target: if *target == *key.name { Arc::clone(&key.name) } else { target.into() },
             vaults,
             created: object.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+            creation: object.spec.target.creation,
+            departure: Departure::of(object).map(Arc::new),
             wrote: marked || wrote_target(object),
             marked,
             probed: has_target(object),
@@ -243,7 +285,7 @@ impl ObjectMaps {
         claims.reserve_exact(1);
         claims.insert(claims.partition_point(|other| *other < claim), claim);
         if reordered && claims.len() > 1 {
-            change.wake.extend(claims.iter().map(|(_, _, name)| beside(&key, name)));
+            change.wake.extend(claims.iter().map(|(.., name)| beside(&key, name)));
         }
         for vault in entry.vaults.iter() {
             self.users.entry(vault.clone()).or_default().insert(key.clone());
@@ -254,8 +296,9 @@ impl ObjectMaps {
     fn remove(&mut self, key: &ObjectKey, change: &mut Consequences) {
         let Some(entry) = self.unlink(key) else { return };
         let losers = self.claims.get(&entry.target_of(key)).into_iter().flatten();
-        change.wake.extend(losers.map(|(_, _, name)| beside(key, name)));
+        change.wake.extend(losers.map(|(.., name)| beside(key, name)));
         change.gone.push(key.clone());
+        change.departures.extend(entry.departure.as_deref().cloned());
     }
 
     fn unlink(&mut self, key: &ObjectKey) -> Option<Indexed> {
@@ -299,7 +342,7 @@ impl<T: ?Sized + Eq + Hash> Once<T> {
 
 impl Indexed {
     fn claim(&self, name: &Arc<str>) -> Claim {
-        (!self.wrote, self.created, Arc::clone(name))
+        (self.creation == Creation::Merge, !self.wrote, self.created, Arc::clone(name))
     }
 
     /// The target's key.

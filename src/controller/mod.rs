@@ -12,6 +12,7 @@ mod apply;
 mod backoff;
 mod check;
 mod connections;
+mod departures;
 mod error;
 mod events;
 mod index;
@@ -39,6 +40,7 @@ use crate::object_key::ObjectKey;
 use crate::vault::{Credentials, Limits, Plane, Transport, VaultMetrics};
 use api_server::ApiServer;
 use connections::{Connections, namespace_labels};
+use departures::Departures;
 use events::Events;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, join, join_all, pending, select_all};
@@ -107,6 +109,7 @@ struct Context {
     index: ObjectIndex,
     memories: Memories,
     triggers: Triggers,
+    departures: Departures,
     events: Events,
     connections: Connections,
     namespace_labels: NamespaceLabels,
@@ -131,11 +134,13 @@ impl Context {
     }
 
     /// The same, if the object is gone. Whoever kept something for it without the watch calls this afterwards: the
-    /// object may have gone meanwhile.
-    fn forget_if_gone(&self, key: &ObjectKey) {
-        if !self.index.contains(key) {
+    /// object may have gone meanwhile. Returns whether it has.
+    fn forget_if_gone(&self, key: &ObjectKey) -> bool {
+        let gone = !self.index.contains(key);
+        if gone {
             self.forget(key);
         }
+        gone
     }
 
     fn now(&self) -> Timestamp {
@@ -204,6 +209,7 @@ pub async fn run(
         settings.namespaces.iter().cloned().map(Some).collect()
     };
     let (triggers, triggered, shared) = Triggers::new(&scopes);
+    let (departures, departed) = Departures::new();
     let labels = settings.namespace_selectors.then(|| reflector::store().1);
     let context = Arc::new(Context {
         server,
@@ -211,6 +217,7 @@ pub async fn run(
         index: ObjectIndex::default(),
         memories: Memories::default(),
         triggers,
+        departures,
         events: Events::new(metrics.events_dropped.clone()),
         connections: Connections::default(),
         namespace_labels: NamespaceLabels::new(labels.as_ref().map(Writer::as_reader)),
@@ -269,6 +276,7 @@ pub async fn run(
         wakes::deliver(Arc::clone(&context), wakes).boxed(),
         probe_pace::probe(Arc::clone(&context)).boxed(),
         rollouts::deliver(Arc::clone(&context)).boxed(),
+        departures::carry_out(Arc::clone(&context), departed).boxed(),
     ];
     if let Some(labels) = labels {
         support.push(namespace_labels::run(context, labels).boxed());

@@ -97,6 +97,9 @@ fn observe(context: &Context, scope: Option<&str>, event: &Event<VaultSecretSync
     for key in change.gone {
         context.forget(&key);
     }
+    for departure in change.departures {
+        context.departures.begin(departure);
+    }
     for key in change.wake {
         context.triggers.object(&key);
     }

@@ -5,7 +5,7 @@ use super::apply::WriteTarget;
 use super::backoff::backoff;
 use super::connections::{ConnectionsOf, Usable, heard_of};
 use super::error::Error;
-use super::index::key_of;
+use super::index::{Departure, key_of};
 use super::memory::Memory;
 use super::reads::Reads;
 use super::{report, rollouts};
@@ -48,7 +48,11 @@ pub(super) async fn reconcile(shown: Arc<VaultSecretSync>, context: Arc<Context>
     }
     context.memories.keep(key.clone(), memory);
     // A round may outlive its object.
-    context.forget_if_gone(&key);
+    if context.forget_if_gone(&key)
+        && let Some(departure) = Departure::of(&stored)
+    {
+        context.departures.begin(departure);
+    }
     timer.observe_duration();
     let verdict = result?;
     if verdict.status.is_some() {
@@ -114,13 +118,17 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
     let object = memory.kept.known(stored);
     let reads = Reads::gather(context, &key, &object);
     let rival = context.index.rival(&object);
+    let merges = object.spec.target.merges();
+    let sharing = if merges { context.index.sharing(&key, object.target_name()) } else { Vec::new() };
     let manager = plan::manager_of(&object);
     let target = WriteTarget {
         namespace: &key.namespace,
         name: object.target_name(),
         object: &key.name,
         manager: &manager,
+        creation: object.spec.target.creation,
     };
+    let type_ = (!merges).then(|| object.spec.secret_type().as_str());
     let probe = context.memories.take_probe(&key);
     let mut round = Round::begin(memory.kept.clone(), &object, probe);
     let mut snapshot: Option<Snapshot> = None;
@@ -143,6 +151,7 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
             sources: &reads.sources,
             ignored: context.ignores(&key.namespace),
             rival: rival.as_deref(),
+            sharing: &sharing,
             vault,
             expiring_before: context.settings.expiring_before,
             now: context.now(),
@@ -164,9 +173,7 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
             }
             Step::Look => Some(context.server.probe(target, round.expected()).await),
             Step::Create(new) => Some(context.server.create(target, &new).await),
-            Step::Change(change) => {
-                Some(context.server.change(target, object.spec.secret_type().as_str(), &change).await)
-            }
+            Step::Change(change) => Some(context.server.change(target, type_, &change).await),
             Step::End(verdict) => {
                 let refused = failed.is_none() && verdict.reason.is_some_and(Reason::blocks_target);
                 if snapshot.is_none()

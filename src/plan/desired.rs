@@ -1,7 +1,7 @@
 //! The metadata that an object wants on its Secret, and the change that brings it there.
 
 use super::target::{Change, Observed, our_owners};
-use crate::api::{Deletion, GROUP, MANAGED_BY_LABEL, MANAGER, OWNER_ANNOTATION, VERSION, VaultSecretSync};
+use crate::api::{GROUP, MANAGED_BY_LABEL, MANAGER, OWNER_ANNOTATION, VERSION, VaultSecretSync};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +14,8 @@ pub(super) struct Desired {
     pub annotations: BTreeMap<String, String>,
     /// The ownerReference, with `deletion: Delete`.
     pub owner: Option<OwnerReference>,
+    /// Nothing: the Secret is another's.
+    pub none: bool,
 }
 
 impl Desired {
@@ -22,11 +24,14 @@ impl Desired {
     pub(super) fn of(object: &VaultSecretSync) -> Self {
         let name = object.metadata.name.clone().unwrap_or_default();
         let target = &object.spec.target;
+        if target.merges() {
+            return Self { labels: BTreeMap::new(), annotations: BTreeMap::new(), owner: None, none: true };
+        }
         let mut labels = target.labels.clone();
         labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGER.to_owned());
         let mut annotations = target.annotations.clone();
         annotations.insert(OWNER_ANNOTATION.to_owned(), name.clone());
-        let owner = (target.deletion == Deletion::Delete).then(|| OwnerReference {
+        let owner = target.goes_with_object().then(|| OwnerReference {
             api_version: format!("{GROUP}/{VERSION}"),
             kind: "VaultSecretSync".to_owned(),
             name,
@@ -34,12 +39,16 @@ impl Desired {
             controller: Some(true),
             block_owner_deletion: Some(false),
         });
-        Self { labels, annotations, owner }
+        Self { labels, annotations, owner, none: false }
     }
 
     /// The change that brings the metadata of `observed` here; touches only what is ours to touch.
     #[must_use]
     pub(super) fn change(&self, observed: &Observed) -> Change {
+        let (uid, resource_version) = (observed.uid.clone(), observed.resource_version.clone());
+        if self.none {
+            return Change { uid, resource_version, ..Change::default() };
+        }
         let differing =
             |wanted: &BTreeMap<String, String>, found: &BTreeMap<String, String>, ours: &BTreeSet<String>| {
                 let set = wanted
@@ -60,8 +69,8 @@ impl Desired {
         let add_owner =
             self.owner.clone().filter(|wanted| !observed.owners.iter().any(|owner| owner.uid == wanted.uid));
         Change {
-            uid: observed.uid.clone(),
-            resource_version: observed.resource_version.clone(),
+            uid,
+            resource_version,
             set: BTreeMap::new(),
             remove: BTreeSet::new(),
             labels: differing(&self.labels, &observed.labels, &observed.our_labels),

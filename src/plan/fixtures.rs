@@ -84,6 +84,7 @@ pub(super) struct Scene {
     pub(super) probe: bool,
     pub(super) ignored: bool,
     pub(super) rival: Option<String>,
+    pub(super) sharing: Vec<String>,
     pub(super) vault_exists: bool,
     /// What `find` has found through each connection.
     pub(super) found: Vec<FoundNames>,
@@ -121,6 +122,7 @@ impl Scene {
             probe: false,
             ignored: false,
             rival: None,
+            sharing: Vec::new(),
             vault_exists: true,
             found: Vec::new(),
             permit: Permit::FULL,
@@ -204,6 +206,7 @@ impl Scene {
                 sources: &sources,
                 ignored: self.ignored,
                 rival: self.rival.as_deref(),
+                sharing: &self.sharing,
                 vault,
                 expiring_before: self.expiring_before,
                 now: self.now,

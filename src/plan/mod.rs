@@ -77,6 +77,8 @@ pub struct Input<'a> {
     pub ignored: bool,
     /// The object that has the better claim to the target, if any.
     pub rival: Option<&'a str>,
+    /// The other objects that add keys to the same Secret, if this one does.
+    pub sharing: &'a [String],
     /// The connections.
     pub vault: Vault<'a>,
     /// How long before its end a version is called expiring.

@@ -216,6 +216,7 @@ impl Problem {
         )
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table with a row for each refusal")]
     pub(super) fn refused(object: &VaultSecretSync, refusal: &Refusal) -> Self {
         let target = object.target_name();
         let name = object.metadata.name.as_deref().unwrap_or_default();
@@ -223,7 +224,31 @@ impl Problem {
             Refusal::NotOwned => Self::new(
                 Reason::TargetNotOwned,
                 format!(
-                    "Secret {target} exists and is not managed by vaultsync, so it is left untouched. Delete it, or create a new object with another spec.target.name."
+                    "Secret {target} exists and is not managed by vaultsync, so it is left untouched. Delete it, have it taken over by spec.target.creation: Adopt, or create a new object with another spec.target.name."
+                ),
+            ),
+            Refusal::NotConsented => Self::new(
+                Reason::ConsentMissing,
+                format!(
+                    "Secret {target} exists and does not consent to VaultSecretSync {name}, so it is left untouched. Whoever may edit the Secret consents by: kubectl annotate secret {target} vaultsync.dev/consent={name}. Several names are parted by commas."
+                ),
+            ),
+            Refusal::Controlled(controller) => Self::new(
+                Reason::TargetControlled,
+                format!(
+                    "Secret {target} is written by {controller}, its controller, so it is not taken over. Create a new object with creation: Merge to add keys to it, or with another spec.target.name."
+                ),
+            ),
+            Refusal::NotFound => Self::new(
+                Reason::TargetNotFound,
+                format!(
+                    "There is no Secret {target}, and spec.target.creation: Merge only adds keys to one that exists. Create it with the annotation vaultsync.dev/consent: {name}, or create a new object without creation: Merge."
+                ),
+            ),
+            Refusal::KeyTaken { key, object } => Self::new(
+                Reason::TargetConflict,
+                format!(
+                    "Key {key} of Secret {target} is that of VaultSecretSync {object}, which adds keys to it too, so nothing was written. Remove the key from one of the two."
                 ),
             ),
             Refusal::OwnedBy(other) => Self::new(

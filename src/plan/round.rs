@@ -18,7 +18,7 @@ use super::target::{
 use super::verdict::Verdict;
 use super::write::write;
 use super::{Input, Problem, Step, Vault, verdict};
-use crate::api::{Fingerprint, READY, VaultSecretSync, VaultSecretSyncStatus, condition};
+use crate::api::{Deletion, Fingerprint, READY, VaultSecretSync, VaultSecretSyncStatus, condition};
 use crate::reason::Reason;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -228,7 +228,7 @@ impl Round {
                 self.probe
                     || input.pending_request().is_some()
                     || target.metadata != Some(of_metadata(&Desired::of(input.object)))
-                    || target.deletion != input.object.spec.target.deletion
+                    || (target.deletion == Deletion::Delete) != input.object.spec.target.goes_with_object()
             }),
             Seen::Absent | Seen::Ours(_) | Seen::Written(_) | Seen::Refused(_) => false,
         };

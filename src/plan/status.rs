@@ -77,6 +77,9 @@ pub(super) fn refused(
         new.matched = None;
     }
     new.observed_generation = input.object.metadata.generation;
+    if input.object.spec.target.merges() && matches!(round.seen, Seen::Absent) {
+        new.target = None;
+    }
     // A write was tried for it.
     if let Some(request) = input.pending_request().filter(|_| round.denied) {
         new.last_handled_sync = Some(request.to_owned());
@@ -315,6 +318,7 @@ fn target_after(round: &Round, input: &Input<'_>) -> Option<TargetStatus> {
     }
     // What is not there any more is due by that alone.
     keys.retain(|key, of| of.is_some() || observed.is_untracked() || observed.keys.contains_key(key));
+    keys.retain(|key, _| observed.holder(key, &round.manager, input.sharing).is_none());
     let mut metadata = record.as_ref().and_then(|record| record.target.metadata);
     let mut data_from = record.as_ref().map(|record| record.target.data_from.clone()).unwrap_or_default();
     if let Some(sent) = sent {
@@ -341,7 +345,11 @@ fn target_after(round: &Round, input: &Input<'_>) -> Option<TargetStatus> {
             Some(old) => old.target.written.clone(),
             None => observed.moved_at.get(&round.manager).copied().map(Time),
         },
-        deletion: if our_owners(observed).next().is_some() { Deletion::Delete } else { Deletion::Retain },
+        deletion: if !input.object.spec.target.merges() && our_owners(observed).next().is_some() {
+            Deletion::Delete
+        } else {
+            Deletion::Retain
+        },
         metadata,
         keys: keys.into_iter().map(|(name, of)| KeyStatus { name, of }).collect(),
         data_from,

@@ -3,7 +3,9 @@
 //! Nothing here sees a value that is in the cluster: the probe answers with metadata alone, and `managedFields` tell
 //! which manager last moved which key.
 
-use crate::api::{Deletion, OWNER_ANNOTATION, SecretType, TargetStatus, VaultSecretSync, field_manager};
+mod claim;
+
+use crate::api::{Deletion, SecretType, TargetStatus, VaultSecretSync, field_manager};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +14,8 @@ use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::LazyLock;
 use std::time::Duration;
 use zeroize::Zeroizing;
+
+pub(super) use claim::our_owners;
 
 /// What is known of the target in this round.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +26,7 @@ pub enum Seen {
     Changed,
     /// There is none.
     Absent,
-    /// The probe showed one that carries our mark.
+    /// The probe showed one that carries our mark, or consents to be taken over or added to.
     Ours(Observed),
     /// Written in this round.
     Written(Written),
@@ -46,6 +50,19 @@ pub struct Written {
 pub enum Refusal {
     /// It has no mark of ours.
     NotOwned,
+    /// It is to be taken over or added to, and does not consent.
+    NotConsented,
+    /// It is to be taken over, and this other object writes it.
+    Controlled(String),
+    /// Keys are to be added to it, and there is none.
+    NotFound,
+    /// This key of it is that of another object, which adds keys to it too.
+    KeyTaken {
+        /// The key.
+        key: String,
+        /// The other object.
+        object: String,
+    },
     /// It carries another object's mark.
     OwnedBy(String),
     /// Its type is another one; types cannot change.
@@ -75,6 +92,11 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether the Secret is another's.
+    pub(super) const fn is_foreign(&self) -> bool {
+        matches!(self, Self::NotOwned | Self::NotConsented | Self::Controlled(_) | Self::OwnedBy(_))
+    }
+
     /// Whether nobody refused: the write failed on its way.
     pub(super) const fn is_failure(&self) -> bool {
         matches!(self, Self::WebhookFailed(_) | Self::WriteFailed(_) | Self::NoAnswer(_))
@@ -135,12 +157,6 @@ impl Observed {
             }
         }
         observed
-    }
-
-    /// The object whose mark the Secret carries.
-    #[must_use]
-    pub fn mark(&self) -> Option<&str> {
-        self.annotations.get(OWNER_ANNOTATION).map(String::as_str)
     }
 
     /// Whether nothing is said of who wrote what, as after somebody cleared `managedFields`.
@@ -294,14 +310,6 @@ pub(super) fn drifted(
     let edited: BTreeSet<String> = recorded.key_names().filter(edited).map(str::to_owned).collect();
     let certain = !edited.is_empty() && !observed.is_untracked();
     (if all { recorded.key_names().map(str::to_owned).collect() } else { edited }, certain)
-}
-
-/// The uids of the owner references of our kind: with any of them the Secret goes with its object.
-pub(super) fn our_owners(observed: &Observed) -> impl Iterator<Item = &str> {
-    let ours = |owner: &&OwnerReference| {
-        owner.kind == "VaultSecretSync" && owner.api_version.starts_with("vaultsync.dev/")
-    };
-    observed.owners.iter().filter(ours).map(|owner| owner.uid.as_str())
 }
 
 /// The bytes of one key. Cannot be printed; wiped when dropped.

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 mod shapes;
+mod taken_over;
 mod vaults;
 
 fn synced() -> Scene {
@@ -680,6 +681,7 @@ fn a_target_that_was_refused_is_not_called_synced_without_a_look_nor_asked_for_v
             sources: &sources,
             ignored: false,
             rival: None,
+            sharing: &[],
             vault,
             expiring_before: Duration::ZERO,
             now: scene.now,

@@ -84,7 +84,7 @@ pub(super) fn refused_target(round: &Round, input: &Input<'_>, refusal: &Refusal
     }
     let verdict = refused(round, input, &[problem]);
     let kept = verdict.kept.open(|open| {
-        if round.denied {
+        if round.denied || matches!(refusal, Refusal::KeyTaken { .. }) {
             open.refused = Some(Denied::again(open.refused, input.now));
         }
     });

@@ -6,9 +6,8 @@ use super::picture::{Picture, Record};
 use super::render::{MAX_KEYS, MAX_SECRET_BYTES, Rendered, render};
 use super::round::{Anew, Round, is_refused, says};
 use super::sent::Sent;
-use super::target::{Change, KeyBytes, NewSecret, Observed, Seen};
+use super::target::{Change, KeyBytes, NewSecret, Observed, Refusal, Seen};
 use super::{Input, Problem, Step, verdict};
-use crate::api::Deletion;
 use crate::reason::Reason;
 use std::collections::BTreeSet;
 
@@ -46,6 +45,13 @@ pub(super) fn write(round: &Round, input: &Input<'_>) -> (Step, Option<Sent>) {
     if creates {
         return create(round, input, &picture, rendered);
     }
+    // Of a Secret that others write too it is looked first whose its keys are.
+    if matches!(round.seen, Seen::Remembered) && adds_or_removes(round, input, &picture, &rendered) {
+        return (Step::Look, None);
+    }
+    if let Some(taken) = key_taken(round, input, &rendered) {
+        return end(verdict::refused_target(round, input, &taken));
+    }
     match change(round, input, &picture, &rendered) {
         Err(problem) => metadata_alone(round, input, &picture)
             .unwrap_or_else(|| end(verdict::not_written(round, input, &picture, &rendered, Some(problem)))),
@@ -64,6 +70,25 @@ pub(super) fn write(round: &Round, input: &Input<'_>) -> (Step, Option<Sent>) {
             (Step::Change(Change { set: data, ..change }), Some(sent))
         }
     }
+}
+
+/// A key that is to be set and that another object has, which adds keys to the same Secret.
+fn key_taken(round: &Round, input: &Input<'_>, rendered: &Rendered) -> Option<Refusal> {
+    let Seen::Ours(observed) = &round.seen else { return None };
+    let taken = |key: &String| {
+        let object = observed.holder(key, &round.manager, input.sharing)?.to_owned();
+        Some(Refusal::KeyTaken { key: key.clone(), object })
+    };
+    rendered.set.keys().find_map(taken)
+}
+
+/// Whether keys are to be added to a Secret that is another's, or removed from it.
+fn adds_or_removes(round: &Round, input: &Input<'_>, picture: &Picture<'_>, rendered: &Rendered) -> bool {
+    if !input.object.spec.target.merges() {
+        return false;
+    }
+    let ours = our_keys(round, input, picture, None);
+    !rendered.set.keys().all(|key| ours.contains(key)) || !left_keys(&ours, rendered).is_empty()
 }
 
 /// What keeps the Secret from being written whatever the values are.
@@ -87,7 +112,9 @@ pub(super) fn metadata_alone(
     input: &Input<'_>,
     picture: &Picture<'_>,
 ) -> Option<(Step, Option<Sent>)> {
+    // What is taken over gets its mark with its values.
     let Seen::Ours(observed) = &round.seen else { return None };
+    observed.mark()?;
     let change = round.metadata_change(input, observed);
     let sent = Sent::of_metadata(round.metadata_carried(input), picture);
     (!change.is_empty() && !is_refused(input)).then_some((Step::Change(change), Some(sent)))
@@ -100,7 +127,7 @@ fn without_values(round: &Round, input: &Input<'_>, picture: &Picture<'_>) -> (S
     }
     // Of a Secret that nothing is recorded of, as after its status was lost, it is not known whose it is.
     let unknown = matches!(round.seen, Seen::Remembered) && input.remembered().is_none();
-    let retain = input.object.spec.target.deletion == Deletion::Retain;
+    let retain = !input.object.spec.target.goes_with_object();
     if unknown && retain && input.outage().is_some() && !input.object.is_observed() {
         return (Step::Look, None);
     }
@@ -142,7 +169,7 @@ fn create(
     }
     let desired = Desired::of(input.object);
     let (data, sent) = Sent::of(rendered, BTreeSet::new(), Some(of_metadata(&desired)), picture);
-    let Desired { labels, annotations, owner } = desired;
+    let Desired { labels, annotations, owner, .. } = desired;
     (Step::Create(NewSecret { type_: type_.clone(), labels, annotations, owner, data }), Some(sent))
 }
 
@@ -161,13 +188,16 @@ fn change(
         Some(observed) => round.metadata_change(input, observed),
         None => bare_change(round, input),
     };
-    let ours = our_keys(round, picture, observed);
+    let ours = our_keys(round, input, picture, observed);
     change.remove = left_keys(&ours, rendered);
     let type_ = input.object.spec.secret_type();
     if let Some(key) = type_.required_keys().iter().find(|key| change.remove.contains(**key)) {
         return Err(Problem::missing_key(type_, key));
     }
-    let stay = ours.iter().any(|key| !change.remove.contains(key));
+    let goes = |key: &String| change.remove.contains(key);
+    let merges = input.object.spec.target.merges();
+    let of_others = observed.filter(|_| merges).is_some_and(|observed| !observed.keys.keys().all(goes));
+    let stay = of_others || !ours.iter().all(goes);
     if !change.remove.is_empty() && !stay && rendered.set.is_empty() {
         return Err(Problem::nothing_left(input.object.target_name()));
     }
@@ -185,13 +215,21 @@ fn bare_change(round: &Round, input: &Input<'_>) -> Change {
 
 /// The keys of the Secret that are ours to remove. Where nobody is said to have written anything its keys are not known,
 /// and those that were recorded count.
-fn our_keys(round: &Round, picture: &Picture<'_>, observed: Option<&Observed>) -> BTreeSet<String> {
+fn our_keys(
+    round: &Round,
+    input: &Input<'_>,
+    picture: &Picture<'_>,
+    observed: Option<&Observed>,
+) -> BTreeSet<String> {
     let recorded = picture.record.iter().flat_map(|record| &record.target.keys).map(|key| key.name.clone());
     let written = observed.map(|observed| observed.keys_of(&round.manager));
     recorded
         .chain(written.into_iter().flatten())
         .filter(|key| {
-            observed.is_none_or(|observed| observed.is_untracked() || observed.keys.contains_key(key))
+            observed.is_none_or(|observed| {
+                let there = observed.is_untracked() || observed.keys.contains_key(key);
+                there && observed.holder(key, &round.manager, input.sharing).is_none()
+            })
         })
         .collect()
 }

@@ -387,7 +387,7 @@ async fn a_target_that_may_not_be_is_refused() {
         (target(json!({"type": "a b"})), vec!["letters, digits and '-._/'"]),
         (target(json!({"type": "a".repeat(254)})), vec!["spec.target.type", "253"]),
         (target(json!({"deletion": "Orphan"})), vec!["spec.target.deletion", "\"Retain\""]),
-        (target(json!({"creation": "Adopt"})), vec!["unknown field", "creation"]),
+        (target(json!({"creation": "Orphan"})), vec!["spec.target.creation", "\"Merge\""]),
     ])
     .await;
 }

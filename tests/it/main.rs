@@ -21,6 +21,7 @@ mod drift;
 mod each_identity;
 mod edits;
 mod egress;
+mod existing_secrets;
 mod failures;
 mod fence;
 mod first_sync;

@@ -51,7 +51,7 @@ async fn azure(cluster: &Cluster) -> Emulator {
 }
 
 /// What the samples of `shapes` make: each Secret with its type and its keys.
-const SHAPES: [(&str, &str, &[&str]); 8] = [
+const SHAPES: [(&str, &str, &[&str]); 9] = [
     ("shop-tls", "kubernetes.io/tls", &["ca.crt", "tls.crt", "tls.key"]),
     ("shop-java", "Opaque", &["keystore.p12", "password", "truststore.p12"]),
     ("shop-signing", "Opaque", &["current.pem"]),
@@ -59,6 +59,7 @@ const SHAPES: [(&str, &str, &[&str]); 8] = [
     ("shop-pull", "kubernetes.io/dockerconfigjson", &[".dockerconfigjson"]),
     ("shop-members", "Opaque", &["MODE", "USER", "logo.png"]),
     ("shop-versions", "Opaque", &["url"]),
+    ("shop-admin", "Opaque", &["admin.password", "webhook.token"]),
     ("shop-several-vaults", "Opaque", &["API_TOKEN", "DATABASE_URL", "FEATURES", "LOG_LEVEL"]),
 ];
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::{DataItem, Target, TargetStatus, VaultRef, VaultSecretSyncSpec};
+use crate::api::{DataItem, KeyStatus, Target, TargetStatus, VaultRef, VaultSecretSyncSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 fn key_of_vault(key: &str, vault: Option<&VaultRef>) -> DataItem {
@@ -199,4 +199,69 @@ fn probes_go_round() {
     assert_eq!(index.next_probed(Some(&key("a"))), Some(key("c")));
     assert_eq!(index.next_probed(Some(&key("c"))), Some(key("a")));
     assert_eq!(index.probed(), 2);
+}
+
+fn merging(name: &str, created: i64) -> VaultSecretSync {
+    let mut object = object(name, "shared", created);
+    object.spec.target.creation = Creation::Merge;
+    object
+}
+
+#[test]
+fn objects_that_add_keys_share_a_secret_until_one_has_it() {
+    let index = ObjectIndex::default();
+    let (one, other) = (merging("a", 2), merging("b", 1));
+    for object in [&one, &other] {
+        index.observe(None, &Event::Apply(object.clone()));
+    }
+    assert_eq!((index.rival(&one), index.rival(&other)), (None, None));
+    assert_eq!(index.sharing(&key("a"), "shared"), ["b"]);
+    // Whoever would make it finds that there is one, and has it only with its mark on it.
+    let maker = object("c", "shared", 3);
+    index.observe(None, &Event::Apply(maker.clone()));
+    assert_eq!((index.rival(&one), index.rival(&maker)), (None, None));
+    assert_eq!(index.sharing(&key("a"), "shared"), ["b"]);
+    let woken = index.marked(&key("c"), "shared");
+    assert_eq!(woken.len(), 3);
+    assert_eq!(
+        (index.rival(&one).as_deref(), index.rival(&other).as_deref(), index.rival(&maker)),
+        (Some("c"), Some("c"), None)
+    );
+    index.observe(None, &Event::Delete(maker));
+    assert_eq!(index.rival(&one), None);
+}
+
+#[test]
+fn an_object_that_added_keys_leaves_them_to_be_removed_seen_to_go_or_not() {
+    let target = TargetStatus {
+        name: "shared".to_owned(),
+        keys: vec![KeyStatus { name: "A".to_owned(), of: None }],
+        ..TargetStatus::default()
+    };
+    let status = crate::api::VaultSecretSyncStatus { target: Some(target), ..Default::default() };
+    let with_status = |mut object: VaultSecretSync| {
+        object.status = Some(status.clone());
+        object
+    };
+    let leaves = with_status(merging("leaves", 1));
+    let mut retains = with_status(merging("retains", 1));
+    retains.spec.target.deletion = Deletion::Retain;
+    let owns = with_status(object("owns", "own", 1));
+    for unseen in [false, true] {
+        let index = ObjectIndex::default();
+        let mut departures = Vec::new();
+        for object in [&leaves, &retains, &owns] {
+            index.observe(None, &Event::Apply(object.clone()));
+        }
+        if unseen {
+            index.observe(None, &Event::Init);
+            departures = index.observe(None, &Event::InitDone).departures;
+        } else {
+            for object in [&leaves, &retains, &owns] {
+                departures.extend(index.observe(None, &Event::Delete(object.clone())).departures);
+            }
+        }
+        let departure = Departure { key: key("leaves"), target: "shared".into(), keys: vec!["A".to_owned()] };
+        assert_eq!(departures, [departure]);
+    }
 }

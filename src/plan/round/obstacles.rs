@@ -49,12 +49,12 @@ impl Round {
 
     /// Why the Secret still goes with its object though the spec says that it is to stay.
     fn not_let_go(&self, input: &Input<'_>) -> Option<Problem> {
-        if input.object.spec.target.deletion != Deletion::Retain {
+        if input.object.spec.target.goes_with_object() {
             return None;
         }
         match &self.seen {
             // What is not ours is not for us to say.
-            Seen::Refused(Refusal::NotOwned | Refusal::OwnedBy(_)) => None,
+            Seen::Refused(refusal) if refusal.is_foreign() => None,
             Seen::Refused(refusal)
                 if input.remembered().is_none_or(|target| target.deletion == Deletion::Delete) =>
             {
@@ -70,7 +70,8 @@ impl Round {
     fn let_go(&self, input: &Input<'_>) -> Option<(Step, Option<Sent>)> {
         let bound = input.remembered().is_some_and(|target| target.deletion == Deletion::Delete);
         let look = bound || self.probe || !input.object.is_observed();
-        if input.object.spec.target.deletion != Deletion::Retain || !look {
+        let target = &input.object.spec.target;
+        if target.goes_with_object() || target.merges() || !look {
             return None;
         }
         match &self.seen {
@@ -88,8 +89,14 @@ impl Round {
     /// A target that is another's, or could not be written: that it still is so is looked at before any value is asked
     /// for.
     pub(super) fn refused_by_target(&self, input: &Input<'_>) -> Option<Step> {
+        let merges = input.object.spec.target.merges();
         match &self.seen {
             Seen::Remembered if is_refused(input) => Some(Step::Look),
+            // Whoever only adds keys looks first whether there is something to add to.
+            Seen::Remembered if merges && input.remembered().is_none() => Some(Step::Look),
+            Seen::Absent if merges => {
+                Some(Step::end(verdict::refused_target(self, input, &Refusal::NotFound)))
+            }
             Seen::Refused(refusal) => Some(Step::end(verdict::refused_target(self, input, refusal))),
             _ => None,
         }

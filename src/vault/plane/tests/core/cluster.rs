@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     api::{
-        DataFrom, DataItem, Deletion, Fingerprint, ObjectSecretRef, OnMissing, SecretRef, SecretType,
-        VaultRef, VaultSecretSync, VaultSecretSyncSpec, VaultSecretSyncStatus,
+        CONSENT_ANNOTATION, Creation, DataFrom, DataItem, Deletion, Fingerprint, ObjectSecretRef, OnMissing,
+        SecretRef, SecretType, VaultRef, VaultSecretSync, VaultSecretSyncSpec, VaultSecretSyncStatus,
     },
     plan::{
         Change, NewSecret, Observed, Refusal, Seen, Written, fingerprints_of, found_fingerprints, manager_of,
@@ -107,6 +107,9 @@ fn item_word(item: &DataItem) -> String {
     format!("{} {} {:?} {:?}", item.key, secret.name, secret.version, secret.property)
 }
 
+/// A key of those Secrets that somebody else makes.
+const THEIRS: &str = "theirs";
+
 /// What the API server takes as the data of a Secret.
 const MOST_BYTES: usize = 1024 * 1024;
 
@@ -155,8 +158,11 @@ impl Cluster {
             }
             let spec = json!({"data": data, "dataFrom": data_from, "refreshInterval": "60s"});
             let mut spec: VaultSecretSyncSpec = serde_json::from_value(spec).unwrap();
+            if profile == Profile::Wild && dice.once_in(3) {
+                spec.target.creation = *dice.pick(&[Creation::Adopt, Creation::Merge]);
+            }
             let required = SecretType::Tls.required_keys();
-            if dice.once_in(4) && spec.data.len() >= required.len() {
+            if dice.once_in(4) && spec.data.len() >= required.len() && !spec.target.merges() {
                 spec.target.type_ = Some(SecretType::Tls);
                 for (item, key) in spec.data.iter_mut().zip(required) {
                     item.key = (*key).to_owned();
@@ -181,6 +187,9 @@ impl Cluster {
                 touched: true,
                 vault_gone: false,
             });
+            if dice.once_in(2) {
+                cluster.make_theirs(index, dice.once_in(2), 1_749_999_999);
+            }
         }
         cluster.learn(vaults);
         cluster
@@ -314,17 +323,74 @@ impl Cluster {
         })
     }
 
+    /// Somebody else makes the Secret of an object that takes it over or adds to it, unless there is one.
+    fn make_theirs(&mut self, index: usize, consents: bool, second: i64) {
+        let creation = self.stored[index].object.spec.target.creation;
+        if creation == Creation::Create || self.stored[index].secret.is_some() {
+            return;
+        }
+        let version = self.version();
+        let mut keys = vec![THEIRS.to_owned()];
+        if creation == Creation::Adopt {
+            keys.extend(self.stored[index].object.spec.data.iter().take(1).map(|item| item.key.clone()));
+        }
+        self.stored[index].secret = Some(Secret {
+            uid: format!("secret-{version}"),
+            version,
+            changed_at: version,
+            data: keys.iter().map(|key| (key.clone(), b"made by them".to_vec())).collect(),
+            managers: keys.iter().map(|key| (key.clone(), ["helm".to_owned()].into())).collect(),
+            moved_at: [("helm".to_owned(), second)].into(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            owners: Vec::new(),
+            our_labels: BTreeSet::new(),
+            foreign: keys.into_iter().collect(),
+        });
+        self.stored[index].touched = true;
+        if consents {
+            self.consent(index, true, second);
+        }
+    }
+
+    /// Whoever may edit the Secret consents, or does not any more.
+    fn consent(&mut self, index: usize, consents: bool, second: i64) {
+        self.edit(index, second, |secret| {
+            if consents {
+                secret.annotations.insert(CONSENT_ANNOTATION.to_owned(), format!("o{index}"));
+            } else {
+                secret.annotations.remove(CONSENT_ANNOTATION);
+            }
+        });
+    }
+
+    /// What of a change would be wrong, were it taken: the Secret is not the object's, or more is changed than is its.
+    pub(super) fn trespass(&self, index: usize, change: &Change) -> Option<String> {
+        let (target, secret) = (&self.stored[index].object.spec.target, self.stored[index].secret.as_ref()?);
+        let name = format!("o{index}");
+        let lets = |annotation| secret.annotations.get(annotation) == Some(&name);
+        if !lets("vaultsync.dev/owner") && (target.creation == Creation::Create || !lets(CONSENT_ANNOTATION))
+        {
+            return Some("a Secret is changed that neither carries the mark nor consents".to_owned());
+        }
+        if change.set.contains_key(THEIRS) || change.remove.contains(THEIRS) {
+            return Some("a key of somebody else's is changed".to_owned());
+        }
+        let keys_alone = Change { set: BTreeMap::new(), remove: BTreeSet::new(), ..change.clone() };
+        (target.merges() && !keys_alone.is_empty())
+            .then(|| format!("more than keys is changed of a Secret of somebody else's: {keys_alone:?}"))
+    }
+
     /// A look, which expects the Secret at a version.
     pub(super) fn look(&mut self, index: usize, expected: Option<&String>, second: i64) -> Seen {
         let version = self.stored[index].secret.as_ref().map(|secret| secret.version.to_string());
         self.stamp(index, second);
-        match self.observed(index) {
-            None => Seen::Absent,
-            Some(observed) if observed.mark() == Some(&format!("o{index}")) => Seen::Ours(Observed {
-                unmoved: expected.is_some() && expected == version.as_ref(),
-                ..observed
-            }),
-            Some(_) => Seen::Refused(Refusal::NotOwned),
+        let creation = self.stored[index].object.spec.target.creation;
+        let Some(observed) = self.observed(index) else { return Seen::Absent };
+        let unmoved = expected.is_some() && expected == version.as_ref();
+        match observed.claimed_by(&format!("o{index}"), creation) {
+            Seen::Ours(observed) => Seen::Ours(Observed { unmoved, ..observed }),
+            seen => seen,
         }
     }
 
@@ -404,10 +470,17 @@ impl Cluster {
             };
             secret.our_labels.insert(label.clone());
         }
+        for (annotation, value) in &change.annotations {
+            match value {
+                Some(value) => secret.annotations.insert(annotation.clone(), value.clone()),
+                None => secret.annotations.remove(annotation),
+            };
+        }
         secret.owners.retain(|owner| !change.drop_owners.contains(&owner.uid));
         secret.owners.extend(change.add_owner.clone());
-        let moved =
-            (&before.data, &before.labels, &before.owners) != (&secret.data, &secret.labels, &secret.owners);
+        let metadata =
+            |secret: &Secret| (secret.labels.clone(), secret.annotations.clone(), secret.owners.clone());
+        let moved = before.data != secret.data || metadata(&before) != metadata(secret);
         if moved {
             (secret.version, secret.changed_at) = (next, next);
             secret.moved_at.insert(manager, second);
@@ -499,7 +572,8 @@ pub(super) fn interfere(model: &mut Model) -> String {
     };
     let place = model.dice.roll(model.cluster.stored[index].object.spec.data.len());
     let required = model.cluster.stored[index].object.spec.secret_type().required_keys();
-    let what = match (model.dice.roll(20), key) {
+    let merges = model.cluster.stored[index].object.spec.target.merges();
+    let what = match (model.dice.roll(22), key) {
         (0 | 1, Some(key)) => {
             model.cluster.edit(index, second, |secret| {
                 secret.data.insert(key.clone(), b"edited".to_vec());
@@ -563,7 +637,7 @@ pub(super) fn interfere(model: &mut Model) -> String {
             respec(model, index, |spec| spec.data[place].from.secret.as_mut().unwrap().property = property);
             what
         }
-        (8, _) => {
+        (8, _) if !merges => {
             let label = model.cluster.serial.to_string();
             respec(model, index, |spec| {
                 spec.target.labels = [("chart".to_owned(), label)].into();
@@ -623,6 +697,16 @@ pub(super) fn interfere(model: &mut Model) -> String {
             });
             format!("entry {place} takes the version before, or the current one again")
         }
+        (20, _) => {
+            let consents = model.dice.once_in(2);
+            model.cluster.consent(index, consents, second);
+            format!("the Secret consents: {consents}")
+        }
+        (21, _) => {
+            let consents = model.dice.once_in(2);
+            model.cluster.make_theirs(index, consents, second);
+            "somebody makes the Secret, unless there is one".to_owned()
+        }
         (12, _) => {
             let request = model.cluster.serial.to_string();
             model.cluster.replace(index, |object| {
@@ -679,6 +763,11 @@ pub(super) fn heal(model: &mut Model) {
                 }
             });
         }
+        let second = model.second();
+        if model.cluster.stored[index].object.spec.target.merges() {
+            model.cluster.make_theirs(index, true, second);
+        }
+        model.cluster.consent(index, true, second);
         model.operator.wake(index);
     }
     learn(model);

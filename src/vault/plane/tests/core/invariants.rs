@@ -7,7 +7,7 @@ use std::{
 
 use super::{Model, Profile, cluster};
 use crate::{
-    api::{DataItem, Deletion, Fingerprint, OnMissing, READY, VaultSecretSyncSpec, condition},
+    api::{DataItem, Fingerprint, OnMissing, READY, VaultSecretSyncSpec, condition},
     plan::{Change, NewSecret, Seen},
 };
 
@@ -60,6 +60,9 @@ pub(super) fn before_write(model: &mut Model, index: usize) {
 pub(super) fn after_create(model: &mut Model, index: usize, new: &NewSecret, seen: &Seen) {
     if !matches!(seen, Seen::Written(_)) {
         return;
+    }
+    if model.cluster.stored[index].object.spec.target.merges() {
+        model.fail(&format!("o{index}: a Secret is created that somebody else is to make"));
     }
     if new.data.is_empty() {
         model.fail(&format!("o{index}: an empty Secret is created"));
@@ -233,7 +236,7 @@ pub(super) fn at_rest(model: &mut Model, gone: &BTreeSet<String>) {
                 object.status.as_ref().map(|status| &status.conditions)
             ));
         }
-        let stays = spec.target.deletion == Deletion::Retain;
+        let stays = !spec.target.goes_with_object();
         if stored.secret.as_ref().is_some_and(|secret| secret.owners.is_empty() != stays) {
             model.fail(&format!("o{index}: the Secret stays: {}, and the spec says {stays}", !stays));
         }
@@ -246,7 +249,13 @@ pub(super) fn at_rest(model: &mut Model, gone: &BTreeSet<String>) {
             let stays = item.on_missing == OnMissing::Keep || required(&item.key);
             stays && gone.contains(&cluster::secret_of(item).name)
         };
-        let keeps = emptied || unmatched || !whole || spec.data.iter().any(lacks);
+        // Of a Secret of somebody else's every key may go, as long as others stay.
+        let others =
+            stored.secret.iter().flat_map(|secret| &secret.data).any(|(key, _)| foreign.contains(key));
+        let keeps = (emptied && !(spec.target.merges() && others))
+            || unmatched
+            || !whole
+            || spec.data.iter().any(lacks);
         if ready != Some(if keeps { "False" } else { "True" }) {
             model.fail(&format!("o{index} is Ready: {:?}", condition(&status.conditions, READY)));
         }

@@ -423,6 +423,7 @@ fn decide(
         sources: used,
         ignored: false,
         rival: None,
+        sharing: &[],
         vault,
         expiring_before: Duration::ZERO,
         now: Timestamp::from_second(model.second()).unwrap(),
@@ -516,11 +517,18 @@ fn send(model: &mut Model, index: usize, call: &Call) -> Option<Seen> {
     }
     let second = model.second();
     super::invariants::before_write(model, index);
+    let trespass = match call {
+        Call::Change(change) => model.cluster.trespass(index, change),
+        Call::Look(_) | Call::Create(_) => None,
+    };
     let seen = match call {
         Call::Look(expected) => model.cluster.look(index, expected.as_ref(), second),
         Call::Create(new) => model.cluster.create(index, new, second),
         Call::Change(change) => model.cluster.change(index, change, second),
     };
+    if let Some(trespass) = trespass.filter(|_| matches!(seen, Seen::Written(_))) {
+        model.fail(&format!("o{index}: {trespass}"));
+    }
     match call {
         Call::Create(new) => super::invariants::after_create(model, index, new, &seen),
         Call::Change(change) => super::invariants::after_change(model, index, change, &seen),

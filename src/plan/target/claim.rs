@@ -1,0 +1,74 @@
+//! Whose a Secret is that exists: an object's by its mark, or one that its holder lets the object take over or add to.
+
+use super::{Change, Observed, Refusal, Seen};
+use crate::api::{CONSENT_ANNOTATION, Creation, OWNER_ANNOTATION, field_manager};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use std::collections::BTreeSet;
+
+impl Observed {
+    /// The object whose mark the Secret carries.
+    #[must_use]
+    pub fn mark(&self) -> Option<&str> {
+        self.annotations.get(OWNER_ANNOTATION).map(String::as_str)
+    }
+
+    /// What the Secret is to the object of this name, which says so of its target.
+    #[must_use]
+    pub fn claimed_by(self, object: &str, creation: Creation) -> Seen {
+        match (self.mark(), creation) {
+            (Some(mark), _) if mark == object => Seen::Ours(self),
+            (Some(mark), _) => Seen::Refused(Refusal::OwnedBy(mark.to_owned())),
+            (None, Creation::Create) => Seen::Refused(Refusal::NotOwned),
+            (None, Creation::Adopt | Creation::Merge) if !self.consents_to(object) => {
+                Seen::Refused(Refusal::NotConsented)
+            }
+            (None, Creation::Adopt) if let Some(controller) = self.controller() => {
+                Seen::Refused(Refusal::Controlled(format!("{} {}", controller.kind, controller.name)))
+            }
+            (None, Creation::Adopt | Creation::Merge) => Seen::Ours(self),
+        }
+    }
+
+    /// Which of `others`, objects that add keys too, has this key, if it is not that of `manager`.
+    pub(in crate::plan) fn holder<'a>(
+        &self,
+        key: &str,
+        manager: &str,
+        others: &'a [String],
+    ) -> Option<&'a str> {
+        let managers = self.keys.get(key).filter(|managers| !managers.contains(manager))?;
+        others.iter().find(|object| managers.contains(&field_manager(object))).map(String::as_str)
+    }
+
+    /// The change that takes the keys of an object out of the Secret once the object is gone, if there are any: those that
+    /// `manager` wrote, and those `recorded` that were as they should be without. What one of `others` has stays.
+    #[must_use]
+    pub fn without(&self, manager: &str, recorded: &[String], others: &[String]) -> Option<Change> {
+        let there = |key: &String| self.is_untracked() || self.keys.contains_key(key);
+        let recorded = recorded.iter().filter(|key| there(key)).cloned();
+        let keys = self.keys_of(manager).into_iter().chain(recorded);
+        let remove: BTreeSet<String> =
+            keys.filter(|key| self.holder(key, manager, others).is_none()).collect();
+        let (uid, resource_version) = (self.uid.clone(), self.resource_version.clone());
+        (!remove.is_empty()).then(|| Change { uid, resource_version, remove, ..Change::default() })
+    }
+
+    /// Whether whoever may edit the Secret lets this object have it.
+    fn consents_to(&self, object: &str) -> bool {
+        let consent = self.annotations.get(CONSENT_ANNOTATION).map(String::as_str).unwrap_or_default();
+        consent.split(',').any(|name| name.trim() == object)
+    }
+
+    /// The object, of whatever kind, that says it is the one to write the Secret.
+    fn controller(&self) -> Option<&OwnerReference> {
+        self.owners.iter().find(|owner| owner.controller == Some(true))
+    }
+}
+
+/// The uids of the owner references of our kind: with any of them the Secret goes with its object.
+pub(in crate::plan) fn our_owners(observed: &Observed) -> impl Iterator<Item = &str> {
+    let ours = |owner: &&OwnerReference| {
+        owner.kind == "VaultSecretSync" && owner.api_version.starts_with("vaultsync.dev/")
+    };
+    observed.owners.iter().filter(ours).map(|owner| owner.uid.as_str())
+}
