@@ -42,6 +42,8 @@ pub enum Reason {
     TargetControlled,
     /// Keys are to be added to the target, and it does not exist.
     TargetNotFound,
+    /// The target is a copy of a Secret of another namespace.
+    TargetCopied,
     /// Another object owns the target, or a key of it.
     TargetConflict,
     /// The target exists with another type.
@@ -210,6 +212,7 @@ impl Reason {
                 | Self::ConsentMissing
                 | Self::TargetControlled
                 | Self::TargetNotFound
+                | Self::TargetCopied
                 | Self::TargetConflict
                 | Self::TypeMismatch
                 | Self::TargetImmutable

@@ -58,6 +58,9 @@ pub const GROUP: &str = "vaultsync.dev";
 pub const VERSION: &str = "v1alpha1";
 /// The mark of ownership: an annotation on a Secret that names the `VaultSecretSync` it belongs to.
 pub const OWNER_ANNOTATION: &str = "vaultsync.dev/owner";
+/// Beside the mark: the namespace of the object. A Secret that was copied from another namespace, annotations and all, is
+/// told from one that is ours by it.
+pub const OWNER_NAMESPACE_ANNOTATION: &str = "vaultsync.dev/owner-namespace";
 /// Set on a Secret by whoever may edit it: the `VaultSecretSync`s of its namespace, parted by commas, that may take it over or
 /// add keys to it.
 pub const CONSENT_ANNOTATION: &str = "vaultsync.dev/consent";

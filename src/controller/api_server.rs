@@ -143,6 +143,11 @@ impl ApiServer {
         self.secrets_policy.as_deref() == Some(policy)
     }
 
+    /// Whether as many calls are under way as may be.
+    pub(super) fn is_busy(&self) -> bool {
+        self.permits.available_permits() == 0
+    }
+
     pub(super) const fn client(&self) -> &Client {
         &self.client
     }

@@ -189,14 +189,14 @@ impl ApiServer {
             Ok(metadata) => {
                 let observed = Observed::of(&metadata.metadata, target.manager);
                 let observed = Observed { unmoved: known.is_some(), ..observed };
-                Ok(observed.claimed_by(target.object, target.creation))
+                Ok(observed.claimed_by(target.object, target.namespace, target.creation))
             }
             Err(status) => refused("probe secret", target, &status, |status| match status.code {
                 404 => Some(Seen::Absent),
                 409 if known.is_some() => Some(Seen::Changed),
                 // The fence: a Secret with neither a mark nor a consent is not even shown.
                 403 if api_status::policy(status).is_some_and(|name| self.is_fence(name)) => {
-                    Some(Observed::default().claimed_by(target.object, target.creation))
+                    Some(Observed::default().claimed_by(target.object, target.namespace, target.creation))
                 }
                 _ => None,
             }),

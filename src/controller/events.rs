@@ -12,8 +12,9 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::Resource;
 use prometheus::IntCounter;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::future::Future;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -22,6 +23,8 @@ use tokio::sync::Notify;
 const MOST_WAITING: usize = 1_000;
 /// The time between two events: 20 a second.
 const PACE: Duration = Duration::from_millis(50);
+/// The same while other calls wait for their turn, as in a first sync of thousands: two a second.
+const BUSY_PACE: Duration = Duration::from_millis(500);
 /// The pause after one that the API server did not take, so that an outage costs few of those that wait.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// How long the shutdown may be held up by what still waits.
@@ -69,9 +72,10 @@ impl Events {
     }
 
     /// The next one, when its time has come.
-    async fn next(&self) -> Queued {
+    async fn next(&self, server: &ApiServer) -> Queued {
         loop {
-            let taken = self.queue().take(tokio::time::Instant::now().into_std());
+            let pace = if server.is_busy() { BUSY_PACE } else { PACE };
+            let taken = self.queue().take(tokio::time::Instant::now().into_std(), pace);
             match taken {
                 Ok(waiting) => return waiting,
                 Err(Some(pause)) => tokio::time::sleep(pause).await,
@@ -104,7 +108,7 @@ pub(super) async fn publish(context: Arc<Context>, rounds: impl Future<Output = 
     let mut rounds = std::pin::pin!(rounds);
     loop {
         tokio::select! {
-            waiting = events.next() => events.send(server, waiting).await,
+            waiting = events.next(server) => events.send(server, waiting).await,
             () = &mut rounds => break,
         }
     }
@@ -130,14 +134,22 @@ struct Queued {
 #[derive(Debug)]
 struct Queue {
     waiting: VecDeque<Queued>,
+    /// Of which object and reason there is one, as hashes: a thousand need not be looked through for each that is new.
+    told_of: HashSet<u64>,
+    keys: RandomState,
     most: usize,
     /// When the next one may go.
     free: Option<Instant>,
 }
 
 impl Queue {
-    const fn new(most: usize) -> Self {
-        Self { waiting: VecDeque::new(), most, free: None }
+    fn new(most: usize) -> Self {
+        let (waiting, told_of, keys) = (VecDeque::new(), HashSet::new(), RandomState::new());
+        Self { waiting, told_of, keys, most, free: None }
+    }
+
+    fn key_of(&self, waiting: &Queued) -> u64 {
+        self.keys.hash_one((&waiting.regarding.uid, &waiting.notice.reason))
     }
 
     /// Takes one in: for an older one of the same object and reason, at its place, or behind all others. Returns
@@ -146,7 +158,8 @@ impl Queue {
         let same = |old: &&mut Queued| {
             old.notice.reason == new.notice.reason && old.regarding.uid == new.regarding.uid
         };
-        if let Some(old) = self.waiting.iter_mut().find(same) {
+        let is_new = self.told_of.insert(self.key_of(&new));
+        if !is_new && let Some(old) = self.waiting.iter_mut().find(same) {
             *old = new;
             return false;
         }
@@ -155,23 +168,29 @@ impl Queue {
             return false;
         }
         let least = self.waiting.iter().position(|waiting| !waiting.notice.warning);
-        self.waiting.remove(least.unwrap_or_default()).is_some()
+        self.remove(least.unwrap_or_default()).is_some()
+    }
+
+    fn remove(&mut self, place: usize) -> Option<Queued> {
+        let removed = self.waiting.remove(place)?;
+        self.told_of.remove(&self.key_of(&removed));
+        Some(removed)
     }
 
     /// The next one; else how long it has to wait yet, or `None` where there is none.
-    fn take(&mut self, now: Instant) -> Result<Queued, Option<Duration>> {
+    fn take(&mut self, now: Instant, pace: Duration) -> Result<Queued, Option<Duration>> {
         let pause = self.free.map_or(Duration::ZERO, |free| free.saturating_duration_since(now));
         if !pause.is_zero() && !self.waiting.is_empty() {
             return Err(Some(pause));
         }
         let next = self.pop().ok_or(None)?;
-        self.free = Some(now + PACE);
+        self.free = Some(now + pace);
         Ok(next)
     }
 
     /// The next one, whatever its time.
     fn pop(&mut self) -> Option<Queued> {
-        self.waiting.pop_front()
+        self.remove(0)
     }
 
     /// Lets nothing go for a while, after a failure.
@@ -258,11 +277,11 @@ mod tests {
         let (mut queue, now) = (Queue::new(9), Instant::now());
         queue.push(waiting(1, "Synced", false, ""));
         queue.hold(now, &error(0));
-        assert_eq!(queue.take(now), Err(Some(AFTER_FAILURE)));
+        assert_eq!(queue.take(now, PACE), Err(Some(AFTER_FAILURE)));
         queue.hold(now, &error(30));
-        assert_eq!(queue.take(now), Err(Some(Duration::from_secs(30))));
-        assert!(queue.take(now + Duration::from_secs(30)).is_ok());
-        assert_eq!(queue.take(now + Duration::from_secs(30)), Err(None));
+        assert_eq!(queue.take(now, PACE), Err(Some(Duration::from_secs(30))));
+        assert!(queue.take(now + Duration::from_secs(30), PACE).is_ok());
+        assert_eq!(queue.take(now + Duration::from_secs(30), PACE), Err(None));
     }
 
     #[test]
@@ -313,7 +332,7 @@ mod tests {
                     }
                     Move::Take { after } => {
                         now += Duration::from_millis(after);
-                        match queue.take(now) {
+                        match queue.take(now, PACE) {
                             Ok(waiting) => {
                                 told += 1;
                                 prop_assert!(last_told.is_none_or(|last| now >= last + PACE));

@@ -1,7 +1,9 @@
 //! The metadata that an object wants on its Secret, and the change that brings it there.
 
 use super::target::{Change, Observed, our_owners};
-use crate::api::{GROUP, MANAGED_BY_LABEL, MANAGER, OWNER_ANNOTATION, VERSION, VaultSecretSync};
+use crate::api::{
+    GROUP, MANAGED_BY_LABEL, MANAGER, OWNER_ANNOTATION, OWNER_NAMESPACE_ANNOTATION, VERSION, VaultSecretSync,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,6 +33,8 @@ impl Desired {
         labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGER.to_owned());
         let mut annotations = target.annotations.clone();
         annotations.insert(OWNER_ANNOTATION.to_owned(), name.clone());
+        let namespace = object.metadata.namespace.clone().unwrap_or_default();
+        annotations.insert(OWNER_NAMESPACE_ANNOTATION.to_owned(), namespace);
         let owner = target.goes_with_object().then(|| OwnerReference {
             api_version: format!("{GROUP}/{VERSION}"),
             kind: "VaultSecretSync".to_owned(),

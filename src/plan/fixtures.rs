@@ -333,7 +333,9 @@ pub(super) fn secret(resource_version: &str, keys: &[&str]) -> Observed {
     Observed {
         uid: "secret-uid".to_owned(),
         resource_version: resource_version.to_owned(),
-        annotations: [("vaultsync.dev/owner".to_owned(), "shop".to_owned())].into(),
+        annotations: ["vaultsync.dev/owner", "vaultsync.dev/owner-namespace"]
+            .map(|annotation| (annotation.to_owned(), "shop".to_owned()))
+            .into(),
         labels: [("app.kubernetes.io/managed-by".to_owned(), "vaultsync".to_owned())].into(),
         owners: Vec::new(),
         keys: keys.iter().map(|key| ((*key).to_owned(), ours.clone())).collect(),

@@ -251,6 +251,15 @@ impl Problem {
                     "Key {key} of Secret {target} is that of VaultSecretSync {object}, which adds keys to it too, so nothing was written. Remove the key from one of the two."
                 ),
             ),
+            Refusal::CopiedFrom(other) => {
+                let own = object.metadata.namespace.as_deref().unwrap_or_default();
+                Self::new(
+                    Reason::TargetCopied,
+                    format!(
+                        "Secret {target} carries the mark of an object of namespace {other}: it is a copy of a Secret there, so it is left untouched. Delete it, or hand it over to this object by: kubectl annotate --overwrite secret {target} vaultsync.dev/owner={name} vaultsync.dev/owner-namespace={own}."
+                    ),
+                )
+            }
             Refusal::OwnedBy(other) => Self::new(
                 Reason::TargetConflict,
                 format!(

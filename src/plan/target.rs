@@ -4,6 +4,7 @@
 //! which manager last moved which key.
 
 mod claim;
+mod refusal;
 
 use crate::api::{Deletion, SecretType, TargetStatus, VaultSecretSync, field_manager};
 use jiff::Timestamp;
@@ -12,10 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::LazyLock;
-use std::time::Duration;
 use zeroize::Zeroizing;
 
 pub(super) use claim::our_owners;
+pub use refusal::Refusal;
 
 /// What is known of the target in this round.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,64 +44,6 @@ pub struct Written {
     pub created: bool,
     /// Whether its bytes moved (a patch of equal bytes moves nothing).
     pub moved: bool,
-}
-
-/// Why the target is not to be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// It has no mark of ours.
-    NotOwned,
-    /// It is to be taken over or added to, and does not consent.
-    NotConsented,
-    /// It is to be taken over, and this other object writes it.
-    Controlled(String),
-    /// Keys are to be added to it, and there is none.
-    NotFound,
-    /// This key of it is that of another object, which adds keys to it too.
-    KeyTaken {
-        /// The key.
-        key: String,
-        /// The other object.
-        object: String,
-    },
-    /// It carries another object's mark.
-    OwnedBy(String),
-    /// Its type is another one; types cannot change.
-    Type,
-    /// It is immutable.
-    Immutable,
-    /// The API server's 403: by RBAC, or by an admission plugin that does not name itself.
-    Forbidden,
-    /// This admission webhook says no.
-    DeniedByWebhook(String),
-    /// This `ValidatingAdmissionPolicy` says no, and it is not the fence.
-    DeniedByPolicy(String),
-    /// This `ResourceQuota` leaves no room.
-    QuotaExceeded(String),
-    /// This admission webhook cannot be asked, time and again.
-    WebhookFailed(String),
-    /// The API server answers with this status, time and again.
-    WriteFailed(u16),
-    /// It does not answer in this time, time and again.
-    NoAnswer(Duration),
-    /// The namespace is going.
-    Terminating,
-    /// Larger than the API server takes.
-    TooLarge,
-    /// Anything else that the API server finds invalid; the field it names.
-    Invalid(String),
-}
-
-impl Refusal {
-    /// Whether the Secret is another's.
-    pub(super) const fn is_foreign(&self) -> bool {
-        matches!(self, Self::NotOwned | Self::NotConsented | Self::Controlled(_) | Self::OwnedBy(_))
-    }
-
-    /// Whether nobody refused: the write failed on its way.
-    pub(super) const fn is_failure(&self) -> bool {
-        matches!(self, Self::WebhookFailed(_) | Self::WriteFailed(_) | Self::NoAnswer(_))
-    }
 }
 
 /// The metadata of a Secret, as a write or a probe answers it.

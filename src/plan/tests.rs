@@ -406,8 +406,13 @@ fn an_object_never_synced_says_the_vaults_reason_at_once() {
     let mut scene = Scene::new(vec![key("A", "one")], Vec::new());
     scene.state = outage();
     scene.answers = vec![Answer::Pending];
+    assert!(scene.looks(), "once, for one that may be there from an earlier life");
+    scene.sees(Seen::Absent);
+    scene.answers = vec![Answer::Pending];
     scene.settle();
     assert_eq!(scene.ready().1, "PublicAccessDisabled");
+    scene.answers = vec![Answer::Pending];
+    assert!(scene.settle().waits);
 }
 
 #[test]

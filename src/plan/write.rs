@@ -125,10 +125,10 @@ fn without_values(round: &Round, input: &Input<'_>, picture: &Picture<'_>) -> (S
     if let Some(change) = metadata_alone(round, input, picture) {
         return change;
     }
-    // Of a Secret that nothing is recorded of, as after its status was lost, it is not known whose it is.
+    // Of a Secret that nothing is recorded of, as after its status was lost, it is not known whether it is there and whose it
+    // is: an owner of an earlier life would have it deleted.
     let unknown = matches!(round.seen, Seen::Remembered) && input.remembered().is_none();
-    let retain = !input.object.spec.target.goes_with_object();
-    if unknown && retain && input.outage().is_some() && !input.object.is_observed() {
+    if unknown && input.outage().is_some() && !input.object.is_observed() {
         return (Step::Look, None);
     }
     let drifted =

@@ -50,7 +50,7 @@ async fn one(server: &Client, vault: &Vault, object: &VaultSecretSync) -> Result
         "metadata": {
             "name": name,
             "labels": {"app.kubernetes.io/managed-by": "vaultsync"},
-            "annotations": {"vaultsync.dev/owner": name},
+            "annotations": {"vaultsync.dev/owner": name, "vaultsync.dev/owner-namespace": namespace},
             "ownerReferences": [{
                 "apiVersion": "vaultsync.dev/v1alpha1", "kind": "VaultSecretSync", "name": name,
                 "uid": object.uid(), "controller": true, "blockOwnerDeletion": false,

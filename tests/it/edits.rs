@@ -108,12 +108,14 @@ async fn labels_and_annotations_come_and_go_with_the_spec() {
 
 /// Waits until the Secret has exactly these labels and annotations, and those that are always ours.
 async fn metadata_is(scene: &OperatorScene, labels: &[(&str, &str)], annotations: &[(&str, &str)]) {
-    let map = |pairs: &[(&str, &str)], ours: (&str, &str)| -> Option<BTreeMap<String, String>> {
-        let pairs = pairs.iter().chain([&ours]);
+    let map = |pairs: &[(&str, &str)], ours: &[(&str, &str)]| -> Option<BTreeMap<String, String>> {
+        let pairs = pairs.iter().chain(ours);
         Some(pairs.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
     };
-    let labels = map(labels, ("app.kubernetes.io/managed-by", "vaultsync"));
-    let annotations = map(annotations, ("vaultsync.dev/owner", "shop"));
+    let labels = map(labels, &[("app.kubernetes.io/managed-by", "vaultsync")]);
+    let namespace = scene.namespace.name.as_str();
+    let ours = [("vaultsync.dev/owner", "shop"), ("vaultsync.dev/owner-namespace", namespace)];
+    let annotations = map(annotations, &ours);
     let equal = |secret: Option<&Secret>| {
         secret.is_some_and(|secret| {
             secret.metadata.labels == labels && secret.metadata.annotations == annotations

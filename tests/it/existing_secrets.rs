@@ -89,6 +89,30 @@ async fn a_secret_of_another_controller_is_not_taken_over_and_keys_can_be_added(
 }
 
 #[tokio::test]
+async fn a_secret_of_another_type_or_one_that_is_immutable_is_not_taken_over() {
+    let scene = OperatorScene::new().await;
+    scene.vault.set("a", "one");
+    for (name, extra, reason) in [
+        (
+            "typed",
+            json!({"type": "kubernetes.io/basic-auth", "stringData": {"username": "kept"}}),
+            "TypeMismatch",
+        ),
+        ("frozen", json!({"immutable": true, "stringData": {"A": "kept"}}), "TargetImmutable"),
+    ] {
+        let mut theirs = json!({"metadata": {"name": name, "annotations": {CONSENT: name}}});
+        for (key, value) in extra.as_object().unwrap() {
+            theirs[key] = value.clone();
+        }
+        let theirs: Secret = serde_json::from_value(theirs).unwrap();
+        let theirs = scene.api::<Secret>().create(&PostParams::default(), &theirs).await.unwrap();
+        scene.sync(name, with("Adopt", name, &[("A", "a")])).await;
+        scene.ready(name, "False", reason).await;
+        assert_eq!(version(&scene.api::<Secret>().get(name).await.unwrap()), version(&theirs));
+    }
+}
+
+#[tokio::test]
 async fn several_objects_add_keys_to_a_secret_of_a_chart_and_each_takes_its_own_away() {
     let mut scene = OperatorScene::new().await;
     let mark = scene.namespace.cluster().mark();

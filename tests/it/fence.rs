@@ -201,6 +201,37 @@ async fn a_mark_is_not_dropped() {
 }
 
 #[tokio::test]
+async fn a_copy_of_a_secret_from_another_namespace_is_looked_at_and_not_changed() {
+    let fence = fence().await;
+    let marks =
+        |namespace: &str| json!({"vaultsync.dev/owner": "shop", "vaultsync.dev/owner-namespace": namespace});
+    let made = fence.human.create(&secret(&marks("team-a"))).await;
+    assert_done(&fence.operator.probe("shop").await);
+    let here = json!({"metadata": {"annotations": marks(&fence.namespace.name)}});
+    for patch in [
+        json!({"data": {"a": TWO}}),
+        json!({"metadata": {"labels": {"a": "b"}}}),
+        json!({"metadata": {"annotations": {"a": "b"}}}),
+        json!({"metadata": {"ownerReferences": [fence.shop().await]}}),
+        here.clone(),
+    ] {
+        assert_fenced(&fence.operator.patch("shop", &patch).await);
+    }
+    fence.assert_untouched(&made).await;
+    assert_done(&fence.human.patch("shop", &here).await);
+    assert_done(&fence.operator.patch("shop", &json!({"data": {"a": TWO}})).await);
+    for other in [marks("team-a"), json!({"vaultsync.dev/owner-namespace": null})] {
+        let patch = json!({"metadata": {"annotations": other}});
+        assert_fenced(&fence.operator.patch("shop", &patch).await);
+    }
+    assert_done(&fence.human.delete("shop").await);
+    assert_fenced(&fence.operator.create(&secret(&marks("team-a"))).await);
+    // A mark of before this was told is completed.
+    assert_done(&fence.operator.create(&marked("shop")).await);
+    assert_done(&fence.operator.patch("shop", &here).await);
+}
+
+#[tokio::test]
 async fn a_secret_is_not_adopted_without_consent() {
     let fence = fence().await;
     fence.assert_patch_refused(&secret(&json!({})), &marking("shop")).await;

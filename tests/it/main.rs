@@ -42,6 +42,7 @@ mod protocol;
 mod proxy;
 mod random;
 mod restart;
+mod restore;
 mod rollouts;
 mod samples;
 mod shapes;

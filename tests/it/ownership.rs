@@ -164,6 +164,44 @@ async fn a_secret_of_an_owner_that_is_no_more_ends_with_the_living_one() {
 }
 
 #[tokio::test]
+async fn copies_from_another_namespace_are_told_as_that_and_handed_over_by_one_command_for_all() {
+    let scene = OperatorScene::new().await;
+    scene.vault.set("a", "one");
+    let names = ["shop", "other"];
+    // As a replicator makes them, or a backup that is restored into another namespace.
+    for name in names {
+        let copy = json!({
+            "metadata": {
+                "name": name, "labels": {"app.kubernetes.io/managed-by": "vaultsync"},
+                "annotations": {OWNER: name, "vaultsync.dev/owner-namespace": "team-a"},
+            },
+            "stringData": {"A": "theirs"},
+        });
+        let copy = create(&scene, copy).await;
+        scene.sync(name, data(&[("A", "a")])).await;
+        let object = scene.ready(name, "False", "TargetCopied").await;
+        let message = object.message();
+        let command = format!("vaultsync.dev/owner-namespace={}", scene.namespace.name);
+        assert!(message.contains("namespace team-a") && message.contains(&command), "{message}");
+        assert_eq!(version(&scene.api::<Secret>().get(name).await.unwrap()), version(&copy));
+    }
+    let mut kubectl = tokio::process::Command::new(support::tools::tool("kubectl").unwrap());
+    let output = kubectl
+        .args(["annotate", "secrets", "--overwrite", "-l", "app.kubernetes.io/managed-by=vaultsync"])
+        .args(["-n", &scene.namespace.name])
+        .arg(format!("vaultsync.dev/owner-namespace={}", scene.namespace.name))
+        .env("KUBECONFIG", scene.namespace.cluster().kubeconfig_for_admin())
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for name in names {
+        scene.secret_is(name, &[("A", "one")]).await;
+        scene.synced(name).await;
+    }
+}
+
+#[tokio::test]
 async fn a_secret_of_another_type_is_named_and_only_an_edit_can_help() {
     let scene = OperatorScene::new().await;
     scene.vault.set("a", "one");

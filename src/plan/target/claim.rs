@@ -1,7 +1,7 @@
 //! Whose a Secret is that exists: an object's by its mark, or one that its holder lets the object take over or add to.
 
 use super::{Change, Observed, Refusal, Seen};
-use crate::api::{CONSENT_ANNOTATION, Creation, OWNER_ANNOTATION, field_manager};
+use crate::api::{CONSENT_ANNOTATION, Creation, OWNER_ANNOTATION, OWNER_NAMESPACE_ANNOTATION, field_manager};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use std::collections::BTreeSet;
 
@@ -12,10 +12,14 @@ impl Observed {
         self.annotations.get(OWNER_ANNOTATION).map(String::as_str)
     }
 
-    /// What the Secret is to the object of this name, which says so of its target.
+    /// What the Secret is to the object of this name and namespace, which says so of its target.
     #[must_use]
-    pub fn claimed_by(self, object: &str, creation: Creation) -> Seen {
+    pub fn claimed_by(self, object: &str, namespace: &str, creation: Creation) -> Seen {
+        let marked_in = self.annotations.get(OWNER_NAMESPACE_ANNOTATION);
         match (self.mark(), creation) {
+            (Some(_), _) if let Some(other) = marked_in.filter(|other| *other != namespace) => {
+                Seen::Refused(Refusal::CopiedFrom(other.clone()))
+            }
             (Some(mark), _) if mark == object => Seen::Ours(self),
             (Some(mark), _) => Seen::Refused(Refusal::OwnedBy(mark.to_owned())),
             (None, Creation::Create) => Seen::Refused(Refusal::NotOwned),

@@ -38,7 +38,7 @@ fn scene(creation: Creation) -> Scene {
 
 /// The Secret as it is to an object of this name.
 fn claimed(scene: &Scene, observed: Observed) -> Seen {
-    observed.claimed_by("shop", scene.object.spec.target.creation)
+    observed.claimed_by("shop", "shop", scene.object.spec.target.creation)
 }
 
 /// `A` and `B` were added to Helm's Secret.
@@ -73,6 +73,47 @@ fn without_a_consent_that_names_the_object_nothing_is_taken_over_or_added() {
         marked.annotations.insert("vaultsync.dev/owner".to_owned(), "other".to_owned());
         assert_eq!(claimed(&scene, marked), Seen::Refused(Refusal::OwnedBy("other".to_owned())));
     }
+}
+
+#[test]
+fn a_copy_of_a_secret_of_another_namespace_is_nobodys_here_until_it_is_handed_over() {
+    for creation in [Creation::Create, Creation::Adopt, Creation::Merge] {
+        let scene = scene(creation);
+        for mark in ["shop", "other"] {
+            let mut copy = consenting("shop", secret("1", &["A"]));
+            copy.annotations.insert("vaultsync.dev/owner".to_owned(), mark.to_owned());
+            copy.annotations.insert("vaultsync.dev/owner-namespace".to_owned(), "team-a".to_owned());
+            assert_eq!(
+                claimed(&scene, copy.clone()),
+                Seen::Refused(Refusal::CopiedFrom("team-a".to_owned()))
+            );
+            copy.annotations.insert("vaultsync.dev/owner-namespace".to_owned(), "shop".to_owned());
+            assert_eq!(matches!(claimed(&scene, copy), Seen::Ours(_)), mark == "shop");
+        }
+    }
+    let mut scene = scene(Creation::Create);
+    scene.step();
+    scene.sees(Seen::Changed);
+    assert!(scene.looks());
+    scene.sees(Seen::Refused(Refusal::CopiedFrom("team-a".to_owned())));
+    scene.settle();
+    let (_, reason, message) = scene.ready();
+    assert_eq!(reason, "TargetCopied");
+    assert!(message.contains("vaultsync.dev/owner=shop vaultsync.dev/owner-namespace=shop"), "{message}");
+}
+
+#[test]
+fn a_mark_that_tells_no_namespace_is_completed() {
+    let mut scene = synced();
+    scene.probe = true;
+    assert!(scene.looks());
+    let mut older = ours(&scene, "5", &["A", "B"]);
+    older.annotations.remove("vaultsync.dev/owner-namespace");
+    older.moved_at.insert("velero".to_owned(), second(9));
+    scene.sees(claimed(&scene, older));
+    let change = scene.changes();
+    assert_eq!(change.annotations["vaultsync.dev/owner-namespace"].as_deref(), Some("shop"));
+    assert!(change.set.is_empty());
 }
 
 #[test]
@@ -112,6 +153,7 @@ fn a_secret_that_is_taken_over_gets_mark_owner_and_keys_in_one_write_and_keeps_t
     assert!(change.add_owner.is_some());
     let mut after = with_keys("shop", &["A", "B"], consenting("shop", helms("2", &["old"])));
     after.annotations.insert("vaultsync.dev/owner".to_owned(), "shop".to_owned());
+    after.annotations.insert("vaultsync.dev/owner-namespace".to_owned(), "shop".to_owned());
     after.labels.insert("app.kubernetes.io/managed-by".to_owned(), "vaultsync".to_owned());
     after.owners = Desired::of(&scene.object).owner.into_iter().collect();
     scene.sees(changed(after.clone()));

@@ -89,6 +89,8 @@ fn while_there_is_no_secret_the_vault_that_fails_is_named() {
     let mut scene = Scene::new(vec![key("API", "api"), through(TEAM, key("DB", "db"))], Vec::new());
     scene.answers = vec![read("v1", "api"), Answer::Pending];
     scene.others = vec![(outage(), None)];
+    assert!(scene.looks());
+    scene.sees(Seen::Absent);
     let verdict = scene.verdict();
     scene.take_over(&verdict);
     let (status, _, message) = scene.ready();

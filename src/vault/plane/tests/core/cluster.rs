@@ -388,7 +388,7 @@ impl Cluster {
         let creation = self.stored[index].object.spec.target.creation;
         let Some(observed) = self.observed(index) else { return Seen::Absent };
         let unmoved = expected.is_some() && expected == version.as_ref();
-        match observed.claimed_by(&format!("o{index}"), creation) {
+        match observed.claimed_by(&format!("o{index}"), "shop", creation) {
             Seen::Ours(observed) => Seen::Ours(Observed { unmoved, ..observed }),
             seen => seen,
         }
