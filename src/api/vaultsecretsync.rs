@@ -282,6 +282,12 @@ impl Target {
 }
 
 impl VaultSecretSyncSpec {
+    /// The keys of the Secret that the spec names; what `dataFrom` and `tls` give are others.
+    pub fn named_keys(&self) -> impl Iterator<Item = &str> {
+        let published = self.data.iter().filter(|item| item.publish).map(|item| item.key.as_str());
+        published.chain(self.target.template.keys().map(String::as_str))
+    }
+
     /// The type of the Secret.
     #[must_use]
     pub fn secret_type(&self) -> &SecretType {

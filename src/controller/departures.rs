@@ -9,10 +9,12 @@ use super::backoff::backoff;
 use super::error::Error;
 use super::index::Departure;
 use crate::api::{Creation, field_manager};
+use crate::object_key::ObjectKey;
 use crate::plan::Seen;
 use futures::StreamExt as _;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tracing::{info, warn};
 
@@ -21,21 +23,41 @@ const GRACE: Duration = Duration::from_secs(5);
 /// So often it is tried, in some six minutes.
 const TRIES: u32 = 12;
 
+/// So long a round may outlive its object, and write keys: more than all its calls may take.
+const LATE: Duration = Duration::from_secs(180);
+
 /// Where departures are handed in.
 #[derive(Debug)]
-pub(super) struct Departures(UnboundedSender<Departure>);
+pub(super) struct Departures {
+    queue: UnboundedSender<Departure>,
+    /// Those of the last minutes.
+    late: Mutex<HashMap<ObjectKey, Departure>>,
+}
 
 impl Departures {
     /// The queue, and its other end.
     pub(super) fn new() -> (Self, UnboundedReceiver<Departure>) {
         let (queue, end) = unbounded();
-        (Self(queue), end)
+        (Self { queue, late: Mutex::default() }, end)
     }
 
     /// The object is gone.
     pub(super) fn begin(&self, departure: Departure) {
+        self.late().insert(departure.key.clone(), departure.clone());
         // Nobody listens any more while the process ends.
-        self.0.unbounded_send(departure).ok();
+        self.queue.unbounded_send(departure).ok();
+    }
+
+    /// A round of this object ended after the object did: it may have written keys.
+    pub(super) fn round_ended(&self, key: &ObjectKey) {
+        if let Some(departure) = self.late().get(key) {
+            self.queue.unbounded_send(departure.clone()).ok();
+        }
+    }
+
+    fn late(&self) -> MutexGuard<'_, HashMap<ObjectKey, Departure>> {
+        // Nothing under this lock can panic.
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -44,7 +66,11 @@ pub(super) async fn carry_out(context: Arc<Context>, departed: UnboundedReceiver
     // Most of the time of each is its grace.
     let each = departed.for_each_concurrent(None, |departure| {
         let context = Arc::clone(&context);
-        async move { leave(&context, &departure).await }
+        async move {
+            leave(&context, &departure).await;
+            tokio::time::sleep(LATE).await;
+            context.departures.late().remove(&departure.key);
+        }
     });
     each.await;
 }
@@ -55,27 +81,45 @@ async fn leave(context: &Context, departure: &Departure) {
     for tried in 1..=TRIES {
         tokio::time::sleep(wait).await;
         // One of the same name has come in its place.
-        if context.index.contains(key) || context.ignores(&key.namespace) {
+        if context.index.has_target(key, target) || context.ignores(&key.namespace) {
             return;
         }
         match take_out(context, departure).await {
-            Ok(Some(0)) => return,
-            Ok(Some(keys)) => {
+            Ok(TakenOut::Keys(keys)) => {
                 info!(object = %key, secret = %target, keys, "the keys of a deleted VaultSecretSync were removed");
+                // A key that one of them waited for is free.
+                for name in context.index.sharing(key, target) {
+                    let sharer = ObjectKey { name: name.as_str().into(), ..key.clone() };
+                    context.memories.want_probe(sharer.clone());
+                    context.triggers.object(&sharer);
+                }
                 return;
             }
-            Ok(None) => wait = Duration::ZERO,
+            Ok(TakenOut::Nothing) => return,
+            Ok(TakenOut::Refused) => break,
+            Ok(TakenOut::Moved) => wait = Duration::ZERO,
             Err(error) => wait = backoff(&error, tried, &key.name),
         }
     }
     warn!(
         object = %key, secret = %target,
-        "the keys of a deleted VaultSecretSync stay in the Secret: the API server did not take the change. Remove them by kubectl edit"
+        "the keys of a deleted VaultSecretSync may still be in the Secret: it does not consent any more, or the API server did not take the change. Remove them by kubectl edit"
     );
 }
 
-/// How many keys were taken out; `None`: somebody else changed the Secret meanwhile.
-async fn take_out(context: &Context, departure: &Departure) -> Result<Option<usize>, Error> {
+/// What became of a try.
+enum TakenOut {
+    /// So many keys.
+    Keys(usize),
+    /// There was none.
+    Nothing,
+    /// The Secret may not be changed.
+    Refused,
+    /// Somebody else changed the Secret meanwhile.
+    Moved,
+}
+
+async fn take_out(context: &Context, departure: &Departure) -> Result<TakenOut, Error> {
     let Departure { key, target, keys } = departure;
     let manager = field_manager(&key.name);
     let target = WriteTarget {
@@ -85,16 +129,17 @@ async fn take_out(context: &Context, departure: &Departure) -> Result<Option<usi
         manager: &manager,
         creation: Creation::Merge,
     };
-    let Seen::Ours(observed) = context.server.probe(target, None).await? else { return Ok(Some(0)) };
-    let others = context.index.sharing(key, target.name);
-    let Some(change) = observed.without(&manager, keys, &others) else { return Ok(Some(0)) };
+    let observed = match context.server.probe(target, None).await? {
+        Seen::Ours(observed) => observed,
+        Seen::Refused(_) => return Ok(TakenOut::Refused),
+        Seen::Absent | Seen::Changed | Seen::Remembered | Seen::Written(_) => return Ok(TakenOut::Nothing),
+    };
+    let others = context.index.shared_keys(key, target.name);
+    let Some(change) = observed.without(&manager, keys, &others) else { return Ok(TakenOut::Nothing) };
     Ok(match context.server.change(target, None, &change).await? {
-        Seen::Written(_) => Some(change.remove.len()),
-        Seen::Changed => None,
-        Seen::Refused(_) => {
-            warn!(object = %key, secret = target.name, "the keys of a deleted VaultSecretSync stay in the Secret: the API server refused the change. Remove them by kubectl edit");
-            Some(0)
-        }
-        Seen::Absent | Seen::Remembered | Seen::Ours(_) => Some(0),
+        Seen::Written(_) => TakenOut::Keys(change.remove.len()),
+        Seen::Changed => TakenOut::Moved,
+        Seen::Refused(_) => TakenOut::Refused,
+        Seen::Absent | Seen::Remembered | Seen::Ours(_) => TakenOut::Nothing,
     })
 }

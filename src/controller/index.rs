@@ -4,7 +4,9 @@
 //! on the Secret does not change hands; then the older, then the lesser name. Those that only add keys share it, unless one
 //! of the others has it.
 
-use crate::api::{Creation, Deletion, READY, VaultKind, VaultRef, VaultSecretSync, condition};
+mod share;
+
+use crate::api::{Deletion, READY, VaultKind, VaultRef, VaultSecretSync, condition};
 use crate::object_key::ObjectKey;
 use crate::reason::Reason;
 use jiff::Timestamp;
@@ -12,6 +14,9 @@ use kube::runtime::watcher::Event;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub(super) use share::Departure;
+use share::Share;
 
 /// Names a connection: a `KeyVault` by namespace and name, a `ClusterKeyVault` by its name alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,10 +42,8 @@ struct Indexed {
     /// The connections that it uses.
     vaults: Arc<[VaultKey]>,
     created: Timestamp,
-    /// Whose its target is.
-    creation: Creation,
-    /// What it leaves to be done when it goes.
-    departure: Option<Arc<Departure>>,
+    /// What it has in its target, if that is another's.
+    share: Option<Arc<Share>>,
     /// Whether it wrote its target, by its status or by the mark on the Secret.
     wrote: bool,
     /// Whether somebody saw its mark on the target.
@@ -81,28 +84,6 @@ pub(super) struct Consequences {
     pub(super) gone: Vec<ObjectKey>,
     /// Those of them that leave keys in a Secret of another's.
     pub(super) departures: Vec<Departure>,
-}
-
-/// An object that is gone, of which keys may be in a Secret that is another's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Departure {
-    pub(super) key: ObjectKey,
-    pub(super) target: Arc<str>,
-    /// The keys that its status named.
-    pub(super) keys: Vec<String>,
-}
-
-impl Departure {
-    /// Of an object whose keys are to go with it, were it to go now.
-    pub(super) fn of(object: &VaultSecretSync) -> Option<Self> {
-        let target = &object.spec.target;
-        let status = object.status.as_ref().and_then(|status| status.target.as_ref());
-        (target.merges() && target.deletion == Deletion::Delete).then(|| Self {
-            key: key_of(object),
-            target: object.target_name().into(),
-            keys: status.iter().flat_map(|target| target.key_names()).map(str::to_owned).collect(),
-        })
-    }
 }
 
 impl ObjectIndex {
@@ -158,6 +139,21 @@ impl ObjectIndex {
         let claims = inner.claims.get(&target).into_iter().flatten();
         let others = claims.filter(|(merges, _, _, name)| *merges && *name != key.name);
         others.map(|(.., name)| name.to_string()).collect()
+    }
+
+    /// The keys that the other objects want in a Secret, or have there, beside the one of this key.
+    pub(super) fn shared_keys(&self, key: &ObjectKey, target: &str) -> BTreeSet<String> {
+        let sharing = self.sharing(key, target);
+        let inner = self.lock();
+        let entries =
+            sharing.iter().filter_map(|name| inner.objects.get(&beside(key, &name.as_str().into())));
+        let shares = entries.filter_map(|entry| entry.share.as_deref());
+        shares.flat_map(|share| share.recorded.iter().chain(&share.named)).cloned().collect()
+    }
+
+    /// Whether an object of this key has this target.
+    pub(super) fn has_target(&self, key: &ObjectKey, target: &str) -> bool {
+        self.lock().objects.get(key).is_some_and(|entry| *entry.target == *target)
     }
 
     /// The Secret `target` was seen with the mark of `owner`: it has that Secret, though its status was lost. Returns the
@@ -262,8 +258,7 @@ impl ObjectMaps {
             target: if *target == *key.name { Arc::clone(&key.name) } else { target.into() },
             vaults,
             created: object.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
-            creation: object.spec.target.creation,
-            departure: Departure::of(object).map(Arc::new),
+            share: Share::of(object).map(Arc::new),
             wrote: marked || wrote_target(object),
             marked,
             probed: has_target(object),
@@ -298,7 +293,12 @@ impl ObjectMaps {
         let losers = self.claims.get(&entry.target_of(key)).into_iter().flatten();
         change.wake.extend(losers.map(|(.., name)| beside(key, name)));
         change.gone.push(key.clone());
-        change.departures.extend(entry.departure.as_deref().cloned());
+        let share = entry.share.filter(|share| share.deletion == Deletion::Delete);
+        change.departures.extend(share.map(|share| Departure {
+            key: key.clone(),
+            target: entry.target,
+            keys: share.recorded.clone(),
+        }));
     }
 
     fn unlink(&mut self, key: &ObjectKey) -> Option<Indexed> {
@@ -342,7 +342,7 @@ impl<T: ?Sized + Eq + Hash> Once<T> {
 
 impl Indexed {
     fn claim(&self, name: &Arc<str>) -> Claim {
-        (self.creation == Creation::Merge, !self.wrote, self.created, Arc::clone(name))
+        (self.share.is_some(), !self.wrote, self.created, Arc::clone(name))
     }
 
     /// The target's key.

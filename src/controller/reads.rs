@@ -44,7 +44,11 @@ impl Reads {
             // Where too many are found, what was read before is read until there are fewer.
             let before = |search: &NameSearch<'_>| FoundNames::of(Found::Pending, &search.before, |_| true);
             let before: Vec<FoundNames> = searches.iter().map(before).collect();
-            reads.permits(object, &plan::sources(&object.spec, &before).unwrap_or_default())
+            match plan::sources(&object.spec, &before) {
+                Ok(sources) => reads.permits(object, &sources),
+                // What was read is not known: nothing is read any more.
+                Err(_) => Err(Vec::new()),
+            }
         };
         drop(searches);
         reads.sources = sources;

@@ -5,7 +5,7 @@ use super::apply::WriteTarget;
 use super::backoff::backoff;
 use super::connections::{ConnectionsOf, Usable, heard_of};
 use super::error::Error;
-use super::index::{Departure, key_of};
+use super::index::key_of;
 use super::memory::Memory;
 use super::reads::Reads;
 use super::{report, rollouts};
@@ -48,10 +48,8 @@ pub(super) async fn reconcile(shown: Arc<VaultSecretSync>, context: Arc<Context>
     }
     context.memories.keep(key.clone(), memory);
     // A round may outlive its object.
-    if context.forget_if_gone(&key)
-        && let Some(departure) = Departure::of(&stored)
-    {
-        context.departures.begin(departure);
+    if context.forget_if_gone(&key) {
+        context.departures.round_ended(&key);
     }
     timer.observe_duration();
     let verdict = result?;

@@ -11,6 +11,7 @@ use super::render::Rendered;
 use super::round::Round;
 use super::sources::kind_of;
 use super::target::{Observed, Seen, our_owners};
+use super::write::takes_over;
 use super::{Input, Problem};
 use crate::api::{
     Deletion, EntryState, EntryStatus, Fingerprint, KeyStatus, READY, STALLED, TargetStatus,
@@ -79,6 +80,9 @@ pub(super) fn refused(
     new.observed_generation = input.object.metadata.generation;
     if input.object.spec.target.merges() && matches!(round.seen, Seen::Absent) {
         new.target = None;
+        for entry in &mut new.entries {
+            entry.state = EntryState::Pending;
+        }
     }
     // A write was tried for it.
     if let Some(request) = input.pending_request().filter(|_| round.denied) {
@@ -295,6 +299,8 @@ fn set_attributes(entry: &mut EntryStatus, attributes: &Attributes) {
 fn target_after(round: &Round, input: &Input<'_>) -> Option<TargetStatus> {
     let old = input.remembered();
     let observed: &Observed = match &round.seen {
+        // What is not taken over yet holds nothing of ours.
+        seen if takes_over(input, seen) => return None,
         Seen::Written(written) => &written.after,
         Seen::Ours(observed) => observed,
         // Gone, and nothing could be written in its place.

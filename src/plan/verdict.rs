@@ -184,7 +184,13 @@ pub(super) fn settled(
     let in_order = picture.record.as_ref().is_some_and(|record| record.drift.is_empty());
     let kept = examined(round, judged(round, picture, rendered), in_order);
     let kept = after_write(round, kept).open(|open| (open.refused, open.too_large) = (None, None));
-    conclude(round, input, new, outcome, kept)
+    // Of a Secret that was taken over the owner is still to be added.
+    let target = new.target.as_ref().filter(|_| matches!(round.seen, Seen::Written(_)));
+    let unbound =
+        target.is_some_and(|target| target.metadata.is_none()) && round.refused_owners(input).is_none();
+    let verdict = conclude(round, input, new, outcome, kept);
+    let soon = unbound.then_some(SOON);
+    Verdict { next: [verdict.next, soon].into_iter().flatten().min(), ..verdict }
 }
 
 /// Nothing could be written, and nothing that was answered since can change that.

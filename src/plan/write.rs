@@ -24,7 +24,8 @@ pub(super) fn write(round: &Round, input: &Input<'_>) -> (Step, Option<Sent>) {
             .unwrap_or_else(|| end(verdict::still_blocked(round, input)));
     }
     let creates = picture.record.is_none() && !matches!(round.seen, Seen::Ours(_));
-    if let Some(problem) = obstacle(input, &picture, creates) {
+    let takes_over = takes_over(input, &round.seen);
+    if let Some(problem) = obstacle(input, &picture, creates, takes_over) {
         // Nothing can be written, whatever the values are, so none is asked for. Before it is said that there is no
         // Secret it is looked whether there is one.
         return match round.seen {
@@ -52,7 +53,11 @@ pub(super) fn write(round: &Round, input: &Input<'_>) -> (Step, Option<Sent>) {
     if let Some(taken) = key_taken(round, input, &rendered) {
         return end(verdict::refused_target(round, input, &taken));
     }
-    match change(round, input, &picture, &rendered) {
+    let change = match not_whole(input, &rendered, false) {
+        Some(problem) if takes_over => Err(problem),
+        _ => change(round, input, &picture, &rendered),
+    };
+    match change {
         Err(problem) => metadata_alone(round, input, &picture)
             .unwrap_or_else(|| end(verdict::not_written(round, input, &picture, &rendered, Some(problem)))),
         Ok(change) if change.is_empty() && rendered.set.is_empty() => {
@@ -65,7 +70,9 @@ pub(super) fn write(round: &Round, input: &Input<'_>) -> (Step, Option<Sent>) {
         // Nothing was in the way after all.
         Ok(_) if matches!(round.seen, Seen::Written(_)) => end(verdict::again(round, input)),
         Ok(change) => {
-            let metadata = round.metadata_carried(input).filter(|_| matches!(round.seen, Seen::Ours(_)));
+            let owned = !takes_over || !input.object.spec.target.goes_with_object();
+            let metadata =
+                round.metadata_carried(input).filter(|_| matches!(round.seen, Seen::Ours(_)) && owned);
             let (data, sent) = Sent::of(rendered, change.remove.clone(), metadata, &picture);
             (Step::Change(Change { set: data, ..change }), Some(sent))
         }
@@ -91,10 +98,16 @@ fn adds_or_removes(round: &Round, input: &Input<'_>, picture: &Picture<'_>, rend
     !rendered.set.keys().all(|key| ours.contains(key)) || !left_keys(&ours, rendered).is_empty()
 }
 
+/// Whether the Secret is one that somebody else made and that is to be this object's.
+pub(super) fn takes_over(input: &Input<'_>, seen: &Seen) -> bool {
+    let unmarked = matches!(seen, Seen::Ours(observed) if observed.mark().is_none());
+    unmarked && !input.object.spec.target.merges()
+}
+
 /// What keeps the Secret from being written whatever the values are.
-fn obstacle(input: &Input<'_>, picture: &Picture<'_>, creates: bool) -> Option<Problem> {
+fn obstacle(input: &Input<'_>, picture: &Picture<'_>, creates: bool, takes_over: bool) -> Option<Problem> {
     let type_ = input.object.spec.secret_type();
-    if !creates {
+    if !creates && !takes_over {
         return None;
     }
     if let Some(key) = picture.lacking(type_.required_keys()) {
@@ -102,7 +115,21 @@ fn obstacle(input: &Input<'_>, picture: &Picture<'_>, creates: bool) -> Option<P
     }
     let unfound = input.unfound().map(|problem| problem.reason);
     let reason = picture.holds_up_creation().or(unfound)?;
-    Some(Problem::not_created(input.object.target_name(), reason))
+    Some(Problem::not_begun(input.object.target_name(), reason, creates))
+}
+
+/// Why values are not enough to make a Secret of, or to take one over. `creates`: which of the two.
+fn not_whole(input: &Input<'_>, rendered: &Rendered, creates: bool) -> Option<Problem> {
+    let (type_, target) = (input.object.spec.secret_type(), input.object.target_name());
+    if let Some(key) = type_.required_keys().iter().find(|key| !rendered.set.contains_key(**key)) {
+        Some(Problem::missing_key(type_, key))
+    } else if let Some(reason) = rendered.needed {
+        Some(Problem::not_begun(target, reason, creates))
+    } else if rendered.set.is_empty() {
+        Some(Problem::nothing_to_write(target, creates))
+    } else {
+        too_large(rendered)
+    }
 }
 
 /// Metadata needs no value, so it is repaired though the vault is silent or what it gives cannot be written; not of a
@@ -150,17 +177,7 @@ fn create(
     rendered: Rendered,
 ) -> (Step, Option<Sent>) {
     let type_ = input.object.spec.secret_type();
-    let target = input.object.target_name();
-    let lacking = type_.required_keys().iter().find(|key| !rendered.set.contains_key(**key));
-    let problem = if let Some(key) = lacking {
-        Some(Problem::missing_key(type_, key))
-    } else if let Some(reason) = rendered.needed {
-        Some(Problem::not_created(target, reason))
-    } else if rendered.set.is_empty() {
-        Some(Problem::nothing_to_write(target))
-    } else {
-        too_large(&rendered)
-    };
+    let problem = not_whole(input, &rendered, true);
     if problem.is_some() {
         if matches!(round.seen, Seen::Remembered) {
             return (Step::Look, None);
@@ -185,6 +202,11 @@ fn change(
         _ => None,
     };
     let mut change = match observed {
+        // An owner that is gone meanwhile would have the Secret deleted, which somebody else made: it is added once the
+        // object was told of, and so is there.
+        Some(observed) if takes_over(input, &round.seen) => {
+            Change { add_owner: None, ..round.metadata_change(input, observed) }
+        }
         Some(observed) => round.metadata_change(input, observed),
         None => bare_change(round, input),
     };

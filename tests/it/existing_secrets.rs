@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use vaultsync::api::VaultSecretSync;
 
 use support::scene::{OperatorScene, data, version};
-use support::{History, Says as _, eventually};
+use support::{History, Says as _, eventually, until};
 
 const CONSENT: &str = "vaultsync.dev/consent";
 
@@ -50,7 +50,12 @@ async fn a_secret_is_taken_over_with_consent_and_never_without_a_key() {
     let secret = scene.secret_is("shop", &all).await;
     assert_eq!(secret.metadata.uid, theirs.metadata.uid, "it is the same Secret");
     assert_eq!(secret.metadata.annotations.unwrap()["vaultsync.dev/owner"], "shop");
-    assert_eq!(secret.metadata.owner_references.unwrap()[0].uid, object.metadata.uid.unwrap());
+    let owned = |secret: Option<&Secret>| {
+        let owners =
+            secret.and_then(|secret| secret.metadata.owner_references.as_deref()).unwrap_or_default();
+        owners.len() == 1 && Some(&owners[0].uid) == object.metadata.uid.as_ref()
+    };
+    until(&scene.api(), "shop", "the object owns the Secret", owned).await;
     let states = history.until("shop", &all.map(|(key, value)| (key.into(), value.into())).into()).await;
     assert!(states.iter().all(|state| state.len() == 3), "{states:?}");
 
@@ -247,9 +252,53 @@ async fn of_two_objects_that_add_one_key_the_first_keeps_it() {
     assert!(object.message().contains("Key A of Secret shared is that of VaultSecretSync first"));
     scene.secret_is("shared", &[("A", "one"), ("THEIRS", "kept")]).await;
     scene.delete::<VaultSecretSync>("first").await;
-    scene.ask("second", "now").await;
     scene.secret_is("shared", &[("A", "two"), ("B", "two"), ("THEIRS", "kept")]).await;
     scene.synced("second").await;
+}
+
+#[tokio::test]
+async fn an_object_that_takes_over_from_another_never_loses_their_key() {
+    let scene = OperatorScene::new().await;
+    scene.vault.set("a", "one");
+    scene.vault.set("b", "two");
+    chart(&scene, "shared", "old,new", json!({"THEIRS": "kept"})).await;
+    scene.sync("old", with("Merge", "shared", &[("A", "a"), ("B", "b")])).await;
+    scene.synced("old").await;
+    let history = History::of(&scene.namespace).await;
+    // As a chart does that calls it otherwise from now on.
+    scene.delete::<VaultSecretSync>("old").await;
+    scene.gone::<VaultSecretSync>("old").await;
+    scene.sync("new", with("Merge", "shared", &[("A", "a")])).await;
+    scene.synced("new").await;
+    let last = [("A", "one"), ("THEIRS", "kept")].map(|(key, value)| (key.into(), value.into()));
+    let states = history.until("shared", &last.into()).await;
+    assert!(states.iter().all(|state| state.contains_key("A")), "{states:?}");
+    scene.vault.set("a", "three");
+    scene.secret_is("shared", &[("A", "three"), ("THEIRS", "kept")]).await;
+    scene.synced("new").await;
+}
+
+#[tokio::test]
+async fn a_secret_is_not_taken_over_by_an_object_that_lacks_a_value() {
+    let scene = OperatorScene::new().await;
+    scene.vault.set("a", "one");
+    let theirs = chart(&scene, "shop", "shop", json!({"A": "theirs", "B": "theirs"})).await;
+    scene.sync("shop", with("Adopt", "shop", &[("A", "a"), ("B", "mistyped")])).await;
+    let object = scene.ready("shop", "False", "SecretNotFound").await;
+    let message = object.message();
+    assert!(
+        message.contains("Secret shop is not taken over yet") && message.contains("mistyped"),
+        "{message}"
+    );
+    assert_eq!(version(&scene.api::<Secret>().get("shop").await.unwrap()), version(&theirs));
+    // The mistake costs nothing.
+    scene.delete::<VaultSecretSync>("shop").await;
+    scene.gone::<VaultSecretSync>("shop").await;
+    assert_eq!(version(&scene.api::<Secret>().get("shop").await.unwrap()), version(&theirs));
+    scene.vault.set("b", "two");
+    scene.sync("shop", with("Adopt", "shop", &[("A", "a"), ("B", "b")])).await;
+    scene.secret_is("shop", &[("A", "one"), ("B", "two")]).await;
+    scene.synced("shop").await;
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::{DataItem, KeyStatus, Target, TargetStatus, VaultRef, VaultSecretSyncSpec};
+use crate::api::{Creation, DataItem, KeyStatus, Target, TargetStatus, VaultRef, VaultSecretSyncSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 fn key_of_vault(key: &str, vault: Option<&VaultRef>) -> DataItem {

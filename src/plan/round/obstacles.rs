@@ -134,6 +134,20 @@ impl Round {
         }
         let by_hand = input.pending_request().is_some();
         let wait = self.open.refused?.holds_back_for(by_hand, input.now)?;
+        if self.is_key_free(input) {
+            return None;
+        }
         Some(Step::end(verdict::held_back(self, input, wait)))
+    }
+
+    /// Whether a key that another object had is free now, as far as the spec names all keys.
+    fn is_key_free(&self, input: &Input<'_>) -> bool {
+        let Seen::Ours(observed) = &self.seen else { return false };
+        let spec = &input.object.spec;
+        let was_taken = says_of_spec(input.object, |reason| reason == Reason::TargetConflict);
+        let mut keys = spec.named_keys();
+        was_taken
+            && spec.data_from.is_empty()
+            && keys.all(|key| observed.holder(key, &self.manager, input.sharing).is_none())
     }
 }

@@ -26,7 +26,7 @@ impl Observed {
             (None, Creation::Adopt | Creation::Merge) if !self.consents_to(object) => {
                 Seen::Refused(Refusal::NotConsented)
             }
-            (None, Creation::Adopt) if let Some(controller) = self.controller() => {
+            (None, Creation::Adopt) if let Some(controller) = self.controller(object) => {
                 Seen::Refused(Refusal::Controlled(format!("{} {}", controller.kind, controller.name)))
             }
             (None, Creation::Adopt | Creation::Merge) => Seen::Ours(self),
@@ -45,14 +45,13 @@ impl Observed {
     }
 
     /// The change that takes the keys of an object out of the Secret once the object is gone, if there are any: those that
-    /// `manager` wrote, and those `recorded` that were as they should be without. What one of `others` has stays.
+    /// `manager` wrote, and those `recorded`, where nobody is said to have written anything. What `others` want stays.
     #[must_use]
-    pub fn without(&self, manager: &str, recorded: &[String], others: &[String]) -> Option<Change> {
-        let there = |key: &String| self.is_untracked() || self.keys.contains_key(key);
-        let recorded = recorded.iter().filter(|key| there(key)).cloned();
+    pub fn without(&self, manager: &str, recorded: &[String], others: &BTreeSet<String>) -> Option<Change> {
+        // Who wrote a key last is the one who has it: whoever made the Secret may have set it too.
+        let recorded = recorded.iter().filter(|_| self.is_untracked()).cloned();
         let keys = self.keys_of(manager).into_iter().chain(recorded);
-        let remove: BTreeSet<String> =
-            keys.filter(|key| self.holder(key, manager, others).is_none()).collect();
+        let remove: BTreeSet<String> = keys.filter(|key| !others.contains(key)).collect();
         let (uid, resource_version) = (self.uid.clone(), self.resource_version.clone());
         (!remove.is_empty()).then(|| Change { uid, resource_version, remove, ..Change::default() })
     }
@@ -63,16 +62,18 @@ impl Observed {
         consent.split(',').any(|name| name.trim() == object)
     }
 
-    /// The object, of whatever kind, that says it is the one to write the Secret.
-    fn controller(&self) -> Option<&OwnerReference> {
-        self.owners.iter().find(|owner| owner.controller == Some(true))
+    /// Whatever other than this object says that it is the one to write the Secret.
+    fn controller(&self, object: &str) -> Option<&OwnerReference> {
+        let own = |owner: &&OwnerReference| is_ours(owner) && owner.name == object;
+        self.owners.iter().find(|owner| owner.controller == Some(true) && !own(owner))
     }
 }
 
 /// The uids of the owner references of our kind: with any of them the Secret goes with its object.
 pub(in crate::plan) fn our_owners(observed: &Observed) -> impl Iterator<Item = &str> {
-    let ours = |owner: &&OwnerReference| {
-        owner.kind == "VaultSecretSync" && owner.api_version.starts_with("vaultsync.dev/")
-    };
-    observed.owners.iter().filter(ours).map(|owner| owner.uid.as_str())
+    observed.owners.iter().filter(|owner| is_ours(owner)).map(|owner| owner.uid.as_str())
+}
+
+fn is_ours(owner: &OwnerReference) -> bool {
+    owner.kind == "VaultSecretSync" && owner.api_version.starts_with("vaultsync.dev/")
 }

@@ -150,15 +150,26 @@ fn a_secret_that_is_taken_over_gets_mark_owner_and_keys_in_one_write_and_keeps_t
     let change = scene.changes();
     assert_eq!((names(&change), change.remove.len()), (vec!["A", "B"], 0));
     assert_eq!(change.annotations["vaultsync.dev/owner"].as_deref(), Some("shop"));
-    assert!(change.add_owner.is_some());
+    // The owner would have it deleted, were the object gone by now.
+    assert_eq!(change.add_owner, None);
     let mut after = with_keys("shop", &["A", "B"], consenting("shop", helms("2", &["old"])));
-    after.annotations.insert("vaultsync.dev/owner".to_owned(), "shop".to_owned());
-    after.annotations.insert("vaultsync.dev/owner-namespace".to_owned(), "shop".to_owned());
+    for annotation in ["vaultsync.dev/owner", "vaultsync.dev/owner-namespace"] {
+        after.annotations.insert(annotation.to_owned(), "shop".to_owned());
+    }
     after.labels.insert("app.kubernetes.io/managed-by".to_owned(), "vaultsync".to_owned());
-    after.owners = Desired::of(&scene.object).owner.into_iter().collect();
     scene.sees(changed(after.clone()));
-    scene.settle();
+    let verdict = scene.settle();
+    assert!(verdict.next.is_some_and(|next| next <= Duration::from_secs(1)));
     assert_eq!((scene.ready().0.as_str(), scene.keys()), ("True", vec!["A", "B"]));
+    assert!(scene.looks());
+    scene.sees(claimed(&scene, after.clone()));
+    let change = scene.changes();
+    assert_eq!((names(&change).len(), change.remove.len()), (0, 0));
+    after.owners = change.add_owner.into_iter().collect();
+    after.resource_version = "3".to_owned();
+    scene.sees(changed(after.clone()));
+    assert_eq!(scene.settle().next, None);
+    assert_eq!(scene.status().target.as_ref().unwrap().deletion, Deletion::Delete);
     // An entry that goes takes its key with it, and none of the others.
     scene.object.spec.data.pop();
     scene.object.metadata.generation = Some(2);
@@ -179,6 +190,20 @@ fn a_secret_is_not_taken_over_before_the_values_are_there() {
     assert!(scene.looks());
     scene.sees(claimed(&scene, consenting("shop", helms("1", &["A"]))));
     assert!(scene.settle().waits);
+    // Nor with half of them, nor with none.
+    for answers in [
+        vec![read("v1", "a"), failed(Failure::SecretNotFound)],
+        vec![failed(Failure::SecretNotFound), failed(Failure::SecretDisabled)],
+    ] {
+        scene.answers = answers;
+        if scene.looks() {
+            scene.sees(claimed(&scene, consenting("shop", helms("1", &["A"]))));
+        }
+        scene.settle();
+        let (_, reason, message) = scene.ready();
+        assert_eq!((reason.as_str(), scene.keys().len()), ("SecretNotFound", 0));
+        assert!(message.contains("Secret shop is not taken over yet"), "{message}");
+    }
 }
 
 #[test]
@@ -325,11 +350,11 @@ fn every_key_of_ours_may_go_from_a_secret_in_which_others_stay() {
 #[test]
 fn an_object_that_goes_takes_its_keys_out_and_those_of_nobody_else() {
     let manager = field_manager("shop");
-    let there = consenting("shop,billing", helms("3", &["admin.password", "EQUAL"]));
-    let there = with_keys("billing", &["C"], with_keys("shop", &["A", "UNRECORDED"], there));
-    let recorded = ["A", "B", "C", "EQUAL"].map(str::to_owned);
-    let change = there.without(&manager, &recorded, &["billing".to_owned()]).unwrap();
-    assert_eq!(change.remove.iter().collect::<Vec<_>>(), ["A", "EQUAL", "UNRECORDED"]);
+    let there = consenting("shop,billing", helms("3", &["admin.password", "THEIRS_NOW"]));
+    let there = with_keys("billing", &["C"], with_keys("shop", &["A", "SHARED", "UNRECORDED"], there));
+    let recorded = ["A", "B", "C", "THEIRS_NOW"].map(str::to_owned);
+    let change = there.without(&manager, &recorded, &["SHARED".to_owned()].into()).unwrap();
+    assert_eq!(change.remove.iter().collect::<Vec<_>>(), ["A", "UNRECORDED"]);
     assert_eq!(
         change,
         Change {
@@ -339,5 +364,5 @@ fn an_object_that_goes_takes_its_keys_out_and_those_of_nobody_else() {
             ..Change::default()
         }
     );
-    assert_eq!(helms("3", &["admin.password"]).without(&manager, &["A".to_owned()], &[]), None);
+    assert_eq!(helms("3", &["admin.password"]).without(&manager, &["A".to_owned()], &BTreeSet::new()), None);
 }

@@ -43,6 +43,12 @@ pub(super) struct Secret {
     pub(super) foreign: BTreeSet<String>,
 }
 
+impl Secret {
+    pub(super) fn is_marked(&self) -> bool {
+        self.annotations.contains_key("vaultsync.dev/owner")
+    }
+}
+
 /// An object with its Secret.
 #[derive(Debug)]
 pub(super) struct Stored {

@@ -211,12 +211,14 @@ pub(super) fn at_rest(model: &mut Model, gone: &BTreeSet<String>) {
         if unknown {
             found.remove(cluster::TEMPLATE);
         }
-        // A Secret is created once every find finds something: what it gives might be keys that pods wait for.
+        // A Secret is created, or taken over, once every find finds something: what it gives might be keys that pods wait for.
         let finds = cluster::finds_of(spec);
         let names = || model.vaults.secrets.keys().filter(|name| !gone.contains(*name));
         let unmatched = finds.iter().any(|find| !names().any(|name| find.finds(&model.vaults, name)));
         let ready = object.status.as_ref().and_then(|status| condition(&status.conditions, READY));
-        if stored.secret.is_none() && unmatched && ready.is_some_and(|ready| ready.status == "False") {
+        let has_none =
+            stored.secret.as_ref().is_none_or(|secret| !secret.is_marked() && !spec.target.merges());
+        if has_none && unmatched && ready.is_some_and(|ready| ready.status == "False") {
             continue;
         }
         // The last key stays: a Secret is never emptied.
