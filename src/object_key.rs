@@ -17,6 +17,12 @@ impl ObjectKey {
     pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
     }
+
+    /// The key of another name in the same namespace.
+    #[must_use]
+    pub fn beside(&self, name: impl Into<Arc<str>>) -> Self {
+        Self { namespace: Arc::clone(&self.namespace), name: name.into() }
+    }
 }
 
 impl fmt::Display for ObjectKey {

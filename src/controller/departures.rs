@@ -89,7 +89,7 @@ async fn leave(context: &Context, departure: &Departure) {
                 info!(object = %key, secret = %target, keys, "the keys of a deleted VaultSecretSync were removed");
                 // A key that one of them waited for is free.
                 for name in context.index.sharing(key, target) {
-                    let sharer = ObjectKey { name: name.as_str().into(), ..key.clone() };
+                    let sharer = key.beside(name);
                     context.memories.want_probe(sharer.clone());
                     context.triggers.object(&sharer);
                 }

@@ -14,7 +14,7 @@ use kube::Resource;
 use prometheus::IntCounter;
 use std::collections::{HashSet, VecDeque};
 use std::future::Future;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::BuildHasher as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -136,7 +136,6 @@ struct Queue {
     waiting: VecDeque<Queued>,
     /// Of which object and reason there is one, as hashes: a thousand need not be looked through for each that is new.
     told_of: HashSet<u64>,
-    keys: RandomState,
     most: usize,
     /// When the next one may go.
     free: Option<Instant>,
@@ -144,12 +143,11 @@ struct Queue {
 
 impl Queue {
     fn new(most: usize) -> Self {
-        let (waiting, told_of, keys) = (VecDeque::new(), HashSet::new(), RandomState::new());
-        Self { waiting, told_of, keys, most, free: None }
+        Self { waiting: VecDeque::new(), told_of: HashSet::new(), most, free: None }
     }
 
     fn key_of(&self, waiting: &Queued) -> u64 {
-        self.keys.hash_one((&waiting.regarding.uid, &waiting.notice.reason))
+        self.told_of.hasher().hash_one((&waiting.regarding.uid, &waiting.notice.reason))
     }
 
     /// Takes one in: for an older one of the same object and reason, at its place, or behind all others. Returns

@@ -125,7 +125,7 @@ impl ObjectIndex {
     /// The object with a better claim to this object's target.
     pub(super) fn rival(&self, object: &VaultSecretSync) -> Option<String> {
         let key = key_of(object);
-        let target = ObjectKey { name: object.target_name().into(), ..key.clone() };
+        let target = key.beside(object.target_name());
         let inner = self.lock();
         let (merges, not_written, _, best) = inner.claims.get(&target)?.first()?;
         let shares = object.spec.target.merges() && (*merges || *not_written);
@@ -134,19 +134,14 @@ impl ObjectIndex {
 
     /// The other objects that add keys to a Secret, beside the one of this key.
     pub(super) fn sharing(&self, key: &ObjectKey, target: &str) -> Vec<String> {
-        let target = ObjectKey { name: target.into(), ..key.clone() };
-        let inner = self.lock();
-        let claims = inner.claims.get(&target).into_iter().flatten();
-        let others = claims.filter(|(merges, _, _, name)| *merges && *name != key.name);
-        others.map(|(.., name)| name.to_string()).collect()
+        self.lock().sharing(key, target).map(ToString::to_string).collect()
     }
 
-    /// The keys that the other objects want in a Secret, or have there, beside the one of this key.
+    /// The keys that these want in the Secret, or have there.
     pub(super) fn shared_keys(&self, key: &ObjectKey, target: &str) -> BTreeSet<String> {
-        let sharing = self.sharing(key, target);
         let inner = self.lock();
         let entries =
-            sharing.iter().filter_map(|name| inner.objects.get(&beside(key, &name.as_str().into())));
+            inner.sharing(key, target).filter_map(|name| inner.objects.get(&key.beside(Arc::clone(name))));
         let shares = entries.filter_map(|entry| entry.share.as_deref());
         shares.flat_map(|share| share.recorded.iter().chain(&share.named)).cloned().collect()
     }
@@ -241,6 +236,12 @@ impl ObjectIndex {
 }
 
 impl ObjectMaps {
+    /// The names of the others that add keys to a Secret.
+    fn sharing(&self, key: &ObjectKey, target: &str) -> impl Iterator<Item = &Arc<str>> {
+        let claims = self.claims.get(&key.beside(target)).into_iter().flatten();
+        claims.filter(|(merges, _, _, name)| *merges && *name != key.name).map(|(.., name)| name)
+    }
+
     fn apply(&mut self, key: ObjectKey, object: &VaultSecretSync, change: &mut Consequences) {
         let key = match self.objects.get_key_value(&key) {
             Some((known, _)) => known.clone(),
@@ -280,7 +281,7 @@ impl ObjectMaps {
         claims.reserve_exact(1);
         claims.insert(claims.partition_point(|other| *other < claim), claim);
         if reordered && claims.len() > 1 {
-            change.wake.extend(claims.iter().map(|(.., name)| beside(&key, name)));
+            change.wake.extend(claims.iter().map(|(.., name)| key.beside(Arc::clone(name))));
         }
         for vault in entry.vaults.iter() {
             self.users.entry(vault.clone()).or_default().insert(key.clone());
@@ -291,7 +292,7 @@ impl ObjectMaps {
     fn remove(&mut self, key: &ObjectKey, change: &mut Consequences) {
         let Some(entry) = self.unlink(key) else { return };
         let losers = self.claims.get(&entry.target_of(key)).into_iter().flatten();
-        change.wake.extend(losers.map(|(.., name)| beside(key, name)));
+        change.wake.extend(losers.map(|(.., name)| key.beside(Arc::clone(name))));
         change.gone.push(key.clone());
         let share = entry.share.filter(|share| share.deletion == Deletion::Delete);
         change.departures.extend(share.map(|share| Departure {
@@ -347,13 +348,8 @@ impl Indexed {
 
     /// The target's key.
     fn target_of(&self, key: &ObjectKey) -> ObjectKey {
-        beside(key, &self.target)
+        key.beside(Arc::clone(&self.target))
     }
-}
-
-/// The key of another name in the same namespace.
-fn beside(key: &ObjectKey, name: &Arc<str>) -> ObjectKey {
-    ObjectKey { namespace: Arc::clone(&key.namespace), name: Arc::clone(name) }
 }
 
 fn wrote_target(object: &VaultSecretSync) -> bool {

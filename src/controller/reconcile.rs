@@ -201,7 +201,7 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
                 written => written?,
             };
             if let Seen::Refused(Refusal::OwnedBy(owner)) = &seen {
-                let owner = ObjectKey { name: owner.as_str().into(), ..key.clone() };
+                let owner = key.beside(owner.as_str());
                 for key in context.index.marked(&owner, target.name) {
                     context.triggers.object(&key);
                 }

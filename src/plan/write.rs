@@ -25,7 +25,9 @@ pub(super) fn write(round: &Round, input: &Input<'_>) -> (Step, Option<Sent>) {
     }
     let creates = picture.record.is_none() && !matches!(round.seen, Seen::Ours(_));
     let takes_over = takes_over(input, &round.seen);
-    if let Some(problem) = obstacle(input, &picture, creates, takes_over) {
+    if (creates || takes_over)
+        && let Some(problem) = obstacle(input, &picture, creates)
+    {
         // Nothing can be written, whatever the values are, so none is asked for. Before it is said that there is no
         // Secret it is looked whether there is one.
         return match round.seen {
@@ -53,11 +55,8 @@ pub(super) fn write(round: &Round, input: &Input<'_>) -> (Step, Option<Sent>) {
     if let Some(taken) = key_taken(round, input, &rendered) {
         return end(verdict::refused_target(round, input, &taken));
     }
-    let change = match not_whole(input, &rendered, false) {
-        Some(problem) if takes_over => Err(problem),
-        _ => change(round, input, &picture, &rendered),
-    };
-    match change {
+    let lacks = if takes_over { not_whole(input, &rendered, false) } else { None };
+    match lacks.map_or_else(|| change(round, input, &picture, &rendered), Err) {
         Err(problem) => metadata_alone(round, input, &picture)
             .unwrap_or_else(|| end(verdict::not_written(round, input, &picture, &rendered, Some(problem)))),
         Ok(change) if change.is_empty() && rendered.set.is_empty() => {
@@ -104,12 +103,9 @@ pub(super) fn takes_over(input: &Input<'_>, seen: &Seen) -> bool {
     unmarked && !input.object.spec.target.merges()
 }
 
-/// What keeps the Secret from being written whatever the values are.
-fn obstacle(input: &Input<'_>, picture: &Picture<'_>, creates: bool, takes_over: bool) -> Option<Problem> {
+/// What keeps the Secret from being made, or taken over, whatever the values are. `creates`: which of the two.
+fn obstacle(input: &Input<'_>, picture: &Picture<'_>, creates: bool) -> Option<Problem> {
     let type_ = input.object.spec.secret_type();
-    if !creates && !takes_over {
-        return None;
-    }
     if let Some(key) = picture.lacking(type_.required_keys()) {
         return Some(Problem::missing_key(type_, key));
     }

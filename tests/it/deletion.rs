@@ -126,13 +126,7 @@ async fn an_object_that_is_made_anew_at_once_ends_synced() {
     for _ in 0..3 {
         scene.delete::<VaultSecretSync>("shop").await;
         let object = scene.sync("shop", with_deletion("Delete")).await;
-        let owned = |secret: Option<&Secret>| {
-            let owners = secret.and_then(|secret| secret.metadata.owner_references.as_ref());
-            owners.is_some_and(|owners| {
-                owners.len() == 1 && Some(&owners[0].uid) == object.metadata.uid.as_ref()
-            })
-        };
-        until(&scene.api(), "shop", "the new object owns the Secret", owned).await;
+        scene.is_owned(&object).await;
         scene.secret_is("shop", &[("A", "one")]).await;
         scene.synced("shop").await;
     }

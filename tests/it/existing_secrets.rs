@@ -1,12 +1,12 @@
 //! Secrets that exist already: taken over, or added to, with the consent of whoever may edit them, and nothing of them lost.
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use vaultsync::api::VaultSecretSync;
 
 use support::scene::{OperatorScene, data, version};
-use support::{History, Says as _, eventually, until};
+use support::{History, Says as _};
 
 const CONSENT: &str = "vaultsync.dev/consent";
 
@@ -38,8 +38,7 @@ async fn a_secret_is_taken_over_with_consent_and_never_without_a_key() {
     let history = History::of(&scene.namespace).await;
     let theirs =
         json!({"metadata": {"name": "shop"}, "stringData": {"A": "same", "B": "old", "THEIRS": "kept"}});
-    let theirs: Secret = serde_json::from_value(theirs).unwrap();
-    let theirs = scene.api::<Secret>().create(&PostParams::default(), &theirs).await.unwrap();
+    let theirs: Secret = scene.create(&theirs).await;
     scene.sync("shop", with("Adopt", "shop", &[("A", "a"), ("B", "b")])).await;
     let object = scene.ready("shop", "False", "ConsentMissing").await;
     assert!(object.message().contains("kubectl annotate secret shop vaultsync.dev/consent=shop"));
@@ -50,12 +49,7 @@ async fn a_secret_is_taken_over_with_consent_and_never_without_a_key() {
     let secret = scene.secret_is("shop", &all).await;
     assert_eq!(secret.metadata.uid, theirs.metadata.uid, "it is the same Secret");
     assert_eq!(secret.metadata.annotations.unwrap()["vaultsync.dev/owner"], "shop");
-    let owned = |secret: Option<&Secret>| {
-        let owners =
-            secret.and_then(|secret| secret.metadata.owner_references.as_deref()).unwrap_or_default();
-        owners.len() == 1 && Some(&owners[0].uid) == object.metadata.uid.as_ref()
-    };
-    until(&scene.api(), "shop", "the object owns the Secret", owned).await;
+    scene.is_owned(&object).await;
     let states = history.until("shop", &all.map(|(key, value)| (key.into(), value.into())).into()).await;
     assert!(states.iter().all(|state| state.len() == 3), "{states:?}");
 
@@ -81,8 +75,7 @@ async fn a_secret_of_another_controller_is_not_taken_over_and_keys_can_be_added(
         },
         "stringData": {"THEIRS": "kept"},
     });
-    let theirs: Secret = serde_json::from_value(theirs).unwrap();
-    let theirs = scene.api::<Secret>().create(&PostParams::default(), &theirs).await.unwrap();
+    let theirs: Secret = scene.create(&theirs).await;
     scene.sync("takes", with("Adopt", "shop", &[("A", "a")])).await;
     let object = scene.ready("takes", "False", "TargetControlled").await;
     assert!(object.message().contains("written by Secret owner"), "{}", object.message());
@@ -109,8 +102,7 @@ async fn a_secret_of_another_type_or_one_that_is_immutable_is_not_taken_over() {
         for (key, value) in extra.as_object().unwrap() {
             theirs[key] = value.clone();
         }
-        let theirs: Secret = serde_json::from_value(theirs).unwrap();
-        let theirs = scene.api::<Secret>().create(&PostParams::default(), &theirs).await.unwrap();
+        let theirs: Secret = scene.create(&theirs).await;
         scene.sync(name, with("Adopt", name, &[("A", "a")])).await;
         scene.ready(name, "False", reason).await;
         assert_eq!(version(&scene.api::<Secret>().get(name).await.unwrap()), version(&theirs));
@@ -164,12 +156,7 @@ async fn several_objects_add_keys_to_a_secret_of_a_chart_and_each_takes_its_own_
     let before = version(&scene.api::<Secret>().get("argocd-secret").await.unwrap());
     scene.stop().await;
     scene.start().await;
-    let looks = scene.faults.count("patch", "secrets");
-    eventually("two looks at the Secret", || async {
-        let seen = scene.faults.count("patch", "secrets");
-        if seen >= looks + 2 { Ok(()) } else { Err(format!("{} looks", seen - looks)) }
-    })
-    .await;
+    scene.looks_again(2).await;
     assert_eq!(version(&scene.api::<Secret>().get("argocd-secret").await.unwrap()), before);
     // An entry that goes takes its key with it, an object that goes its keys.
     let mut one = with("Merge", "argocd-secret", &[("webhook.github.secret", "a")]);
@@ -204,12 +191,7 @@ async fn a_consent_that_is_withdrawn_stops_the_writes_and_takes_no_key() {
     let before = version(&scene.api::<Secret>().get("shared").await.unwrap());
     let told = scene.event_reasons("shop").await;
     scene.vault.set("a", "two");
-    let looks = scene.faults.count("patch", "secrets");
-    eventually("three looks at the Secret", || async {
-        let seen = scene.faults.count("patch", "secrets");
-        if seen >= looks + 3 { Ok(()) } else { Err(format!("{} looks", seen - looks)) }
-    })
-    .await;
+    scene.looks_again(3).await;
     assert_eq!(version(&scene.api::<Secret>().get("shared").await.unwrap()), before);
     assert_eq!(scene.event_reasons("shop").await, told, "it is told once");
     scene.secret_is("shared", &[("A", "one"), ("THEIRS", "kept")]).await;

@@ -1,16 +1,12 @@
 //! Who may read what through a `ClusterKeyVault`: nobody and nothing, but for what `allow` says, at every moment.
 
 use k8s_openapi::api::core::v1::Namespace as Object;
-use keyvault_emulator::{LoggedRequest, SecretOptions};
+use keyvault_emulator::SecretOptions;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use support::scene::{OperatorScene, data};
 use support::shared::grant;
 use support::{Says as _, eventually};
-
-fn reads(scene: &OperatorScene, secret: &str) -> usize {
-    scene.vault.count_where(|request: &LoggedRequest| request.secret.as_deref() == Some(secret))
-}
 
 #[tokio::test]
 async fn without_a_grant_nothing_is_read_and_no_token_is_asked_for() {
@@ -53,11 +49,11 @@ async fn a_withdrawn_grant_stops_refresh_and_keeps_the_secret_until_it_is_given_
     scene.vault.set("db", "two");
     scene.vault.clear_log();
     eventually("the clock was read twice more", || async {
-        let seen = reads(&scene, "clock");
+        let seen = scene.reads("clock");
         if seen >= 2 { Ok(()) } else { Err(format!("{seen} reads")) }
     })
     .await;
-    assert_eq!(reads(&scene, "db"), 0);
+    assert_eq!(scene.reads("db"), 0);
     scene.secret_is("shop", &[("DB", "one")]).await;
 
     shared.allow(granted).await;
@@ -77,7 +73,7 @@ async fn patterns_cover_names_in_any_case_and_nothing_beside_them() {
     for bad in ["shopping", "a-shop-db"] {
         scene.sync(bad, shared.spec(&[("A", bad)])).await;
         scene.ready(bad, "False", "NotAllowed").await;
-        assert_eq!(reads(&scene, bad), 0);
+        assert_eq!(scene.reads(bad), 0);
     }
 }
 
@@ -89,7 +85,7 @@ async fn a_grant_for_another_namespace_is_none_for_this_one() {
     let shared = scene.share(json!([grant(&["default", prefix], &["*"])])).await;
     scene.sync("shop", shared.spec(&[("DB", "db")])).await;
     scene.ready("shop", "False", "NotAllowed").await;
-    assert_eq!(reads(&scene, "db"), 0);
+    assert_eq!(scene.reads("db"), 0);
 }
 
 #[tokio::test]

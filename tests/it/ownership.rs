@@ -1,21 +1,13 @@
 //! A Secret that is not ours is never touched; one that is ours is, whatever became of it.
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::PostParams;
 use serde_json::{Value, json};
 use vaultsync::api::{STALLED, VaultSecretSync};
 
-use support::eventually;
+use support::Says as _;
 use support::scene::{OperatorScene, data, version};
-use support::{Says as _, until};
 
 const OWNER: &str = "vaultsync.dev/owner";
-
-/// Creates a Secret as a person, a backup tool or another controller does.
-async fn create(scene: &OperatorScene, secret: Value) -> Secret {
-    let secret = serde_json::from_value(secret).unwrap();
-    scene.api::<Secret>().create(&PostParams::default(), &secret).await.unwrap()
-}
 
 fn marked(owner: &str, key: &str, value: &str) -> Value {
     json!({"metadata": {"name": "shop", "annotations": {OWNER: owner}}, "stringData": {key: value}})
@@ -38,7 +30,7 @@ async fn swapped(secret: Value) -> (OperatorScene, Secret) {
     scene.stop().await;
     scene.delete::<Secret>("shop").await;
     scene.gone::<Secret>("shop").await;
-    let theirs = create(&scene, secret).await;
+    let theirs = scene.create::<Secret>(&secret).await;
     scene.start().await;
     (scene, theirs)
 }
@@ -81,7 +73,7 @@ async fn a_foreign_secret_is_refused_untouched_and_created_once_it_is_gone() {
 async fn a_secret_with_the_mark_of_another_object_is_refused_untouched() {
     let scene = OperatorScene::new().await;
     scene.vault.set("a", "one");
-    let theirs = create(&scene, marked("other", "THEIRS", "kept")).await;
+    let theirs = scene.create::<Secret>(&marked("other", "THEIRS", "kept")).await;
     scene.sync("shop", data(&[("A", "a")])).await;
     let message = scene.ready("shop", "False", "TargetConflict").await.message().to_owned();
     for part in ["Secret shop", "VaultSecretSync other", "vaultsync.dev/owner to shop"] {
@@ -98,12 +90,7 @@ async fn a_secret_that_was_swapped_for_a_foreign_one_is_refused_untouched() {
     // Neither does a change in the vault go over it.
     scene.vault.set("a", "two");
     scene.vault.clear_log();
-    let looks = scene.faults.count("patch", "secrets");
-    eventually("two looks at the Secret", || async {
-        let now = scene.faults.count("patch", "secrets");
-        if now >= looks + 2 { Ok(()) } else { Err(format!("{} looks", now - looks)) }
-    })
-    .await;
+    scene.looks_again(2).await;
     assert_eq!(scene.vault.count(keyvault_emulator::Operation::Get), 0, "no value is read for it");
     let object = scene.ready("shop", "False", "TargetNotOwned").await;
     assert_eq!(version(&get(&scene).await), version(&theirs));
@@ -135,12 +122,7 @@ async fn a_secret_restored_from_a_backup_is_ours_again() {
     let (scene, theirs) = swapped(marked("shop", "A", "old")).await;
     let secret = scene.secret_is("shop", &[("A", "one")]).await;
     assert_eq!(secret.metadata.uid, theirs.metadata.uid, "repaired, not replaced");
-    let object = scene.synced("shop").await;
-    let owned = |secret: Option<&Secret>| {
-        let owners = secret.and_then(|secret| secret.metadata.owner_references.as_ref());
-        owners.is_some_and(|owners| owners.len() == 1 && Some(&owners[0].uid) == object.metadata.uid.as_ref())
-    };
-    until(&scene.api(), "shop", "the object owns the Secret", owned).await;
+    scene.is_owned(&scene.synced("shop").await).await;
 }
 
 #[tokio::test]
@@ -153,12 +135,7 @@ async fn a_secret_of_an_owner_that_is_no_more_ends_with_the_living_one() {
     let (scene, _) = swapped(restored).await;
     // The garbage collector may be first; then it is created anew.
     let object = scene.api::<VaultSecretSync>().get("shop").await.unwrap();
-    let owned = |secret: Option<&Secret>| {
-        let Some(secret) = secret else { return false };
-        let owners = secret.metadata.owner_references.as_deref().unwrap_or_default();
-        owners.len() == 1 && Some(&owners[0].uid) == object.metadata.uid.as_ref()
-    };
-    until(&scene.api(), "shop", "the living object owns the Secret", owned).await;
+    scene.is_owned(&object).await;
     scene.secret_is("shop", &[("A", "one")]).await;
     scene.synced("shop").await;
 }
@@ -177,7 +154,7 @@ async fn copies_from_another_namespace_are_told_as_that_and_handed_over_by_one_c
             },
             "stringData": {"A": "theirs"},
         });
-        let copy = create(&scene, copy).await;
+        let copy = scene.create::<Secret>(&copy).await;
         scene.sync(name, data(&[("A", "a")])).await;
         let object = scene.ready(name, "False", "TargetCopied").await;
         let message = object.message();
@@ -207,7 +184,7 @@ async fn a_secret_of_another_type_is_named_and_only_an_edit_can_help() {
     scene.vault.set("a", "one");
     let mut other = marked("shop", "username", "kept");
     other["type"] = "kubernetes.io/basic-auth".into();
-    let theirs = create(&scene, other).await;
+    let theirs = scene.create::<Secret>(&other).await;
     scene.sync("shop", data(&[("A", "a")])).await;
     let object = scene.ready("shop", "False", "TypeMismatch").await;
     assert!(is_stalled(&object));
@@ -225,7 +202,7 @@ async fn an_immutable_secret_is_named_and_created_anew_once_it_is_deleted() {
     scene.vault.set("a", "one");
     let mut immutable = marked("shop", "A", "old");
     immutable["immutable"] = true.into();
-    let theirs = create(&scene, immutable).await;
+    let theirs = scene.create::<Secret>(&immutable).await;
     scene.sync("shop", data(&[("A", "a")])).await;
     let object = scene.ready("shop", "False", "TargetImmutable").await;
     let message = object.message();

@@ -2,12 +2,11 @@
 
 use k8s_openapi::api::core::v1::Secret;
 use keyvault_emulator::Fault;
-use kube::api::PostParams;
 use serde_json::{Value, json};
 use vaultsync::api::{KeyVault, VaultSecretSync};
 
 use support::scene::{OperatorScene, data};
-use support::{History, Says as _, until};
+use support::{History, Says as _};
 
 const NAMES: [&str; 2] = ["shop", "other"];
 
@@ -21,16 +20,6 @@ fn kept(kind: &str, object: &impl serde::Serialize) -> Value {
     object["kind"] = json!(kind);
     object["apiVersion"] = json!(if kind == "Secret" { "v1" } else { "vaultsync.dev/v1alpha1" });
     object
-}
-
-async fn owned(scene: &OperatorScene, name: &str) {
-    let object = scene.api::<VaultSecretSync>().get(name).await.unwrap();
-    let owned = |secret: Option<&Secret>| {
-        let owners =
-            secret.and_then(|secret| secret.metadata.owner_references.as_deref()).unwrap_or_default();
-        owners.len() == 1 && Some(&owners[0].uid) == object.metadata.uid.as_ref()
-    };
-    until(&scene.api(), name, "the object owns its Secret", owned).await;
 }
 
 #[tokio::test]
@@ -62,15 +51,14 @@ async fn a_namespace_that_is_restored_has_its_secrets_back_for_a_write_each() {
         let history = History::of(&scene.namespace).await;
         let mark = scene.namespace.cluster().mark();
         for secret in secrets {
-            let secret = serde_json::from_value(secret).unwrap();
-            scene.api::<Secret>().create(&PostParams::default(), &secret).await.unwrap();
+            scene.create::<Secret>(&secret).await;
         }
         scene.create::<KeyVault>(&vault).await;
         for object in objects {
             scene.create::<VaultSecretSync>(&object).await;
         }
         for name in NAMES {
-            owned(&scene, name).await;
+            scene.is_owned(&scene.api().get(name).await.unwrap()).await;
             scene.secret_is(name, &[("A", "one"), ("B", "two")]).await;
         }
         if silent {

@@ -11,7 +11,7 @@ use std::{
 
 use super::detect::Terms;
 use crate::object_key::ObjectKey;
-use crate::vault::connection::Source;
+use crate::vault::{answer::Answer, connection::Source};
 
 /// So long, with an open gate, an object waits from its first ask that met the news.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
@@ -81,6 +81,11 @@ pub(super) struct Agreement {
     /// One of another connection keeps the user waiting, and how long is not to be foreseen: it has no answer yet, or is to
     /// be confirmed while its gate is closed.
     pub(super) elsewhere: bool,
+}
+
+/// Whether one of them is none yet.
+pub(super) fn is_pending(answers: &[Answer]) -> bool {
+    answers.iter().any(|answer| matches!(answer, Answer::Pending))
 }
 
 /// How long a user waits, and what for.

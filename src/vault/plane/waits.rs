@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     entry::{Entry, Told},
-    gathering::{Agreement, CONFIRMATIONS, PATIENCE},
+    gathering::{Agreement, CONFIRMATIONS, PATIENCE, is_pending},
     handle::Handle,
     host::Host,
     lanes::HandleId,
@@ -26,6 +26,19 @@ fn has_moved(entries: &HashMap<Source, Box<Entry>>, user: &ObjectKey, source: &S
     is_previous && current().is_some_and(|current| current.news(user).is_some())
 }
 
+/// When a request must begin after which `user` may use a source with news that settled at `settled`; `None`: one did. `over`:
+/// nobody waits any more, but for what is known to have moved.
+fn unconfirmed(
+    entries: &HashMap<Source, Box<Entry>>,
+    user: &ObjectKey,
+    source: &Source,
+    settled: Instant,
+    over: bool,
+) -> Option<Instant> {
+    let over = over && !has_moved(entries, user, source);
+    entries.get(source)?.unconfirmed(settled, over)
+}
+
 impl Handle {
     /// When the latest news for `user` among `wants` has settled, and the latest that a sweep saw moving.
     pub(super) fn news(&self, user: &ObjectKey, wants: &[Want]) -> (Option<Instant>, Option<Instant>) {
@@ -40,11 +53,9 @@ impl Handle {
     pub(super) fn stands_still(&self, user: &ObjectKey, wants: &[Want], settled: Instant) -> bool {
         let over =
             self.users.get(user).and_then(|user| user.gathering.as_ref()).is_some_and(|waits| waits.over);
-        let unconfirmed = |want: &Want| {
-            let over = over && !has_moved(&self.entries, user, &want.source);
-            self.entries.get(&want.source).is_some_and(|entry| entry.unconfirmed(settled, over).is_some())
-        };
-        self.open_time.closed_since().is_some() && wants.iter().any(unconfirmed)
+        let mut sources = wants.iter().map(|want| &want.source);
+        self.open_time.closed_since().is_some()
+            && sources.any(|source| unconfirmed(&self.entries, user, source, settled, over).is_some())
     }
 
     /// Tells `user` to wait for those of `wants` that are not known as late as the news among them and elsewhere.
@@ -58,7 +69,7 @@ impl Handle {
     ) {
         let Self { entries, users, waits, open_time, .. } = self;
         let Some(subscriber) = users.get_mut(user) else { return };
-        let pending = answers.iter().any(|answer| matches!(answer, Answer::Pending));
+        let pending = is_pending(answers);
         let Some(settled) = agreement.settled else {
             if !agreement.pending {
                 subscriber.end(user, waits);
@@ -71,19 +82,15 @@ impl Handle {
             // What is new until then is to agree all the same.
             gathering.over = gathering.hurries;
         }
-        let unconfirmed = |over: bool| -> Vec<Option<Instant>> {
-            let each = wants.iter().map(|want| {
-                let over = over && !has_moved(entries, user, &want.source);
-                entries.get(&want.source)?.unconfirmed(settled, over)
-            });
-            each.collect()
+        let all_unconfirmed = |over: bool| -> Vec<Option<Instant>> {
+            wants.iter().map(|want| unconfirmed(entries, user, &want.source, settled, over)).collect()
         };
-        let mut missing = unconfirmed(gathering.over);
+        let mut missing = all_unconfirmed(gathering.over);
         let count = missing.iter().flatten().count();
         let most = CONFIRMATIONS.max(2 * wants.len());
         if !gathering.over && count > 0 && !gathering.spend(settled, count, most, now) {
             gathering.over = true;
-            missing = unconfirmed(true);
+            missing = all_unconfirmed(true);
         }
         let waits_on = pending || missing.iter().any(Option::is_some);
         for ((want, answer), at) in wants.iter().zip(answers).zip(missing) {
@@ -150,10 +157,11 @@ impl Handle {
         let news = sources.iter().filter_map(|source| entries.get(source)?.news(&user)).max();
         let news = news.max(gathering.news);
         for source in sources {
-            let over = !has_moved(entries, &user, source);
-            let Some(entry) = entries.get_mut(source) else { continue };
-            if entry.confirmation(&user).is_some() {
-                let at = news.and_then(|settled| entry.unconfirmed(settled, over));
+            if entries.get(source).is_none_or(|entry| entry.confirmation(&user).is_none()) {
+                continue;
+            }
+            let at = news.and_then(|settled| unconfirmed(entries, &user, source, settled, true));
+            if let Some(entry) = entries.get_mut(source) {
                 entry.wait_for(&user, at);
             }
         }

@@ -361,6 +361,33 @@ impl OperatorScene {
         self.api::<Secret>().create(&PostParams::default(), &secret).await.expect("a created Secret")
     }
 
+    /// Waits until the Secret of an object has it as its only owner.
+    pub async fn is_owned(&self, object: &VaultSecretSync) {
+        let owned = |secret: Option<&Secret>| {
+            let owners = secret.and_then(|secret| secret.metadata.owner_references.as_deref());
+            owners.is_some_and(|owners| {
+                owners.len() == 1 && Some(&owners[0].uid) == object.metadata.uid.as_ref()
+            })
+        };
+        until(&self.api(), object.target_name(), "the object owns the Secret", owned).await;
+    }
+
+    /// Waits until the operator has looked at Secrets so many times more.
+    pub async fn looks_again(&self, times: usize) {
+        let before = self.faults.count("patch", "secrets");
+        eventually(&format!("{times} more looks at Secrets"), || async {
+            let looks = self.faults.count("patch", "secrets") - before;
+            if looks >= times { Ok(()) } else { Err(format!("{looks} looks")) }
+        })
+        .await;
+    }
+
+    /// How often a secret was asked of the vault.
+    #[must_use]
+    pub fn reads(&self, secret: &str) -> usize {
+        self.vault.count_where(|request| request.secret.as_deref() == Some(secret))
+    }
+
     /// Merges a patch into a Secret as a person with `kubectl` does.
     pub async fn edit_secret(&self, name: &str, patch: Value) -> Secret {
         let params = PatchParams { field_manager: Some("kubectl-edit".to_owned()), ..PatchParams::default() };

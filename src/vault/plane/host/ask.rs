@@ -8,7 +8,11 @@ use crate::object_key::ObjectKey;
 use crate::vault::{
     answer::{Answer, Ask, Reply, Want},
     connection::{Connection, Source},
-    plane::{detect::Terms, entry::Entry, gathering::Agreement},
+    plane::{
+        detect::Terms,
+        entry::Entry,
+        gathering::{Agreement, is_pending},
+    },
 };
 
 /// Answers a user, in the order of `asks`; each says which of `hosts` is its connection's. `together`: what is new of any of
@@ -105,10 +109,6 @@ fn agreements(
     let waits: Vec<bool> =
         waits.map(|(ask, answers)| is_pending(answers) || stands_still(ask).unwrap_or(false)).collect();
     (0..asks.len()).map(|index| Agreement { settled, pending, elsewhere: any_other(&waits, index) }).collect()
-}
-
-fn is_pending(answers: &[Answer]) -> bool {
-    answers.iter().any(|answer| matches!(answer, Answer::Pending))
 }
 
 /// Whether it holds of another than this one.

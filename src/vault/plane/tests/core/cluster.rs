@@ -15,8 +15,9 @@ use super::{
 };
 use crate::{
     api::{
-        CONSENT_ANNOTATION, Creation, DataFrom, DataItem, Deletion, Fingerprint, ObjectSecretRef, OnMissing,
-        SecretRef, SecretType, VaultRef, VaultSecretSync, VaultSecretSyncSpec, VaultSecretSyncStatus,
+        CONSENT_ANNOTATION, Creation, DataFrom, DataItem, Deletion, Fingerprint, OWNER_ANNOTATION,
+        ObjectSecretRef, OnMissing, SecretRef, SecretType, VaultRef, VaultSecretSync, VaultSecretSyncSpec,
+        VaultSecretSyncStatus,
     },
     plan::{
         Change, NewSecret, Observed, Refusal, Seen, Written, fingerprints_of, found_fingerprints, manager_of,
@@ -45,7 +46,7 @@ pub(super) struct Secret {
 
 impl Secret {
     pub(super) fn is_marked(&self) -> bool {
-        self.annotations.contains_key("vaultsync.dev/owner")
+        self.annotations.contains_key(OWNER_ANNOTATION)
     }
 }
 
@@ -375,8 +376,7 @@ impl Cluster {
         let (target, secret) = (&self.stored[index].object.spec.target, self.stored[index].secret.as_ref()?);
         let name = format!("o{index}");
         let lets = |annotation| secret.annotations.get(annotation) == Some(&name);
-        if !lets("vaultsync.dev/owner") && (target.creation == Creation::Create || !lets(CONSENT_ANNOTATION))
-        {
+        if !lets(OWNER_ANNOTATION) && (target.creation == Creation::Create || !lets(CONSENT_ANNOTATION)) {
             return Some("a Secret is changed that neither carries the mark nor consents".to_owned());
         }
         if change.set.contains_key(THEIRS) || change.remove.contains(THEIRS) {
