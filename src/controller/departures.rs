@@ -16,6 +16,7 @@ use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 /// An object that is replaced (`kubectl replace --force`) is deleted and made anew: its keys stay.
@@ -30,8 +31,8 @@ const LATE: Duration = Duration::from_secs(180);
 #[derive(Debug)]
 pub(super) struct Departures {
     queue: UnboundedSender<Departure>,
-    /// Those of the last minutes.
-    late: Mutex<HashMap<ObjectKey, Departure>>,
+    /// Those of the last minutes, and until when their rounds may write.
+    late: Mutex<HashMap<ObjectKey, (Departure, Instant)>>,
 }
 
 impl Departures {
@@ -43,19 +44,25 @@ impl Departures {
 
     /// The object is gone.
     pub(super) fn begin(&self, departure: Departure) {
-        self.late().insert(departure.key.clone(), departure.clone());
+        self.late().insert(departure.key.clone(), (departure.clone(), Instant::now() + LATE));
         // Nobody listens any more while the process ends.
         self.queue.unbounded_send(departure).ok();
     }
 
     /// A round of this object ended after the object did: it may have written keys.
     pub(super) fn round_ended(&self, key: &ObjectKey) {
-        if let Some(departure) = self.late().get(key) {
+        if let Some((departure, _)) = self.late().get(key) {
             self.queue.unbounded_send(departure.clone()).ok();
         }
     }
 
-    fn late(&self) -> MutexGuard<'_, HashMap<ObjectKey, Departure>> {
+    /// Forgets those whose rounds have ended by now.
+    fn tidy(&self) {
+        let now = Instant::now();
+        self.late().retain(|_, (_, until)| *until > now);
+    }
+
+    fn late(&self) -> MutexGuard<'_, HashMap<ObjectKey, (Departure, Instant)>> {
         // Nothing under this lock can panic.
         self.late.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -69,7 +76,7 @@ pub(super) async fn carry_out(context: Arc<Context>, departed: UnboundedReceiver
         async move {
             leave(&context, &departure).await;
             tokio::time::sleep(LATE).await;
-            context.departures.late().remove(&departure.key);
+            context.departures.tidy();
         }
     });
     each.await;
@@ -142,4 +149,33 @@ async fn take_out(context: &Context, departure: &Departure) -> Result<TakenOut, 
         Seen::Refused(_) => TakenOut::Refused,
         Seen::Absent | Seen::Remembered | Seen::Ours(_) => TakenOut::Nothing,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn departure(target: &str) -> Departure {
+        let key = ObjectKey { namespace: "shop".into(), name: "db".into() };
+        Departure { key, target: target.into(), keys: Vec::new() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_that_is_made_anew_and_deleted_again_has_its_keys_taken_out_though_a_round_ends_late() {
+        let (departures, mut queue) = Departures::new();
+        departures.begin(departure("first"));
+        tokio::time::advance(LATE).await;
+        departures.begin(departure("second"));
+        departures.tidy();
+        departures.round_ended(&departure("second").key);
+        let mut next = || queue.try_recv().map(|departure| departure.target.to_string()).ok();
+        assert_eq!(
+            [next(), next(), next(), next()].map(Option::unwrap_or_default),
+            ["first", "second", "second", ""]
+        );
+        tokio::time::advance(LATE).await;
+        departures.tidy();
+        departures.round_ended(&departure("second").key);
+        assert!(queue.try_recv().is_err());
+    }
 }

@@ -11,7 +11,7 @@ use super::sources::UsedSource;
 use super::value::Fault;
 use crate::api::{Deletion, SecretType, VaultKind, VaultRef, VaultSecretSync};
 use crate::reason::Reason;
-use crate::vault::{Failure, Why};
+use crate::vault::{Failure, NoList, Why};
 use std::time::Duration;
 
 /// A reason with its sentence.
@@ -66,18 +66,13 @@ impl Problem {
 
     /// The list that `find` needs cannot be read.
     pub(super) fn list_failed(vault: &VaultRef, why: &Why) -> Self {
-        let why = match why {
-            Why::Forbidden => "The identity may not list the vault's secrets. Grant it the role `Key Vault Secrets User`, or the secret permission `list`, without conditions.".to_owned(),
-            Why::Endless => "The list of the vault's secrets is too long or too slow to read to its end. Split the vault.".to_owned(),
-            Why::Unreadable(reason) => format!("The list of the vault's secrets cannot be read ({reason}). Check whether a proxy answers in the vault's place."),
-            Why::Asked | Why::Cheaper | Why::Finds => "The list of the vault's secrets cannot be read.".to_owned(),
-        };
+        let why = why.no_list().map_or_else(
+            || "The list of the vault's secrets cannot be read.".to_owned(),
+            |NoList { cause, remedy, again }| format!("{cause}. {remedy}. {again}."),
+        );
         Self::new(
             Reason::ListFailed,
-            format!(
-                "{} {why} It is tried again every hour. What was found before stays.",
-                Self::is_unlisted(vault)
-            ),
+            format!("{} {why} What was found before stays.", Self::is_unlisted(vault)),
         )
     }
 

@@ -32,7 +32,7 @@ pub struct Limits {
     pub list_pages: u32,
     /// Nor one that takes longer than this.
     pub list_time: Duration,
-    /// How long nothing is listed after that failed for good.
+    /// How long nothing is listed after a list had no end.
     pub list_retry: Duration,
     /// How long a handle without users keeps its connection and token.
     pub idle: Duration,

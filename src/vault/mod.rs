@@ -73,7 +73,7 @@ pub use metrics::VaultMetrics;
 pub use names::{InvalidName, NamePattern, ObjectName, ObjectVersion, VersionPin};
 pub use plane::{
     Plane,
-    detect::{Detect, Detection, Mode, Rate, Terms, Why},
+    detect::{Detect, Detection, Mode, NoList, Rate, Terms, Why},
 };
 pub use rest::{
     proxies::{InvalidProxy, Proxies},

@@ -3,7 +3,7 @@
 //! A LIST costs as many requests as the vault has pages, however little of it is used; GETs cost one request for
 //! each source that is used. Both are counted over one cycle, the smallest interval that anyone asks for.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -110,6 +110,56 @@ impl Why {
     pub(super) fn unreadable(failure: &Failure) -> Self {
         Self::Unreadable(failure.reason())
     }
+
+    /// Why there is no list, what to do, and when it is tried again: sentences without their full stop. `None`: there is one.
+    #[must_use]
+    pub fn no_list(&self) -> Option<NoList> {
+        let (cause, remedy, again) = match self {
+            Self::Asked | Self::Cheaper | Self::Finds => return None,
+            Self::Forbidden => (
+                "The identity may not list the vault's secrets",
+                "Grant it the role `Key Vault Secrets User`, or the secret permission `list`, without conditions",
+                SOON,
+            ),
+            Self::Endless => (
+                "The list of the vault's secrets is too long or too slow to read to its end",
+                "Split the vault",
+                "Listing is tried again every hour",
+            ),
+            Self::Unreadable(Reason::Throttled) => (
+                "The vault throttles the list of its secrets (429)",
+                "If that lasts, find out what else reads this vault, or split it",
+                SOON,
+            ),
+            Self::Unreadable(Reason::ServiceUnavailable) => (
+                "The vault fails to list its secrets (5xx, or no answer in time)",
+                "If that lasts, look at the vault's health in Azure",
+                SOON,
+            ),
+            Self::Unreadable(reason) => {
+                return Some(NoList {
+                    cause: format!("The list of the vault's secrets cannot be read ({reason})").into(),
+                    remedy: "Check whether a proxy answers in the vault's place",
+                    again: SOON,
+                });
+            }
+        };
+        Some(NoList { cause: cause.into(), remedy, again })
+    }
+}
+
+/// What holds for every list but one without an end.
+const SOON: &str = "Listing is tried again, at first after half a minute and then every ten minutes";
+
+/// Why there is no list of a vault's secrets, in sentences without their full stop.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NoList {
+    /// What is wrong.
+    pub cause: Cow<'static, str>,
+    /// What to do.
+    pub remedy: &'static str,
+    /// When it is tried again.
+    pub again: &'static str,
 }
 
 /// The mode in force, and why. `Display` is a sentence that stays the same as long as both do.
@@ -123,6 +173,9 @@ pub struct Detection {
 
 impl fmt::Display for Detection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(NoList { cause, remedy, again }) = self.why.no_list() {
+            return write!(f, "{cause}, so each is read by itself. {remedy}. {again}.");
+        }
         match (self.mode, &self.why) {
             (mode, Why::Asked) => write!(f, "spec.detect is {}.", mode.as_str()),
             (Mode::List, Why::Finds) => {
@@ -131,18 +184,8 @@ impl fmt::Display for Detection {
             (Mode::List, _) => f.write_str(
                 "Listing the vault once per interval takes fewer requests than reading each secret that is used.",
             ),
-            (Mode::Get, Why::Cheaper | Why::Finds) => f.write_str(
+            (Mode::Get, _) => f.write_str(
                 "Reading each secret that is used takes fewer requests than listing the vault.",
-            ),
-            (Mode::Get, Why::Forbidden) => f.write_str(
-                "The identity may not list the vault's secrets, so each is read by itself. Grant it the role `Key Vault Secrets User`, or the secret permission `list`, without conditions. Listing is tried again every hour.",
-            ),
-            (Mode::Get, Why::Endless) => f.write_str(
-                "The list of the vault's secrets is too long or too slow to read to its end, so each secret is read by itself. Split the vault. Listing is tried again every hour.",
-            ),
-            (Mode::Get, Why::Unreadable(reason)) => write!(
-                f,
-                "The list of the vault's secrets cannot be read ({reason}), so each secret is read by itself. Check whether a proxy answers in the vault's place. Listing is tried again every hour.",
             ),
         }
     }

@@ -150,12 +150,11 @@ impl Host {
             }
             (Permission::List, Scope::Permission | Scope::Source) => {
                 self.confirmed(fetch, false, now, wakes);
-                let until = now + self.limits.list_retry;
                 let Some(handle) = self.handles.get_mut(&fetch.handle) else { return };
                 handle.preflight.listed = true;
                 // Where reading is refused too, a role may be on its way, which brings both.
                 if failure.scope() == Scope::Permission && handle.proven {
-                    handle.sweeps.bar(Why::Forbidden, until);
+                    handle.sweeps.bar(Why::Forbidden, now, &self.limits);
                 }
             }
             // No vault answers so to a GET that is in order, whatever the name.

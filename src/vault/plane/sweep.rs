@@ -39,8 +39,7 @@ const FIRST_LOOK: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Sweeps {
     pub(super) detection: Option<Detection>,
-    /// Nothing is listed before then, and why.
-    barred: Option<(Why, Instant)>,
+    barred: Option<no_list::Barred>,
     /// How many pages the list has, at least.
     pages: Option<u32>,
     /// The smallest interval when it was last looked at.
@@ -101,11 +100,6 @@ impl Sweeps {
     /// Whether anything is known of the list, or is about to be.
     pub(super) const fn knows_the_list(&self) -> bool {
         self.pages.is_some() || self.barred.is_some() || self.run.is_some()
-    }
-
-    /// Nothing is listed until then.
-    pub(super) fn bar(&mut self, why: Why, until: Instant) {
-        self.barred = Some((why, until));
     }
 
     /// How long ago the last sweep ended, while sweeps are what tells.
@@ -188,7 +182,7 @@ impl Host {
         };
         let detection = match (choice, &sweeps.barred) {
             (Choice::Get, _) => Some(Detection { mode: Mode::Get, why: why(detect, Detect::Get) }),
-            (_, Some((why, _))) => Some(Detection { mode: Mode::Get, why: why.clone() }),
+            (_, Some(barred)) => Some(Detection { mode: Mode::Get, why: barred.why.clone() }),
             (Choice::List, None) if finds => Some(Detection { mode: Mode::List, why: Why::Finds }),
             (Choice::List, None) => Some(Detection { mode: Mode::List, why: why(detect, Detect::List) }),
             // What was in force stays until the list's length is known; at the start that is the list itself.
@@ -199,7 +193,7 @@ impl Host {
         };
         let next = match (choice, &sweeps.barred) {
             (Choice::Get, _) => None,
-            (_, Some((_, until))) => Some(*until),
+            (_, Some(barred)) => Some(barred.until),
             (_, None) if sweeps.finders.is_awaited() => {
                 Some(sweeps.began().map_or(now, |begun| begun + finders::SOONEST))
             }

@@ -5,12 +5,38 @@ use std::time::Instant;
 use crate::vault::{
     answer::Wake,
     failure::{Failure, Scope},
-    limits::doubled,
-    plane::{detect::Why, host::Host, lanes::HandleId},
+    limits::{Limits, doubled},
+    plane::{detect::Why, host::Host, lanes::HandleId, sweep::Sweeps},
 };
 
 /// A list that cannot be read is tried so often before GETs take over.
 const TRIES: u32 = 3;
+
+/// Nothing is listed for a while.
+#[derive(Debug)]
+pub(super) struct Barred {
+    pub(super) why: Why,
+    pub(super) until: Instant,
+    /// How often it was tried in vain before.
+    before: u32,
+}
+
+impl Sweeps {
+    /// Nothing is listed for a while: the longer, the more often it was tried in vain. What takes thousands of requests to
+    /// find out is tried least.
+    pub(in crate::vault::plane) fn bar(&mut self, why: Why, now: Instant, limits: &Limits) {
+        let before = self.barred.as_ref().map_or(0, |barred| barred.before.saturating_add(1));
+        let wait =
+            if why == Why::Endless { limits.list_retry } else { doubled(limits.refused_retry, before) };
+        self.barred = Some(Barred { why, until: now + wait, before });
+    }
+
+    /// A list cannot be read. Returns whether that is enough to leave it alone: one try is, if it was left alone before.
+    fn has_failed_enough(&mut self) -> bool {
+        self.failures += 1;
+        self.failures >= TRIES || self.barred.is_some()
+    }
+}
 
 impl Host {
     /// The page was not answered: it is asked for again.
@@ -33,8 +59,7 @@ impl Host {
             return self.give_up(id, Why::Forbidden, now);
         }
         let sweeps = &mut handle.sweeps;
-        sweeps.failures += 1;
-        if sweeps.failures >= TRIES {
+        if sweeps.has_failed_enough() {
             return self.give_up(id, Why::unreadable(failure), now);
         }
         sweeps.run = None;
@@ -49,19 +74,17 @@ impl Host {
         failure: &Failure,
         now: Instant,
     ) -> Option<Wake> {
-        let sweeps = &mut self.handles.get_mut(&id)?.sweeps;
-        sweeps.failures += 1;
-        if sweeps.failures < TRIES { None } else { self.give_up(id, Why::unreadable(failure), now) }
+        let enough = self.handles.get_mut(&id)?.sweeps.has_failed_enough();
+        if enough { self.give_up(id, Why::unreadable(failure), now) } else { None }
     }
 
     /// Nothing is listed for a while.
     pub(super) fn give_up(&mut self, id: HandleId, why: Why, now: Instant) -> Option<Wake> {
-        let until = now + self.limits.list_retry;
         let sweeps = &mut self.handles.get_mut(&id)?.sweeps;
         sweeps.run = None;
         sweeps.failures = 0;
         let told = sweeps.finders.fail(&why);
-        sweeps.bar(why, until);
+        sweeps.bar(why, now, &self.limits);
         self.unlisted.extend(told);
         self.turn(id, now)
     }

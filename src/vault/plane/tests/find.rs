@@ -132,9 +132,8 @@ fn a_list_that_may_not_be_read_is_told_once_and_what_was_found_stands() {
     assert_eq!(world.find("a", std::slice::from_ref(&find), &[]), Found::Failed(Why::Forbidden));
     world.pass(30 * MINUTE);
     assert!(!world.woken().contains(&Wake::User(user("a"))));
-    // Listing is tried again within the hour.
     world.no_list = None;
-    world.pass(40 * MINUTE);
+    world.pass(11 * MINUTE);
     assert!(world.woken().contains(&Wake::User(user("a"))));
     assert_eq!(world.finds("a", &find).len(), 2);
     world.woken();
@@ -145,6 +144,26 @@ fn a_list_that_may_not_be_read_is_told_once_and_what_was_found_stands() {
     assert!(world.woken().contains(&Wake::User(user("a"))));
     let Found::Names { failed, .. } = world.find("a", std::slice::from_ref(&find), &[]) else { panic!() };
     assert_eq!(failed, Some(Why::Forbidden));
+}
+
+#[test]
+fn a_list_that_is_throttled_for_a_while_is_told_as_that_and_read_soon_after() {
+    for failure in
+        [Failure::Throttled(Peer::Vault), outage::unavailable(), Failure::MissingRole(Box::default())]
+    {
+        let mut world = shop();
+        world.all_know(3);
+        world.pass(MINUTE);
+        let find = sought("shop-*", &[]);
+        world.no_list = Some(failure.clone());
+        let _ = world.find("a", std::slice::from_ref(&find), &[]);
+        world.pass(20 * SECOND);
+        let Found::Failed(why) = world.find("a", std::slice::from_ref(&find), &[]) else { panic!() };
+        assert!(!why.no_list().unwrap().remedy.contains("proxy"), "{failure:?}: {why:?}");
+        world.no_list = None;
+        world.pass(MINUTE);
+        assert_eq!(world.finds("a", &find).len(), 2, "{failure:?}");
+    }
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn an_identity_that_may_not_list_is_found_out_by_one_list_and_not_by_a_sweep() {
         world.say(&name, Said::Version(1));
         let _ = world.ask(&name, &[want(&name, None)]);
     }
-    world.pass(2 * MINUTE);
+    world.pass(25 * SECOND);
     assert_eq!(world.tried(), [Permission::Read, Permission::List]);
     assert_eq!(world.lists.len(), 0);
     assert_eq!(world.health().detection.unwrap().mode.as_str(), "Get");
