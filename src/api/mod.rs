@@ -75,6 +75,12 @@ pub const MANAGER: &str = "vaultsync";
 /// The API server refuses a field manager longer than this.
 const FIELD_MANAGER_MAX: usize = 128;
 
+/// Whether it is the field manager of an object, whichever that is.
+#[must_use]
+pub fn is_field_manager(name: &str) -> bool {
+    name.strip_prefix(MANAGER).is_some_and(|object| object.starts_with(':'))
+}
+
 /// The field manager of the Secret that `object` owns: `vaultsync:<object>`, cut to 128 bytes with a hash of the
 /// whole name, so that two long names never share one.
 #[must_use]

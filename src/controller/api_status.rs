@@ -11,6 +11,26 @@ pub(super) fn policy(status: &Status) -> Option<&str> {
     causes(status).find_map(|cause| quoted(&cause.message, "ValidatingAdmissionPolicy '", "' "))
 }
 
+/// What our own fence has against a Secret that has a mark or a consent; its words are those of the chart's policy, which a
+/// test compares.
+pub(super) fn fenced(status: &Status) -> Option<Refusal> {
+    let says = |words: &str| causes(status).any(|cause| cause.message.contains(words));
+    if says(FENCE_UNSHOWN) {
+        None
+    } else if says(FENCE_TYPE) {
+        Some(Refusal::FencedType)
+    } else {
+        says(FENCE_COPY).then_some(Refusal::CopiedFrom(None))
+    }
+}
+
+/// How the fence's messages begin: of a Secret that it does not show.
+const FENCE_UNSHOWN: &str = "vaultsync may not touch a Secret that has neither its mark";
+/// Of one of a type that is never written.
+const FENCE_TYPE: &str = "vaultsync may not write a Secret of this type";
+/// Of a copy.
+const FENCE_COPY: &str = "vaultsync may not change a Secret whose mark is of another namespace";
+
 /// The admission webhook that refused, whatever code it refuses with.
 pub(super) fn webhook(status: &Status) -> Option<&str> {
     quoted(&status.message, "admission webhook \"", "\" denied the request")
@@ -90,4 +110,18 @@ fn field(status: &Status) -> String {
         .find(|field| !field.is_empty())
         .unwrap_or("data")
         .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_looked_for_in_the_words_of_the_fence_is_what_the_charts_policy_says() {
+        let policy = include_str!("../../charts/vaultsync/templates/policy-secrets.yaml");
+        let words = policy.split_whitespace().collect::<Vec<_>>().join(" ");
+        for said in [FENCE_UNSHOWN, FENCE_TYPE, FENCE_COPY] {
+            assert!(words.contains(said), "{said}");
+        }
+    }
 }

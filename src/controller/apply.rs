@@ -194,9 +194,14 @@ impl ApiServer {
             Err(status) => refused("probe secret", target, &status, |status| match status.code {
                 404 => Some(Seen::Absent),
                 409 if known.is_some() => Some(Seen::Changed),
-                // The fence: a Secret with neither a mark nor a consent is not even shown.
                 403 if api_status::policy(status).is_some_and(|name| self.is_fence(name)) => {
-                    Some(Observed::default().claimed_by(target.object, target.namespace, target.creation))
+                    Some(match api_status::fenced(status) {
+                        Some(refusal) => Seen::Refused(refusal),
+                        // A Secret with neither a mark nor a consent is not even shown.
+                        None => {
+                            Observed::default().claimed_by(target.object, target.namespace, target.creation)
+                        }
+                    })
                 }
                 _ => None,
             }),

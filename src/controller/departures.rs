@@ -7,13 +7,16 @@ use super::Context;
 use super::apply::WriteTarget;
 use super::backoff::backoff;
 use super::error::Error;
-use super::index::Departure;
-use crate::api::{Creation, field_manager};
+use super::index::{Departure, ObjectIndex, Share};
+use super::watch::Guarded;
+use crate::api::{Creation, VaultSecretSync, field_manager};
 use crate::object_key::ObjectKey;
-use crate::plan::Seen;
+use crate::plan::{Refusal, Seen};
 use futures::StreamExt as _;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
-use std::collections::HashMap;
+use kube::Resource as _;
+use kube::api::{Api, ListParams};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -23,7 +26,8 @@ use tracing::{info, warn};
 const GRACE: Duration = Duration::from_secs(5);
 /// So often it is tried, in some six minutes.
 const TRIES: u32 = 12;
-
+/// Objects are listed in pages of so many.
+const PAGE: u32 = 100;
 /// So long a round may outlive its object, and write keys: more than all its calls may take.
 const LATE: Duration = Duration::from_secs(180);
 
@@ -31,40 +35,72 @@ const LATE: Duration = Duration::from_secs(180);
 #[derive(Debug)]
 pub(super) struct Departures {
     queue: UnboundedSender<Departure>,
+    departed: Mutex<Departed>,
+}
+
+#[derive(Debug, Default)]
+struct Departed {
     /// Those of the last minutes, and until when their rounds may write.
-    late: Mutex<HashMap<ObjectKey, (Departure, Instant)>>,
+    late: HashMap<ObjectKey, (Departure, Instant)>,
+    /// The objects and the Secrets of those that are not carried out yet.
+    pending: BTreeSet<(ObjectKey, Arc<str>)>,
 }
 
 impl Departures {
     /// The queue, and its other end.
     pub(super) fn new() -> (Self, UnboundedReceiver<Departure>) {
         let (queue, end) = unbounded();
-        (Self { queue, late: Mutex::default() }, end)
+        (Self { queue, departed: Mutex::default() }, end)
     }
 
     /// The object is gone.
     pub(super) fn begin(&self, departure: Departure) {
-        self.late().insert(departure.key.clone(), (departure.clone(), Instant::now() + LATE));
-        // Nobody listens any more while the process ends.
-        self.queue.unbounded_send(departure).ok();
+        let entry = (departure.clone(), Instant::now() + LATE);
+        self.departed().late.insert(departure.key.clone(), entry);
+        self.hand_in(departure);
     }
 
     /// A round of this object ended after the object did: it may have written keys.
     pub(super) fn round_ended(&self, key: &ObjectKey) {
-        if let Some((departure, _)) = self.late().get(key) {
-            self.queue.unbounded_send(departure.clone()).ok();
+        let late = self.departed().late.get(key).map(|(departure, _)| departure.clone());
+        if let Some(departure) = late {
+            self.hand_in(departure);
         }
+    }
+
+    /// The process ends: those that are not carried out are left to people.
+    pub(super) fn tell_of_pending(&self, index: &ObjectIndex) {
+        let departed = self.departed();
+        // One of the same name may have come in its place.
+        for (object, secret) in
+            departed.pending.iter().filter(|(object, secret)| !index.has_target(object, secret))
+        {
+            warn!(
+                %object, %secret,
+                "vaultsync stops before the keys of a deleted VaultSecretSync were removed from the Secret. Remove them by kubectl edit, if no other object wants them"
+            );
+        }
+    }
+
+    fn hand_in(&self, departure: Departure) {
+        self.departed().pending.insert((departure.key.clone(), Arc::clone(&departure.target)));
+        // Nobody listens any more while the process ends.
+        self.queue.unbounded_send(departure).ok();
+    }
+
+    fn carried_out(&self, departure: &Departure) {
+        self.departed().pending.remove(&(departure.key.clone(), Arc::clone(&departure.target)));
     }
 
     /// Forgets those whose rounds have ended by now.
     fn tidy(&self) {
         let now = Instant::now();
-        self.late().retain(|_, (_, until)| *until > now);
+        self.departed().late.retain(|_, (_, until)| *until > now);
     }
 
-    fn late(&self) -> MutexGuard<'_, HashMap<ObjectKey, (Departure, Instant)>> {
+    fn departed(&self) -> MutexGuard<'_, Departed> {
         // Nothing under this lock can panic.
-        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+        self.departed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,6 +111,7 @@ pub(super) async fn carry_out(context: Arc<Context>, departed: UnboundedReceiver
         let context = Arc::clone(&context);
         async move {
             leave(&context, &departure).await;
+            context.departures.carried_out(&departure);
             tokio::time::sleep(LATE).await;
             context.departures.tidy();
         }
@@ -83,27 +120,26 @@ pub(super) async fn carry_out(context: Arc<Context>, departed: UnboundedReceiver
 }
 
 async fn leave(context: &Context, departure: &Departure) {
-    let Departure { key, target, .. } = departure;
+    let Departure { key, target, keys } = departure;
     let mut wait = GRACE;
     for tried in 1..=TRIES {
         tokio::time::sleep(wait).await;
-        // One of the same name has come in its place.
-        if context.index.has_target(key, target) || context.ignores(&key.namespace) {
+        if context.ignores(&key.namespace) {
             return;
         }
         match take_out(context, departure).await {
             Ok(TakenOut::Keys(keys)) => {
                 info!(object = %key, secret = %target, keys, "the keys of a deleted VaultSecretSync were removed");
-                // A key that one of them waited for is free.
-                for name in context.index.sharing(key, target) {
-                    let sharer = key.beside(name);
-                    context.memories.want_probe(sharer.clone());
-                    context.triggers.object(&sharer);
-                }
+                context.tell_sharing(key, target);
                 return;
             }
             Ok(TakenOut::Nothing) => return,
-            Ok(TakenOut::Refused) => break,
+            Ok(TakenOut::Refused(refusal)) if refusal.may_pass() => {
+                wait = backoff(&Error::Unsettled, tried, &key.name);
+            }
+            // Nothing of its keys is known to be there.
+            Ok(TakenOut::Refused(refusal)) if refusal == Refusal::Terminating || keys.is_empty() => return,
+            Ok(TakenOut::Refused(_)) => break,
             Ok(TakenOut::Moved) => wait = Duration::ZERO,
             Err(error) => wait = backoff(&error, tried, &key.name),
         }
@@ -118,10 +154,10 @@ async fn leave(context: &Context, departure: &Departure) {
 enum TakenOut {
     /// So many keys.
     Keys(usize),
-    /// There was none.
+    /// There was none, or an object of the same name has come in its place.
     Nothing,
     /// The Secret may not be changed.
-    Refused,
+    Refused(Refusal),
     /// Somebody else changed the Secret meanwhile.
     Moved,
 }
@@ -138,17 +174,50 @@ async fn take_out(context: &Context, departure: &Departure) -> Result<TakenOut, 
     };
     let observed = match context.server.probe(target, None).await? {
         Seen::Ours(observed) => observed,
-        Seen::Refused(_) => return Ok(TakenOut::Refused),
+        Seen::Refused(refusal) => return Ok(TakenOut::Refused(refusal)),
         Seen::Absent | Seen::Changed | Seen::Remembered | Seen::Written(_) => return Ok(TakenOut::Nothing),
     };
-    let others = context.index.shared_keys(key, target.name);
+    if observed.without(&manager, keys, &BTreeSet::new()).is_none() {
+        return Ok(TakenOut::Nothing);
+    }
+    let Some(others) = wanted_by_others(context, departure).await? else { return Ok(TakenOut::Nothing) };
     let Some(change) = observed.without(&manager, keys, &others) else { return Ok(TakenOut::Nothing) };
     Ok(match context.server.change(target, None, &change).await? {
         Seen::Written(_) => TakenOut::Keys(change.remove.len()),
         Seen::Changed => TakenOut::Moved,
-        Seen::Refused(_) => TakenOut::Refused,
+        Seen::Refused(refusal) => TakenOut::Refused(refusal),
         Seen::Absent | Seen::Remembered | Seen::Ours(_) => TakenOut::Nothing,
     })
+}
+
+/// The keys that other objects want in the Secret; `None` where an object of the same name has it. The API server is asked,
+/// for the watch may be behind.
+async fn wanted_by_others(
+    context: &Context,
+    departure: &Departure,
+) -> Result<Option<BTreeSet<String>>, Error> {
+    let Departure { key, target, .. } = departure;
+    let api: Api<Guarded<VaultSecretSync>> = Api::namespaced(context.server.client().clone(), &key.namespace);
+    // Those that are not understood any more are shared as they last were.
+    let mut wanted = context.index.shared_keys(key, target);
+    let mut params = ListParams::default().limit(PAGE);
+    loop {
+        let page = context.server.send("list vaultsecretsyncs", api.list(&params)).await?;
+        for object in page.items {
+            let same = object.meta().name.as_deref() == Some(&*key.name);
+            match object.understood() {
+                None if same => return Ok(None),
+                None => {}
+                Some(object) if *object.target_name() != **target => {}
+                Some(_) if same => return Ok(None),
+                Some(object) => wanted.extend(Share::of(&object).into_iter().flat_map(Share::into_keys)),
+            }
+        }
+        params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+        if params.continue_token.is_none() {
+            return Ok(Some(wanted));
+        }
+    }
 }
 
 #[cfg(test)]

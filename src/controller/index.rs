@@ -15,8 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub(super) use share::Departure;
-use share::Share;
+pub(super) use share::{Departure, Share};
 
 /// Names a connection: a `KeyVault` by namespace and name, a `ClusterKeyVault` by its name alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

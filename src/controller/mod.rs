@@ -143,6 +143,15 @@ impl Context {
         gone
     }
 
+    /// Keys of a Secret that several add to are free: whoever waited for one looks.
+    fn tell_sharing(&self, key: &ObjectKey, target: &str) {
+        for name in self.index.sharing(key, target) {
+            let sharer = key.beside(name);
+            self.memories.want_probe(sharer.clone());
+            self.triggers.object(&sharer);
+        }
+    }
+
     fn now(&self) -> Timestamp {
         (self.settings.clock)()
     }
@@ -229,6 +238,7 @@ pub async fn run(
     if context.settings.namespace_selectors && namespace_labels::is_refused(&context).await {
         return Err(StartError::NamespacesForbidden);
     }
+    let ending = Arc::clone(&context);
     let client = || context.server.client().clone();
     let mut watches: Vec<BoxFuture<'static, ()>> = Vec::new();
     let mut shown = Vec::new();
@@ -283,5 +293,6 @@ pub async fn run(
     }
     // The first end with the shutdown; the others never do.
     select_all(support).await;
+    ending.departures.tell_of_pending(&ending.index);
     Ok(())
 }

@@ -11,7 +11,9 @@ use super::reads::Reads;
 use super::{report, rollouts};
 use crate::api::{READY, VaultSecretSync, condition};
 use crate::object_key::ObjectKey;
-use crate::plan::{self, Connected, Input, Refusal, Round, Seen, Snapshot, Step, UsedSource, Vault, Verdict};
+use crate::plan::{
+    self, Change, Connected, Input, Refusal, Round, Seen, Snapshot, Step, UsedSource, Vault, Verdict,
+};
 use crate::reason::Reason;
 use crate::vault::{Answer, Ask, HealthState};
 use kube::runtime::controller::Action;
@@ -171,7 +173,7 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
             }
             Step::Look => Some(context.server.probe(target, round.expected()).await),
             Step::Create(new) => Some(context.server.create(target, &new).await),
-            Step::Change(change) => Some(context.server.change(target, type_, &change).await),
+            Step::Change(planned) => Some(change(context, &key, target, type_, &planned).await),
             Step::End(verdict) => {
                 let refused = failed.is_none() && verdict.reason.is_some_and(Reason::blocks_target);
                 if snapshot.is_none()
@@ -213,6 +215,20 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
         }
     }
     Err(Error::Unsettled)
+}
+
+async fn change(
+    context: &Context,
+    key: &ObjectKey,
+    target: WriteTarget<'_>,
+    type_: Option<&str>,
+    change: &Change,
+) -> Result<Seen, Error> {
+    let written = context.server.change(target, type_, change).await;
+    if !change.remove.is_empty() && matches!(written, Ok(Seen::Written(_))) {
+        context.tell_sharing(key, target.name);
+    }
+    written
 }
 
 fn ask(

@@ -136,6 +136,12 @@ pub(super) fn answered(
     new
 }
 
+/// The same before all is done: what was concluded stands.
+pub(super) fn not_concluded(input: &Input<'_>, mut new: VaultSecretSyncStatus) -> VaultSecretSyncStatus {
+    new.conditions = input.object.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
+    new
+}
+
 /// What was said, with what the round did to the target.
 fn begin(round: &Round, input: &Input<'_>) -> VaultSecretSyncStatus {
     let mut new = input.object.status.clone().unwrap_or_default();

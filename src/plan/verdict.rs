@@ -188,9 +188,12 @@ pub(super) fn settled(
     let target = new.target.as_ref().filter(|_| matches!(round.seen, Seen::Written(_)));
     let unbound =
         target.is_some_and(|target| target.metadata.is_none()) && round.refused_owners(input).is_none();
-    let verdict = conclude(round, input, new, outcome, kept);
-    let soon = unbound.then_some(SOON);
-    Verdict { next: [verdict.next, soon].into_iter().flatten().min(), ..verdict }
+    if unbound {
+        // Until then the Secret would outlive the object, which Ready must not hide.
+        let status = status::if_new(input, status::not_concluded(input, new));
+        return Verdict { status, next: Some(SOON), kept, ..quiet(round, outcome) };
+    }
+    conclude(round, input, new, outcome, kept)
 }
 
 /// Nothing could be written, and nothing that was answered since can change that.

@@ -97,10 +97,12 @@ fn adds_or_removes(round: &Round, input: &Input<'_>, picture: &Picture<'_>, rend
     !rendered.set.keys().all(|key| ours.contains(key)) || !left_keys(&ours, rendered).is_empty()
 }
 
-/// Whether the Secret is one that somebody else made and that is to be this object's.
+/// Whether the Secret is one that somebody else made and that is to be this object's. One that was taken over and has lost
+/// no more than its mark is ours.
 pub(super) fn takes_over(input: &Input<'_>, seen: &Seen) -> bool {
-    let unmarked = matches!(seen, Seen::Ours(observed) if observed.mark().is_none());
-    unmarked && !input.object.spec.target.merges()
+    let Seen::Ours(observed) = seen else { return false };
+    let was_ours = || input.remembered().is_some_and(|target| target.uid == observed.uid);
+    observed.mark().is_none() && !input.object.spec.target.merges() && !was_ours()
 }
 
 /// What keeps the Secret from being made, or taken over, whatever the values are. `creates`: which of the two.
@@ -137,7 +139,9 @@ pub(super) fn metadata_alone(
 ) -> Option<(Step, Option<Sent>)> {
     // What is taken over gets its mark with its values.
     let Seen::Ours(observed) = &round.seen else { return None };
-    observed.mark()?;
+    if takes_over(input, &round.seen) {
+        return None;
+    }
     let change = round.metadata_change(input, observed);
     let sent = Sent::of_metadata(round.metadata_carried(input), picture);
     (!change.is_empty() && !is_refused(input)).then_some((Step::Change(change), Some(sent)))

@@ -49,9 +49,21 @@ async fn a_secret_is_taken_over_with_consent_and_never_without_a_key() {
     let secret = scene.secret_is("shop", &all).await;
     assert_eq!(secret.metadata.uid, theirs.metadata.uid, "it is the same Secret");
     assert_eq!(secret.metadata.annotations.unwrap()["vaultsync.dev/owner"], "shop");
-    scene.is_owned(&object).await;
+    // Ready says that all of the spec holds: the Secret goes with its object too.
+    let owners = secret.metadata.owner_references.unwrap();
+    assert_eq!((owners.len(), Some(&owners[0].uid)), (1, object.metadata.uid.as_ref()));
     let states = history.until("shop", &all.map(|(key, value)| (key.into(), value.into())).into()).await;
     assert!(states.iter().all(|state| state.len() == 3), "{states:?}");
+
+    // The mark alone is taken off: it is put back.
+    scene.edit_secret("shop", json!({"metadata": {"annotations": {"vaultsync.dev/owner": null}}})).await;
+    scene
+        .secret_where("shop", "the Secret has its mark", |secret| {
+            let annotations = secret.metadata.annotations.iter().flatten();
+            annotations.clone().any(|(name, value)| name == "vaultsync.dev/owner" && value == "shop")
+        })
+        .await;
+    scene.synced("shop").await;
 
     // From now on it is ours, without a consent too; what was never ours stays.
     consent(&scene, "shop", Value::Null).await;
@@ -226,7 +238,7 @@ async fn of_two_objects_that_add_one_key_the_first_keeps_it() {
     let scene = OperatorScene::new().await;
     scene.vault.set("a", "one");
     scene.vault.set("b", "two");
-    chart(&scene, "shared", "first,second", json!({"THEIRS": "kept"})).await;
+    chart(&scene, "shared", "first,second,third", json!({"THEIRS": "kept"})).await;
     scene.sync("first", with("Merge", "shared", &[("A", "a")])).await;
     scene.synced("first").await;
     scene.sync("second", with("Merge", "shared", &[("A", "b"), ("B", "b")])).await;
@@ -236,6 +248,29 @@ async fn of_two_objects_that_add_one_key_the_first_keeps_it() {
     scene.delete::<VaultSecretSync>("first").await;
     scene.secret_is("shared", &[("A", "two"), ("B", "two"), ("THEIRS", "kept")]).await;
     scene.synced("second").await;
+    // Or gives the key up.
+    scene.sync("third", with("Merge", "shared", &[("B", "a"), ("C", "a")])).await;
+    scene.ready("third", "False", "TargetConflict").await;
+    scene.edit("second", json!({"spec": data(&[("A", "b")])})).await;
+    scene.synced("third").await;
+    let all = [("A", "two"), ("B", "one"), ("C", "one"), ("THEIRS", "kept")];
+    scene.secret_is("shared", &all).await;
+}
+
+#[tokio::test]
+async fn a_secret_of_a_type_that_gives_power_is_not_added_to_and_told_as_that() {
+    let scene = OperatorScene::new().await;
+    scene.vault.set("a", "one");
+    let theirs: Secret = scene
+        .create(&json!({
+            "metadata": {"name": "shop", "annotations": {CONSENT: "shop"}},
+            "type": "kubernetes.io/dockercfg", "stringData": {".dockercfg": "{}"},
+        }))
+        .await;
+    scene.sync("shop", with("Merge", "shop", &[("A", "a")])).await;
+    let object = scene.ready("shop", "False", "TypeMismatch").await;
+    assert!(object.message().contains("a type that vaultsync never writes"), "{}", object.message());
+    assert_eq!(version(&scene.api::<Secret>().get("shop").await.unwrap()), version(&theirs));
 }
 
 #[tokio::test]
@@ -243,7 +278,7 @@ async fn an_object_that_takes_over_from_another_never_loses_their_key() {
     let scene = OperatorScene::new().await;
     scene.vault.set("a", "one");
     scene.vault.set("b", "two");
-    chart(&scene, "shared", "old,new", json!({"THEIRS": "kept"})).await;
+    chart(&scene, "shared", "old,new,newest", json!({"THEIRS": "kept"})).await;
     scene.sync("old", with("Merge", "shared", &[("A", "a"), ("B", "b")])).await;
     scene.synced("old").await;
     let history = History::of(&scene.namespace).await;
@@ -258,6 +293,13 @@ async fn an_object_that_takes_over_from_another_never_loses_their_key() {
     scene.vault.set("a", "three");
     scene.secret_is("shared", &[("A", "three"), ("THEIRS", "kept")]).await;
     scene.synced("new").await;
+    // What it took over without a write goes with it.
+    scene.delete::<VaultSecretSync>("new").await;
+    scene.gone::<VaultSecretSync>("new").await;
+    scene.sync("newest", with("Merge", "shared", &[("A", "a")])).await;
+    scene.synced("newest").await;
+    scene.delete::<VaultSecretSync>("newest").await;
+    scene.secret_is("shared", &[("THEIRS", "kept")]).await;
 }
 
 #[tokio::test]

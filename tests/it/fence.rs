@@ -213,6 +213,8 @@ async fn a_copy_of_a_secret_from_another_namespace_is_looked_at_and_not_changed(
         json!({"metadata": {"labels": {"a": "b"}}}),
         json!({"metadata": {"annotations": {"a": "b"}}}),
         json!({"metadata": {"ownerReferences": [fence.shop().await]}}),
+        json!({"metadata": {"finalizers": ["example.org/stays"]}}),
+        json!({"immutable": true}),
         here.clone(),
     ] {
         assert_fenced(&fence.operator.patch("shop", &patch).await);

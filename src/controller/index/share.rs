@@ -15,7 +15,7 @@ pub(in crate::controller) struct Departure {
 
 /// What an object has to do with a Secret that is another's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Share {
+pub(in crate::controller) struct Share {
     /// The keys that its status names.
     pub(super) recorded: Vec<String>,
     /// Those that its spec names.
@@ -25,7 +25,7 @@ pub(super) struct Share {
 }
 
 impl Share {
-    pub(super) fn of(object: &VaultSecretSync) -> Option<Self> {
+    pub(in crate::controller) fn of(object: &VaultSecretSync) -> Option<Self> {
         let target = &object.spec.target;
         let status = object.status.as_ref().and_then(|status| status.target.as_ref());
         target.merges().then(|| Self {
@@ -33,5 +33,10 @@ impl Share {
             named: object.spec.named_keys().map(str::to_owned).collect(),
             deletion: target.deletion,
         })
+    }
+
+    /// The keys that the object wants in the Secret, or has there.
+    pub(in crate::controller) fn into_keys(self) -> impl Iterator<Item = String> {
+        self.recorded.into_iter().chain(self.named)
     }
 }

@@ -45,10 +45,22 @@ impl Problem {
             ),
             Refusal::CopiedFrom(other) => {
                 let own = object.metadata.namespace.as_deref().unwrap_or_default();
+                let of = other
+                    .as_ref()
+                    .map_or_else(|| "another namespace".to_owned(), |other| format!("namespace {other}"));
+                let remedy = if merges {
+                    format!(
+                        "Whoever may edit the Secret removes that mark and consents by: kubectl annotate --overwrite secret {target} vaultsync.dev/owner- vaultsync.dev/owner-namespace- vaultsync.dev/consent={name}. Whatever copies it has to stop first."
+                    )
+                } else {
+                    format!(
+                        "Delete it, or hand it over to this object by: kubectl annotate --overwrite secret {target} vaultsync.dev/owner={name} vaultsync.dev/owner-namespace={own}."
+                    )
+                };
                 Self::new(
                     Reason::TargetCopied,
                     format!(
-                        "Secret {target} carries the mark of an object of namespace {other}: it is a copy of a Secret there, so it is left untouched. Delete it, or hand it over to this object by: kubectl annotate --overwrite secret {target} vaultsync.dev/owner={name} vaultsync.dev/owner-namespace={own}."
+                        "Secret {target} carries the mark of {of}, as a copy of a Secret there does, so it is left untouched. {remedy}"
                     ),
                 )
             }
@@ -70,6 +82,12 @@ impl Problem {
                 format!(
                     "Secret {target} exists with a type other than {}, and the type of a Secret cannot change. Delete the Secret, or create a new object with another spec.target.name.",
                     object.spec.secret_type().as_str()
+                ),
+            ),
+            Refusal::FencedType => Self::terminal(
+                Reason::TypeMismatch,
+                format!(
+                    "Secret {target} has a type that vaultsync never writes, so it is left untouched: of kubernetes.io it writes only tls, dockerconfigjson, basic-auth and ssh-auth, and none of helm.sh, rke.cattle.io and cluster.x-k8s.io. Create a new object with another spec.target.name."
                 ),
             ),
             Refusal::Immutable => Self::new(

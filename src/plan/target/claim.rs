@@ -1,7 +1,10 @@
 //! Whose a Secret is that exists: an object's by its mark, or one that its holder lets the object take over or add to.
 
 use super::{Change, Observed, Refusal, Seen};
-use crate::api::{CONSENT_ANNOTATION, Creation, OWNER_ANNOTATION, OWNER_NAMESPACE_ANNOTATION, field_manager};
+use crate::api::{
+    CONSENT_ANNOTATION, Creation, OWNER_ANNOTATION, OWNER_NAMESPACE_ANNOTATION, field_manager,
+    is_field_manager,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use std::collections::BTreeSet;
 
@@ -9,17 +12,23 @@ impl Observed {
     /// The object whose mark the Secret carries.
     #[must_use]
     pub fn mark(&self) -> Option<&str> {
-        self.annotations.get(OWNER_ANNOTATION).map(String::as_str)
+        self.said(OWNER_ANNOTATION)
+    }
+
+    /// An annotation that says something.
+    fn said(&self, annotation: &str) -> Option<&str> {
+        self.annotations.get(annotation).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// What the Secret is to the object of this name and namespace, which says so of its target.
     #[must_use]
     pub fn claimed_by(self, object: &str, namespace: &str, creation: Creation) -> Seen {
-        let marked_in = self.annotations.get(OWNER_NAMESPACE_ANNOTATION);
-        match (self.mark(), creation) {
-            (Some(_), _) if let Some(other) = marked_in.filter(|other| *other != namespace) => {
-                Seen::Refused(Refusal::CopiedFrom(other.clone()))
-            }
+        if let Some(other) = self.said(OWNER_NAMESPACE_ANNOTATION).filter(|other| *other != namespace) {
+            return Seen::Refused(Refusal::CopiedFrom(Some(other.to_owned())));
+        }
+        // What is only added to needs its consent, whoever had it before.
+        let mark = self.mark().filter(|mark| creation != Creation::Merge || *mark != object);
+        match (mark, creation) {
             (Some(mark), _) if mark == object => Seen::Ours(self),
             (Some(mark), _) => Seen::Refused(Refusal::OwnedBy(mark.to_owned())),
             (None, Creation::Create) => Seen::Refused(Refusal::NotOwned),
@@ -45,11 +54,16 @@ impl Observed {
     }
 
     /// The change that takes the keys of an object out of the Secret once the object is gone, if there are any: those that
-    /// `manager` wrote, and those `recorded`, where nobody is said to have written anything. What `others` want stays.
+    /// `manager` wrote, and of those `recorded` the ones that another object wrote, or nobody is said to have written. What
+    /// `others` want stays.
     #[must_use]
     pub fn without(&self, manager: &str, recorded: &[String], others: &BTreeSet<String>) -> Option<Change> {
-        // Who wrote a key last is the one who has it: whoever made the Secret may have set it too.
-        let recorded = recorded.iter().filter(|_| self.is_untracked()).cloned();
+        // Who wrote a key last is the one who has it: whoever made the Secret may have set it too. What an object that is
+        // gone wrote went over to the one that recorded it.
+        let of_objects = |key: &String| {
+            self.keys.get(key).is_some_and(|managers| managers.iter().all(|name| is_field_manager(name)))
+        };
+        let recorded = recorded.iter().filter(|key| self.is_untracked() || of_objects(key)).cloned();
         let keys = self.keys_of(manager).into_iter().chain(recorded);
         let remove: BTreeSet<String> = keys.filter(|key| !others.contains(key)).collect();
         let (uid, resource_version) = (self.uid.clone(), self.resource_version.clone());

@@ -20,12 +20,14 @@ pub enum Refusal {
         /// The other object.
         object: String,
     },
-    /// It carries a mark of this other namespace, as a copy of a Secret there does.
-    CopiedFrom(String),
+    /// It carries a mark of another namespace, as a copy of a Secret there does; which one, if that was seen.
+    CopiedFrom(Option<String>),
     /// It carries another object's mark.
     OwnedBy(String),
     /// Its type is another one; types cannot change.
     Type,
+    /// Its type is one that is never written: it gives power, or belongs to Kubernetes.
+    FencedType,
     /// It is immutable.
     Immutable,
     /// The API server's 403: by RBAC, or by an admission plugin that does not name itself.
@@ -52,7 +54,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Whether the Secret is another's.
-    pub(in crate::plan) const fn is_foreign(&self) -> bool {
+    pub(crate) const fn is_foreign(&self) -> bool {
         matches!(
             self,
             Self::NotOwned
@@ -61,6 +63,15 @@ impl Refusal {
                 | Self::CopiedFrom(_)
                 | Self::OwnedBy(_)
         )
+    }
+
+    /// Whether it may be another answer in a minute, though the Secret stays as it is.
+    pub(crate) const fn may_pass(&self) -> bool {
+        self.is_failure()
+            || matches!(
+                self,
+                Self::Forbidden | Self::DeniedByWebhook(_) | Self::DeniedByPolicy(_) | Self::QuotaExceeded(_)
+            )
     }
 
     /// Whether nobody refused: the write failed on its way.

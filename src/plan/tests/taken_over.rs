@@ -68,6 +68,12 @@ fn without_a_consent_that_names_the_object_nothing_is_taken_over_or_added() {
             let seen = claimed(&scene, consenting(consent, helms("1", &[])));
             assert_eq!(matches!(seen, Seen::Ours(_)), creation != Creation::Create, "{seen:?}");
         }
+        // What says nothing is as if it were not there.
+        let mut empty = consenting("shop", helms("1", &[]));
+        for annotation in ["vaultsync.dev/owner", "vaultsync.dev/owner-namespace"] {
+            empty.annotations.insert(annotation.to_owned(), String::new());
+        }
+        assert_eq!(matches!(claimed(&scene, empty), Seen::Ours(_)), creation != Creation::Create);
         // The mark of another is stronger than any consent.
         let mut marked = consenting("shop", helms("1", &[]));
         marked.annotations.insert("vaultsync.dev/owner".to_owned(), "other".to_owned());
@@ -85,21 +91,34 @@ fn a_copy_of_a_secret_of_another_namespace_is_nobodys_here_until_it_is_handed_ov
             copy.annotations.insert("vaultsync.dev/owner-namespace".to_owned(), "team-a".to_owned());
             assert_eq!(
                 claimed(&scene, copy.clone()),
-                Seen::Refused(Refusal::CopiedFrom("team-a".to_owned()))
+                Seen::Refused(Refusal::CopiedFrom(Some("team-a".to_owned())))
             );
+            let mut half = copy.clone();
+            half.annotations.remove("vaultsync.dev/owner");
+            assert_eq!(claimed(&scene, half), Seen::Refused(Refusal::CopiedFrom(Some("team-a".to_owned()))));
             copy.annotations.insert("vaultsync.dev/owner-namespace".to_owned(), "shop".to_owned());
-            assert_eq!(matches!(claimed(&scene, copy), Seen::Ours(_)), mark == "shop");
+            assert_eq!(matches!(claimed(&scene, copy.clone()), Seen::Ours(_)), mark == "shop");
+            // Nothing is added without a consent, whoever had the Secret before.
+            copy.annotations.remove(CONSENT_ANNOTATION);
+            let ours = mark == "shop" && creation != Creation::Merge;
+            assert_eq!(matches!(claimed(&scene, copy), Seen::Ours(_)), ours);
         }
     }
-    let mut scene = scene(Creation::Create);
-    scene.step();
-    scene.sees(Seen::Changed);
-    assert!(scene.looks());
-    scene.sees(Seen::Refused(Refusal::CopiedFrom("team-a".to_owned())));
-    scene.settle();
-    let (_, reason, message) = scene.ready();
-    assert_eq!(reason, "TargetCopied");
-    assert!(message.contains("vaultsync.dev/owner=shop vaultsync.dev/owner-namespace=shop"), "{message}");
+    for (creation, remedy) in [
+        (Creation::Create, "vaultsync.dev/owner=shop vaultsync.dev/owner-namespace=shop"),
+        (Creation::Merge, "vaultsync.dev/owner- vaultsync.dev/owner-namespace- vaultsync.dev/consent=shop"),
+    ] {
+        let mut scene = self::scene(creation);
+        if !scene.looks() {
+            scene.sees(Seen::Changed);
+            assert!(scene.looks());
+        }
+        scene.sees(Seen::Refused(Refusal::CopiedFrom(Some("team-a".to_owned()))));
+        scene.settle();
+        let (_, reason, message) = scene.ready();
+        assert_eq!(reason, "TargetCopied");
+        assert!(message.contains(remedy) && message.contains("namespace team-a"), "{message}");
+    }
 }
 
 #[test]
@@ -139,8 +158,8 @@ fn a_secret_with_another_controller_is_added_to_and_never_taken_over() {
     assert!(message.contains("written by Certificate tls"), "{message}");
 }
 
-#[test]
-fn a_secret_that_is_taken_over_gets_mark_owner_and_keys_in_one_write_and_keeps_the_rest() {
+/// Helm's Secret with `A` was taken over; the Secret as it is then.
+fn taken_over() -> (Scene, Observed) {
     let mut scene = scene(Creation::Adopt);
     let step = scene.step();
     assert!(matches!(step, Step::Create(_)), "{step:?}");
@@ -160,7 +179,9 @@ fn a_secret_that_is_taken_over_gets_mark_owner_and_keys_in_one_write_and_keeps_t
     scene.sees(changed(after.clone()));
     let verdict = scene.settle();
     assert!(verdict.next.is_some_and(|next| next <= Duration::from_secs(1)));
-    assert_eq!((scene.ready().0.as_str(), scene.keys()), ("True", vec!["A", "B"]));
+    // Without its owner it would outlive the object.
+    assert_eq!(scene.keys(), ["A", "B"]);
+    assert!(condition(&scene.status().conditions, READY).is_none());
     assert!(scene.looks());
     scene.sees(claimed(&scene, after.clone()));
     let change = scene.changes();
@@ -169,7 +190,14 @@ fn a_secret_that_is_taken_over_gets_mark_owner_and_keys_in_one_write_and_keeps_t
     after.resource_version = "3".to_owned();
     scene.sees(changed(after.clone()));
     assert_eq!(scene.settle().next, None);
+    assert_eq!(scene.ready().0, "True");
     assert_eq!(scene.status().target.as_ref().unwrap().deletion, Deletion::Delete);
+    (scene, after)
+}
+
+#[test]
+fn a_secret_that_is_taken_over_gets_mark_and_keys_in_one_write_its_owner_in_another_and_keeps_the_rest() {
+    let (mut scene, mut after) = taken_over();
     // An entry that goes takes its key with it, and none of the others.
     scene.object.spec.data.pop();
     scene.object.metadata.generation = Some(2);
@@ -179,6 +207,26 @@ fn a_secret_that_is_taken_over_gets_mark_owner_and_keys_in_one_write_and_keeps_t
     // The consent was needed once.
     after.annotations.remove(CONSENT_ANNOTATION);
     assert!(matches!(claimed(&scene, after), Seen::Ours(_)));
+}
+
+#[test]
+fn a_secret_that_was_taken_over_and_loses_its_mark_alone_gets_it_back_whatever_the_vault_says() {
+    for answer in [Answer::Unchanged, Answer::Pending] {
+        let (mut scene, after) = taken_over();
+        let mut unmarked = Observed { resource_version: "4".to_owned(), ..after.clone() };
+        unmarked.annotations.remove("vaultsync.dev/owner");
+        unmarked.moved_at.insert("kubectl".to_owned(), second(9));
+        scene.probe = true;
+        scene.answers = vec![answer; 2];
+        assert!(scene.looks());
+        scene.sees(claimed(&scene, unmarked));
+        let change = scene.changes();
+        assert_eq!((names(&change).len(), change.remove.len()), (0, 0));
+        assert_eq!(change.annotations["vaultsync.dev/owner"].as_deref(), Some("shop"));
+        scene.sees(changed(Observed { resource_version: "5".to_owned(), ..after }));
+        scene.settle();
+        assert_eq!((scene.ready().0.as_str(), scene.keys()), ("True", vec!["A", "B"]));
+    }
 }
 
 #[test]
@@ -295,8 +343,8 @@ fn a_consent_that_is_withdrawn_leaves_the_keys_and_is_told_once() {
     assert_eq!(scene.ready().0, "True");
 }
 
-#[test]
-fn a_key_that_another_object_added_stays_its_own() {
+/// `B` is that of another object; the Secret as it is.
+fn contested() -> (Scene, Observed) {
     let mut scene = scene(Creation::Merge);
     scene.sharing = vec!["billing".to_owned()];
     assert!(scene.looks());
@@ -310,13 +358,27 @@ fn a_key_that_another_object_added_stays_its_own() {
     assert!(scene.looks());
     scene.sees(claimed(&scene, shared.clone()));
     assert!(scene.settle().next.is_some());
-    // Once the other is gone its key is free.
-    scene.sharing.clear();
-    scene.now += jiff::SignedDuration::from_secs(60);
-    scene.answers = vec![read("v1", "a"), read("v1", "b")];
-    assert!(scene.looks());
-    scene.sees(claimed(&scene, shared));
-    assert_eq!(names(&scene.changes()), ["A", "B"]);
+    (scene, shared)
+}
+
+#[test]
+fn a_key_that_another_object_added_stays_its_own() {
+    // Once the other is gone its key is free, and so it is at once when the other gives it up.
+    let free = with_keys("billing", &["C"], consenting("shop,billing", helms("2", &["admin.password"])));
+    for (sharing, there, is_free) in
+        [(true, contested().1, false), (true, free, true), (false, contested().1, true)]
+    {
+        let (mut scene, _) = contested();
+        scene.answers = vec![read("v1", "a"), read("v1", "b")];
+        scene.sharing.retain(|_| sharing);
+        assert!(scene.looks());
+        scene.sees(claimed(&scene, there));
+        if is_free {
+            assert_eq!(names(&scene.changes()), ["A", "B"]);
+        } else {
+            assert!(scene.settle().next.is_some());
+        }
+    }
 }
 
 #[test]
@@ -353,7 +415,8 @@ fn an_object_that_goes_takes_its_keys_out_and_those_of_nobody_else() {
     let there = consenting("shop,billing", helms("3", &["admin.password", "THEIRS_NOW"]));
     let there = with_keys("billing", &["C"], with_keys("shop", &["A", "SHARED", "UNRECORDED"], there));
     let recorded = ["A", "B", "C", "THEIRS_NOW"].map(str::to_owned);
-    let change = there.without(&manager, &recorded, &["SHARED".to_owned()].into()).unwrap();
+    let others = ["SHARED", "C"].map(str::to_owned).into();
+    let change = there.without(&manager, &recorded, &others).unwrap();
     assert_eq!(change.remove.iter().collect::<Vec<_>>(), ["A", "UNRECORDED"]);
     assert_eq!(
         change,
@@ -364,5 +427,8 @@ fn an_object_that_goes_takes_its_keys_out_and_those_of_nobody_else() {
             ..Change::default()
         }
     );
+    // What an object that is gone wrote, and this one took along without a write.
+    let change = there.without(&manager, &recorded, &BTreeSet::new()).unwrap();
+    assert_eq!(change.remove.iter().collect::<Vec<_>>(), ["A", "C", "SHARED", "UNRECORDED"]);
     assert_eq!(helms("3", &["admin.password"]).without(&manager, &["A".to_owned()], &BTreeSet::new()), None);
 }

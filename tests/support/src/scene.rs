@@ -363,13 +363,18 @@ impl OperatorScene {
 
     /// Waits until the Secret of an object has it as its only owner.
     pub async fn is_owned(&self, object: &VaultSecretSync) {
-        let owned = |secret: Option<&Secret>| {
-            let owners = secret.and_then(|secret| secret.metadata.owner_references.as_deref());
-            owners.is_some_and(|owners| {
-                owners.len() == 1 && Some(&owners[0].uid) == object.metadata.uid.as_ref()
-            })
+        let owned = |secret: &Secret| {
+            let owners = secret.metadata.owner_references.iter().flatten().map(|owner| Some(&owner.uid));
+            owners.eq([object.metadata.uid.as_ref()])
         };
-        until(&self.api(), object.target_name(), "the object owns the Secret", owned).await;
+        self.secret_where(object.target_name(), "the object owns the Secret", owned).await;
+    }
+
+    /// Waits until the Secret is like this.
+    pub async fn secret_where(&self, name: &str, what: &str, like: impl Fn(&Secret) -> bool) -> Secret {
+        until(&self.api(), name, what, |secret: Option<&Secret>| secret.is_some_and(&like))
+            .await
+            .expect("a Secret")
     }
 
     /// Waits until the operator has looked at Secrets so many times more.

@@ -703,6 +703,15 @@ pub(super) fn interfere(model: &mut Model) -> String {
             });
             format!("entry {place} takes the version before, or the current one again")
         }
+        (20, _)
+            if model.cluster.stored[index].object.spec.target.creation == Creation::Adopt
+                && model.dice.once_in(3) =>
+        {
+            model.cluster.edit(index, second, |secret| {
+                secret.annotations.remove(OWNER_ANNOTATION);
+            });
+            "the mark is taken off".to_owned()
+        }
         (20, _) => {
             let consents = model.dice.once_in(2);
             model.cluster.consent(index, consents, second);
