@@ -79,13 +79,27 @@ pub(super) struct Elector {
     held: Option<Instant>,
     /// Another had it, or may have had it, since it was ours.
     deposed: bool,
+    /// The resourceVersion of the lease that was seen last.
+    version: Option<u64>,
+    /// While it was ours the API server showed an older one than before.
+    put_back: bool,
     /// Before then nothing is asked.
     rests: Instant,
 }
 
 impl Elector {
     pub(super) const fn new(name: String, identity: String, now: Instant) -> Self {
-        Self { name, identity, seen: None, doubts: true, held: None, deposed: false, rests: now }
+        Self {
+            name,
+            identity,
+            seen: None,
+            doubts: true,
+            held: None,
+            deposed: false,
+            version: None,
+            put_back: false,
+            rests: now,
+        }
     }
 
     /// What to do now. `written_at` dates the record, for people and other tools.
@@ -120,7 +134,7 @@ impl Elector {
             LeaseWritten::Yes(lease) => {
                 self.doubts = false;
                 self.show(Some(lease), now);
-                self.held = Some(sent);
+                self.held = Some(sent).filter(|_| !self.put_back);
                 self.rests = sent + RENEW;
             }
             LeaseWritten::Refused => {
@@ -135,9 +149,10 @@ impl Elector {
     }
 
     fn show(&mut self, lease: Option<Box<Lease>>, now: Instant) {
-        let version = |lease: &Option<Box<Lease>>| lease.as_ref()?.metadata.resource_version.clone();
+        self.compare_versions(lease.as_deref());
         let before = self.seen.take();
-        if let Some(before) = before.as_ref().filter(|before| version(&before.lease) == version(&lease)) {
+        // Where etcd was put back a resourceVersion comes a second time: it alone does not say that a lease stood still.
+        if let Some(before) = before.as_ref().filter(|before| before.lease == lease) {
             self.seen = Some(LeaseSeen { lease, ..*before });
             return;
         }
@@ -159,6 +174,16 @@ impl Elector {
         self.seen = Some(LeaseSeen { lease, free_at });
     }
 
+    /// Every write makes a greater resourceVersion. A lesser one is of a cluster whose etcd was put back: what this process
+    /// knows of all other objects is of a time that is gone, and its watches wait for changes that have been.
+    fn compare_versions(&mut self, lease: Option<&Lease>) {
+        let version = lease.and_then(|lease| lease.metadata.resource_version.as_ref()?.parse().ok());
+        if self.held.is_some() && version.zip(self.version).is_some_and(|(now, before)| now < before) {
+            (self.put_back, self.held) = (true, None);
+        }
+        self.version = version.or(self.version);
+    }
+
     /// Until when the lease is ours; `None`: it never was, or is another's.
     pub(super) fn term(&self) -> Option<Term> {
         self.held.map(|held| Term { begins_until: held + BEGINS, ends: held + STANDS })
@@ -170,6 +195,12 @@ impl Elector {
         holder.filter(|holder| *holder != self.identity)
     }
 
+    /// The resourceVersion of the lease that it was shown last.
+    #[cfg(test)]
+    pub(super) fn version(&self) -> Option<String> {
+        self.version.map(|version| version.to_string())
+    }
+
     /// Whether it was shown a lease last.
     #[cfg(test)]
     pub(super) fn knows_a_lease(&self) -> bool {
@@ -178,6 +209,9 @@ impl Elector {
 
     /// Why this process has to end: what it keeps of the cluster is no longer its own to act on.
     pub(super) fn lost(&self, now: Instant) -> Option<Lost> {
+        if self.put_back {
+            return Some(Lost::PutBack);
+        }
         if self.deposed {
             return Some(Lost::Taken);
         }
@@ -427,6 +461,40 @@ mod tests {
         server.pass(33, &mut [(&mut one, 0), (&mut other, 0)]);
         server.lease = None;
         assert_eq!(server.pass(20, &mut [(&mut other, 0), (&mut one, 0)]), [0, 20]);
+    }
+
+    #[test]
+    fn who_holds_the_lease_ends_once_etcd_is_put_back_and_another_process_leads_soon() {
+        for deleted in [false, true] {
+            let mut server = Server::new();
+            let mut one = server.candidate("one");
+            let mut other = server.candidate("other");
+            server.pass(10, &mut [(&mut one, 0)]);
+            let backup = (server.lease.clone().filter(|_| !deleted), server.version);
+            server.pass(33, &mut [(&mut one, 0), (&mut other, 0)]);
+            (server.lease, server.version) = backup;
+            server.pass(12, &mut [(&mut one, 0)]);
+            assert_eq!((one.lost(server.now), one.term()), (Some(Lost::PutBack), None), "{deleted}");
+            let [begins] = server.pass(30, &mut [(&mut other, 0)]);
+            assert!(begins >= 8, "{deleted}: {begins}");
+            assert_eq!(other.lost(server.now), None);
+        }
+    }
+
+    #[test]
+    fn a_version_that_comes_a_second_time_does_not_say_that_a_lease_stood_still() {
+        let mut server = Server::new();
+        let (mut one, mut other) = (server.candidate("one"), server.candidate("other"));
+        server.pass(10, &mut [(&mut one, 0), (&mut other, 0)]);
+        let backup = server.version;
+        server.pass(8, &mut [(&mut other, 0)]);
+        // Another process renews it, to the very version that was seen eight seconds ago.
+        server.version = backup - 1;
+        let mut lease = server.lease.clone().unwrap();
+        lease.spec.as_mut().unwrap().holder_identity = Some("third".to_owned());
+        server.write(lease);
+        assert_eq!(server.version, backup);
+        assert_eq!(server.pass(10, &mut [(&mut other, 0)]), [0]);
     }
 
     #[test]

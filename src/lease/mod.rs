@@ -118,6 +118,11 @@ pub enum Lost {
     /// Another replica holds it now, or may have held it meanwhile.
     #[error("another replica has taken the Lease; this one ends, and starts anew as one that waits")]
     Taken,
+    /// The API server shows what was before what it showed.
+    #[error(
+        "the cluster was put back to an earlier time, as by a restore of etcd: the Lease has an older resourceVersion than before; this replica ends, and starts anew with what is there"
+    )]
+    PutBack,
     /// It could not be renewed for so long.
     #[error(
         "the Lease could not be renewed for {}s; this replica ends, and starts anew as one that waits",

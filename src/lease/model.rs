@@ -47,6 +47,8 @@ struct World {
     version: u64,
     /// Whether the lease was deleted and not made again.
     deleted: bool,
+    /// The lease as a backup of etcd has it.
+    backup: Option<Lease>,
     processes: u64,
     replicas: Vec<Replica>,
     requests: Vec<Request>,
@@ -68,6 +70,7 @@ impl World {
             lease: None,
             version: 0,
             deleted: false,
+            backup: None,
             processes: 0,
             replicas: Vec::new(),
             requests: Vec::new(),
@@ -244,9 +247,39 @@ impl World {
                 self.lease = None;
                 self.deleted = true;
             }
+            // A lease that is free in the backup would be taken at once.
+            38 if self.dice.once_in(6) && self.is_held() => self.backup.clone_from(&self.lease),
+            39 if self.dice.once_in(6) && self.all_know_a_lease() => self.put_back(),
             _ => {}
         }
         self.holds();
+    }
+
+    /// Etcd is put back. Revisions that come after it are others than those that were. Whoever knows no later one than the
+    /// lease has again, and wrote or waited then, would find it as it left it: no lease can tell that.
+    fn put_back(&mut self) {
+        let Some(backup) = self.backup.take() else { return };
+        let version = |lease: &Lease| lease.metadata.resource_version.clone();
+        let is_sent = |request: &Request| match &request.step {
+            LeaseStep::Replace(lease) => version(lease) == version(&backup),
+            LeaseStep::Wait(_) | LeaseStep::Look | LeaseStep::Create(_) => false,
+        };
+        let then = holder(&backup);
+        let has_another = self.lease.as_ref().and_then(holder) != then;
+        let is_known = |replica: &Replica| {
+            let held_it = has_another && then == Some(replica.process.to_string());
+            held_it || replica.elector.version() == version(&backup)
+        };
+        if self.replicas.iter().any(is_known) || self.requests.iter().any(is_sent) {
+            return;
+        }
+        self.tell("etcd is put back".to_owned());
+        self.lease = Some(backup);
+        self.deleted = false;
+    }
+
+    fn is_held(&self) -> bool {
+        self.lease.as_ref().and_then(holder).is_some_and(|holder| !holder.is_empty())
     }
 
     fn all_know_a_lease(&self) -> bool {
@@ -316,6 +349,10 @@ impl World {
         self.calm(Duration::from_secs(6));
         self.check(leads(self) == leader && self.lease.is_some(), "it makes a lease that was deleted again");
     }
+}
+
+fn holder(lease: &Lease) -> Option<String> {
+    lease.spec.as_ref()?.holder_identity.clone()
 }
 
 fn word(step: &LeaseStep) -> &'static str {

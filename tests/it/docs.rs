@@ -55,8 +55,8 @@ fn the_chart_is_of_the_crates_version() {
     assert!(read("CHANGELOG.md").contains("\n## Unreleased\n"), "where the next change is noted");
 }
 
-#[test]
-fn every_threat_names_tests_that_exist() {
+/// The names of all tests.
+fn tests() -> BTreeSet<String> {
     fn functions(folder: &Path, found: &mut BTreeSet<String>) {
         for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
             if path.is_dir() {
@@ -73,6 +73,31 @@ fn every_threat_names_tests_that_exist() {
     let mut tests = BTreeSet::new();
     functions(&root.join("src"), &mut tests);
     functions(&root.join("tests/it"), &mut tests);
+    tests
+}
+
+#[test]
+fn every_case_of_a_secret_names_tests_that_exist() {
+    let tests = tests();
+    let text = read("docs/what-happens-when.md");
+    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| case |"));
+    let mut cases = 0;
+    for row in rows {
+        let [_, case, outcome, proof, _] = row.split('|').collect::<Vec<_>>()[..] else { panic!("{row}") };
+        assert!(!case.trim().is_empty() && !outcome.trim().is_empty(), "{row}");
+        let names: Vec<&str> = proof.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "{row}");
+        for name in names {
+            assert!(tests.contains(name), "{name} is no test");
+        }
+        cases += 1;
+    }
+    assert!(cases > 40, "{cases}");
+}
+
+#[test]
+fn every_threat_names_tests_that_exist() {
+    let tests = tests();
     let text = read("docs/security/threat-model.md");
     let threats: Vec<&str> = text.split("\n### ").skip(1).collect();
     for (number, threat) in threats.iter().enumerate() {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex as Locked};
 use std::time::Instant;
@@ -19,8 +20,8 @@ use tokio::task::JoinSet;
 use vaultsync::api::VaultSecretSync;
 
 use crate::program::{Program, operator};
-use support::cluster;
 use support::scene::{OperatorScene, data};
+use support::{Cluster, Namespace, cluster};
 
 const NAMESPACE: &str = "vaultsync-system";
 const LEASE: &str = "vaultsync";
@@ -252,6 +253,46 @@ async fn a_replica_that_was_cut_off_ends_once_it_sees_who_follows_it() {
     let (status, printed) = cut_off.ends().await;
     assert_eq!(status.code(), Some(1), "{printed}");
     replicas.scene.secret_is("shop", &[("DB", "two")]).await;
+}
+
+#[tokio::test]
+async fn where_etcd_is_put_back_the_operator_starts_anew_with_what_is_there() {
+    // Nothing else may live on it.
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(|_| ()).unwrap()));
+    let scene = OperatorScene::in_namespace(Namespace::on(cluster).await).await;
+    scene.vault.set("db", "one");
+    scene.sync("shop", data(&[("DB", "db")])).await;
+    let mut command = operator(cluster, &scene.emulator, &scene.namespace.name).await;
+    command.env("VAULTSYNC_LEASE_NAME", LEASE);
+    let first = Program::start(cluster, &mut command);
+    scene.synced("shop").await;
+    let backup = cluster.processes.folder().join("backup");
+    cluster.while_stopped(|etcd| copy(etcd, &backup)).await.unwrap();
+    scene.vault.set("db", "two");
+    scene.force("shop", "now").await;
+    scene.secret_is("shop", &[("DB", "two")]).await;
+    scene.synced("shop").await;
+    scene.sync("later", data(&[("DB", "db")])).await;
+    scene.synced("later").await;
+    let put_back = |etcd: &Path| std::fs::remove_dir_all(etcd).and_then(|()| copy(&backup, etcd));
+    cluster.while_stopped(put_back).await.unwrap();
+    let (status, printed) = first.ends().await;
+    assert_eq!(status.code(), Some(1), "{printed}");
+    assert!(printed.contains("the cluster was put back to an earlier time"), "{printed}");
+    // As the kubelet does.
+    let _second = Program::start(cluster, &mut command);
+    scene.secret_is("shop", &[("DB", "two")]).await;
+    scene.synced("shop").await;
+    // The vault remembers; who deleted the object since must say so again, and who made one.
+    assert_eq!(scene.secret("later").await, None);
+    scene.sync("later", data(&[("DB", "db")])).await;
+    scene.secret_is("later", &[("DB", "two")]).await;
+    cluster.processes.end();
+}
+
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status()?;
+    if copied.success() { Ok(()) } else { Err(std::io::Error::other("cp failed")) }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 //! Tests share one a run ([`cluster`]); the demo owns one ([`Cluster::start`]). It dies with the program.
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub struct Cluster {
     operator: Account,
     rendered: Vec<DynamicObject>,
     issuer: Issuer,
-    etcd: u16,
+    ports: Ports,
 }
 
 /// The control plane of this run of tests; the first call starts it, the end of the program ends it.
@@ -124,7 +124,8 @@ impl Cluster {
         let keys = client.request_text(http::Request::get("/openid/v1/jwks").body(Vec::new())?).await?;
         let issuer = Issuer { url: access.url.clone(), jwks: serde_json::from_str(&keys)? };
         let janitor = Janitor::new(access.clone());
-        let cluster = Self { access, processes, janitor, operator, rendered, issuer, etcd };
+        let ports = Ports { etcd, peers, secure };
+        let cluster = Self { access, processes, janitor, operator, rendered, issuer, ports };
         progress("waiting until the policies are in force");
         manifests::until_fenced(&cluster).await?;
         Ok(cluster)
@@ -162,13 +163,30 @@ impl Cluster {
     /// It does not start.
     pub async fn another_api_server(&self, flags: &[&str], account: &Account) -> Result<Client> {
         let [port] = free_ports()?;
-        let mut server = api_server(&self.processes, &self.access, self.etcd, port)?;
+        let mut server = api_server(&self.processes, &self.access, self.ports.etcd, port)?;
         let audit = self.processes.folder().join(format!("audit-{port}.log"));
         server.arg(format!("--audit-log-path={}", audit.display())).args(flags);
         self.processes.start(&format!("kube-apiserver-{port}"), &mut server)?;
         let access = Access { url: format!("https://127.0.0.1:{port}"), ..self.access.clone() };
         until_answers(&self.processes, &access.admin()?, "/readyz").await?;
         access.with_token(self.token(account).await)
+    }
+
+    /// Kills etcd and the API server, has `between` do something to etcd's folder, and starts both again.
+    ///
+    /// # Errors
+    /// They do not stop or start, or what `between` says.
+    pub async fn while_stopped(&self, between: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
+        let Ports { etcd, peers, secure } = self.ports;
+        // Told to end, the API server waits a minute for its watches.
+        self.processes.kill("kube-apiserver")?;
+        self.processes.kill("etcd")?;
+        between(&self.processes.folder().join("etcd"))?;
+        start_etcd(&self.processes, etcd, peers)?;
+        let mut server = api_server(&self.processes, &self.access, etcd, secure)?;
+        server.arg(format!("--audit-log-path={}", self.audit_log().display()));
+        self.processes.start("kube-apiserver", &mut server)?;
+        until_answers(&self.processes, &self.access.admin()?, "/readyz").await
     }
 
     /// The API server's address.
@@ -179,6 +197,15 @@ impl Cluster {
     pub(crate) fn audit_log(&self) -> PathBuf {
         self.processes.folder().join("audit.log")
     }
+}
+
+/// Where the programs of a control plane listen.
+struct Ports {
+    etcd: u16,
+    /// Etcd's for peers, of which it has none.
+    peers: u16,
+    /// The API server's.
+    secure: u16,
 }
 
 fn operator_account(rendered: &[DynamicObject]) -> Result<Account> {

@@ -30,7 +30,14 @@ impl Namespace {
     /// # Panics
     /// The API server refuses it.
     pub async fn new() -> Self {
-        let cluster = cluster();
+        Self::on(cluster()).await
+    }
+
+    /// The same of another control plane.
+    ///
+    /// # Panics
+    /// The API server refuses it.
+    pub async fn on(cluster: &'static Cluster) -> Self {
         let client = cluster.admin();
         let object =
             serde_json::from_value(json!({"metadata": {"generateName": "it-"}})).expect("a namespace");

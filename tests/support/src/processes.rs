@@ -25,6 +25,8 @@ rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }
 pub struct Processes {
     folder: PathBuf,
     watchdog: Mutex<Child>,
+    /// The group, once there is a process in it.
+    group: Mutex<Option<i32>>,
     started: Mutex<Vec<(String, Child)>>,
 }
 
@@ -43,7 +45,12 @@ impl Processes {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        Ok(Self { folder, watchdog: Mutex::new(watchdog), started: Mutex::default() })
+        Ok(Self {
+            folder,
+            watchdog: Mutex::new(watchdog),
+            group: Mutex::default(),
+            started: Mutex::default(),
+        })
     }
 
     /// Where the group keeps its state; removed with it.
@@ -67,17 +74,39 @@ impl Processes {
         Ok(())
     }
 
-    /// Starts a program in the group and leaves it to the caller, who may kill it earlier. The first of the group
-    /// is its leader and stays: it comes from `Self::start`.
+    /// Kills a program of the group.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub(crate) fn kill(&self, name: &str) -> Result<()> {
+        let mut started = self.started();
+        let place = started.iter().position(|(other, _)| other == name);
+        let (_, mut child) = started.remove(place.ok_or_else(|| format!("there is no {name}"))?);
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Ends all that it started, before the program ends.
+    pub fn end(&self) {
+        for (_, mut child) in self.started().drain(..) {
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
+
+    /// Starts a program in the group and leaves it to the caller, who may kill it earlier. One that comes from
+    /// `Self::start` stays in the group all the time.
     ///
     /// # Errors
     /// The program does not start.
     pub fn spawn(&self, command: &mut Command) -> Result<Child> {
-        let mut started = self.started();
-        if let Some((_, leader)) = started.first_mut() {
-            return Ok(command.process_group(leader.id().try_into()?).spawn()?);
+        let mut group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(group) = *group {
+            return Ok(command.process_group(group).spawn()?);
         }
         let child = command.process_group(0).spawn()?;
+        *group = Some(child.id().try_into()?);
         let mut watchdog = self.watchdog.lock().unwrap_or_else(PoisonError::into_inner);
         let pipe = watchdog.stdin.as_mut().ok_or("the watchdog has no pipe")?;
         writeln!(pipe, "{}", child.id())?;
@@ -115,10 +144,7 @@ impl Drop for Processes {
         drop(watchdog.stdin.take());
         // Its end is the group's end; there is nothing to do about a watchdog that somebody else killed.
         watchdog.wait().ok();
-        for (_, child) in self.started.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            child.kill().ok();
-            child.wait().ok();
-        }
+        self.end();
     }
 }
 

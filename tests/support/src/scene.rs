@@ -77,7 +77,11 @@ impl OperatorScene {
 
     /// All of it but the operator; [`Self::settings`] can still be changed.
     pub async fn without_operator() -> Self {
-        let namespace = Namespace::new().await;
+        Self::in_namespace(Namespace::new().await).await
+    }
+
+    /// The same in a namespace that is there.
+    pub async fn in_namespace(namespace: Namespace) -> Self {
         let emulator = namespace.cluster().azure(Config::default()).await.expect("an emulator");
         // Vault names are global in Azure and no longer than 24 letters.
         let vault = emulator.vault(&namespace.name);
