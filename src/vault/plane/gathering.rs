@@ -16,7 +16,8 @@ use crate::vault::{answer::Answer, connection::Source};
 /// So long, with an open gate, an object waits from its first ask that met the news.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 
-/// So many confirmations an object may ask for in a minute, or two for each of its sources if that is more: who shares
+/// So many confirmations an object may ask for in a minute, or four for each of its sources if that is more: a script that a
+/// sweep meets half-way takes two, and another may follow. But who shares
 /// a source that changes every second must not read all its others as often.
 pub(super) const CONFIRMATIONS: usize = 60;
 const MINUTE: Duration = Duration::from_secs(60);

@@ -86,8 +86,11 @@ impl Handle {
             wants.iter().map(|want| unconfirmed(entries, user, &want.source, settled, over)).collect()
         };
         let mut missing = all_unconfirmed(gathering.over);
-        let count = missing.iter().flatten().count();
-        let most = CONFIRMATIONS.max(2 * wants.len());
+        let is_new = |(want, at): (&Want, &Option<Instant>)| {
+            at.is_some() && !entries.get(&want.source).is_some_and(|entry| entry.is_read_anyway(user))
+        };
+        let count = wants.iter().zip(&missing).filter(|each| is_new(*each)).count();
+        let most = CONFIRMATIONS.max(4 * wants.len());
         if !gathering.over && count > 0 && !gathering.spend(settled, count, most, now) {
             gathering.over = true;
             missing = all_unconfirmed(true);

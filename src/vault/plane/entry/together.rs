@@ -38,6 +38,12 @@ impl Entry {
         }
     }
 
+    /// Whether a request that is still to begin will confirm the source to `user`: it was asked for already, or what a sweep saw
+    /// is to be read.
+    pub(in crate::vault::plane) fn is_read_anyway(&self, user: &ObjectKey) -> bool {
+        !self.in_flight && (self.watch.demands() || self.confirmation(user).is_some())
+    }
+
     /// `user` goes on without an answer, until it asks again.
     pub(in crate::vault::plane) fn hold_off(&mut self, user: &ObjectKey) {
         if let Some(subscription) = self.subscriptions.get_mut(user) {
