@@ -79,7 +79,7 @@ pub(super) struct Elector {
     held: Option<Instant>,
     /// Another had it, or may have had it, since it was ours.
     deposed: bool,
-    /// The resourceVersion of the lease that was seen last.
+    /// The resourceVersion of the lease that was seen last, be it gone since.
     version: Option<u64>,
     /// While it was ours the API server showed an older one than before.
     put_back: bool,
@@ -251,7 +251,8 @@ impl Elector {
     }
 }
 
-fn holder(lease: &Lease) -> Option<&str> {
+/// Who holds it; `None`: nobody.
+pub(super) fn holder(lease: &Lease) -> Option<&str> {
     lease.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
 }
 

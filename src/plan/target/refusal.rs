@@ -54,7 +54,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Whether the Secret is another's.
-    pub(crate) const fn is_foreign(&self) -> bool {
+    pub(in crate::plan) const fn is_foreign(&self) -> bool {
         matches!(
             self,
             Self::NotOwned

@@ -114,40 +114,35 @@ impl Why {
     /// Why there is no list, what to do, and when it is tried again: sentences without their full stop. `None`: there is one.
     #[must_use]
     pub fn no_list(&self) -> Option<NoList> {
-        let (cause, remedy, again) = match self {
+        let (cause, remedy): (Cow<'static, str>, _) = match self {
             Self::Asked | Self::Cheaper | Self::Finds => return None,
             Self::Forbidden => (
-                "The identity may not list the vault's secrets",
+                "The identity may not list the vault's secrets".into(),
                 "Grant it the role `Key Vault Secrets User`, or the secret permission `list`, without conditions",
-                SOON,
             ),
             Self::Endless => (
-                "The list of the vault's secrets is too long or too slow to read to its end",
+                "The list of the vault's secrets is too long or too slow to read to its end".into(),
                 "Split the vault",
-                "Listing is tried again every hour",
             ),
             Self::Unreadable(Reason::Throttled) => (
-                "The vault throttles the list of its secrets (429)",
+                "The vault throttles the list of its secrets (429)".into(),
                 "If that lasts, find out what else reads this vault, or split it",
-                SOON,
             ),
             Self::Unreadable(Reason::ServiceUnavailable) => (
-                "The vault fails to list its secrets (5xx, or no answer in time)",
+                "The vault fails to list its secrets (5xx, or no answer in time)".into(),
                 "If that lasts, look at the vault's health in Azure",
-                SOON,
             ),
-            Self::Unreadable(reason) => {
-                return Some(NoList {
-                    cause: format!("The list of the vault's secrets cannot be read ({reason})").into(),
-                    remedy: "Check whether a proxy answers in the vault's place",
-                    again: SOON,
-                });
-            }
+            Self::Unreadable(reason) => (
+                format!("The list of the vault's secrets cannot be read ({reason})").into(),
+                "Check whether a proxy answers in the vault's place",
+            ),
         };
-        Some(NoList { cause: cause.into(), remedy, again })
+        let again = if *self == Self::Endless { HOURLY } else { SOON };
+        Some(NoList { cause, remedy, again })
     }
 }
 
+const HOURLY: &str = "Listing is tried again every hour";
 /// What holds for every list but one without an end.
 const SOON: &str = "Listing is tried again, at first after half a minute and then every ten minutes";
 

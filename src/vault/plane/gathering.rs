@@ -16,10 +16,10 @@ use crate::vault::{answer::Answer, connection::Source};
 /// So long, with an open gate, an object waits from its first ask that met the news.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 
-/// So many confirmations an object may ask for in a minute, or four for each of its sources if that is more: a script that a
-/// sweep meets half-way takes two, and another may follow. But who shares
-/// a source that changes every second must not read all its others as often.
+/// So many confirmations an object may ask for in a minute at least.
 pub(super) const CONFIRMATIONS: usize = 60;
+/// So many for each of its sources, if that is more: a script that a sweep meets half-way takes two, and another may follow.
+const OF_EACH: usize = 4;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// For how long the gate of a handle was open.
@@ -82,6 +82,12 @@ pub(super) struct Agreement {
     /// One of another connection keeps the user waiting, and how long is not to be foreseen: it has no answer yet, or is to
     /// be confirmed while its gate is closed.
     pub(super) elsewhere: bool,
+}
+
+/// How many confirmations an object of so many sources may ask for in a minute: who shares a source that changes every second
+/// must not read all its others as often.
+pub(super) fn most_confirmations(sources: usize) -> usize {
+    CONFIRMATIONS.max(OF_EACH * sources)
 }
 
 /// Whether one of them is none yet.

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     entry::{Entry, Told},
-    gathering::{Agreement, CONFIRMATIONS, PATIENCE, is_pending},
+    gathering::{Agreement, PATIENCE, is_pending, most_confirmations},
     handle::Handle,
     host::Host,
     lanes::HandleId,
@@ -90,7 +90,7 @@ impl Handle {
             at.is_some() && !entries.get(&want.source).is_some_and(|entry| entry.is_read_anyway(user))
         };
         let count = wants.iter().zip(&missing).filter(|each| is_new(*each)).count();
-        let most = CONFIRMATIONS.max(4 * wants.len());
+        let most = most_confirmations(wants.len());
         if !gathering.over && count > 0 && !gathering.spend(settled, count, most, now) {
             gathering.over = true;
             missing = all_unconfirmed(true);

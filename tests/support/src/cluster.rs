@@ -183,9 +183,7 @@ impl Cluster {
         self.processes.kill("etcd")?;
         between(&self.processes.folder().join("etcd"))?;
         start_etcd(&self.processes, etcd, peers)?;
-        let mut server = api_server(&self.processes, &self.access, etcd, secure)?;
-        server.arg(format!("--audit-log-path={}", self.audit_log().display()));
-        self.processes.start("kube-apiserver", &mut server)?;
+        run_api_server(&self.processes, &self.access, etcd, secure)?;
         until_answers(&self.processes, &self.access.admin()?, "/readyz").await
     }
 
@@ -253,6 +251,11 @@ fn start_api_server(
     processes.write("serviceaccounts.key", &certificates::rsa_key(processes.folder())?)?;
     processes.write("audit-policy.json", AUDIT_POLICY)?;
     processes.write("admin.kubeconfig", &access.kubeconfig("default", &access.admin_user()))?;
+    run_api_server(processes, access, etcd, port)
+}
+
+/// Runs the API server on what [`start_api_server`] wrote.
+fn run_api_server(processes: &Processes, access: &Access, etcd: u16, port: u16) -> Result<()> {
     let mut server = api_server(processes, access, etcd, port)?;
     server.arg(format!("--audit-log-path={}", processes.folder().join("audit.log").display()));
     processes.start("kube-apiserver", &mut server)

@@ -339,8 +339,7 @@ impl OperatorScene {
         let expected: BTreeMap<String, String> =
             expected.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let what = format!("Secret {name} has the keys {:?} and their values", expected.keys());
-        let equal = |secret: Option<&Secret>| secret.is_some_and(|secret| values(secret) == expected);
-        until(&self.api(), name, &what, equal).await.expect("a Secret")
+        self.secret_where(name, &what, |secret| values(secret) == expected).await
     }
 
     /// Waits until there is no such object.
