@@ -30,6 +30,8 @@ pub enum Reason {
     PermissionUnproven,
     /// The vault answered through the connection.
     Connected,
+    /// Many of the names that are read through the connection are gone together.
+    MassRemoval,
     /// The vault has not confirmed the values for longer than allowed.
     Stale,
     /// The Secret was edited or deleted and the vault is silent.
@@ -126,6 +128,8 @@ pub enum Reason {
     DecodeFailed,
     /// The vault has no such secret or version.
     SecretNotFound,
+    /// The source is gone, and its keys stay: many may be gone with it.
+    RemovalHeld,
     /// The secret is disabled in the vault.
     SecretDisabled,
     /// The vault has no such key or version.

@@ -12,6 +12,10 @@ pub const STALLED: &str = "Stalled";
 /// The condition that says, where `spec.rollout` is set, whether the workloads have what is in the Secret.
 pub const ROLLED_OUT: &str = "RolledOut";
 
+/// The condition of a connection that is there, and True, only while removals are held: many names that objects read through it
+/// are gone together, and nobody has confirmed yet that they are to go.
+pub const MASS_REMOVAL: &str = "MassRemoval";
+
 /// The condition of a type, or `None`.
 #[must_use]
 pub fn condition<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {

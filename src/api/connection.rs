@@ -38,7 +38,7 @@ pub struct ReadSettings {
 
     /// How much the vault is asked at most. On a `KeyVault` it bounds what is read through it; on a `ClusterKeyVault`
     /// it bounds all that reads the same vault, whatever the identity. Of several the smallest counts, and never more
-    /// than the operator's own (`--max-requests-per-second`). Default: the operator's own. Example:
+    /// than the operator's own (`--max-requests-per-second`), which is the default. Example:
     /// `{requestsPerSecond: 50, burst: 100}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<RequestLimits>,
@@ -99,7 +99,7 @@ pub struct KeyVaultStatus {
     pub observed_generation: Option<i64>,
     /// `Ready`: the vault answered through this connection, to an object or to a trial when the spec was new. A failure
     /// of the whole vault or identity is said here, once, with its remedy. `Stalled`: only an edit of this spec can
-    /// help.
+    /// help. `MassRemoval`: removals wait to be confirmed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

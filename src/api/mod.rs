@@ -27,7 +27,7 @@ pub use cluster_key_vault::{
     ServicePrincipal,
 };
 pub(crate) use conditions::whole_second;
-pub use conditions::{READY, ROLLED_OUT, STALLED, condition, set_condition};
+pub use conditions::{MASS_REMOVAL, READY, ROLLED_OUT, STALLED, condition, set_condition};
 pub use connection::{IdentityStatus, KeyVaultStatus, ReadSettings, RequestLimits, WorkloadIdentity};
 pub use crds::{crd_files, crds};
 pub use data_from::{Case, Characters, DataFrom, FindSpec, Format, ObjectSecretRef, RenameStep};
@@ -67,6 +67,9 @@ pub const CONSENT_ANNOTATION: &str = "vaultsync.dev/consent";
 /// Set by a user on a `VaultSecretSync` to have every source read again at once, though each
 /// at most every three seconds; any new value counts.
 pub const SYNC_REQUESTED_ANNOTATION: &str = "vaultsync.dev/sync-requested-at";
+/// Set by a user on a connection: up to this time (RFC 3339, and not ahead of now) what is gone from the vault is to go, with the
+/// keys that objects have of it. The condition [`MASS_REMOVAL`] names the time that covers all that is held.
+pub const REMOVAL_CONFIRMED_ANNOTATION: &str = "vaultsync.dev/removal-confirmed-at";
 /// The label on every Secret we create; it grants nothing.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY_LABEL`], and the field manager on status.

@@ -23,12 +23,12 @@ pub struct VaultSecretSyncStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// The vault in which the entries were read that name no other. Another vault means that everything is read again.
+    /// The vault in which the entries were read that name no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 261))]
     pub vault: Option<String>,
-    /// How often the sources are read, where that is less often than `spec.refreshInterval` asks: `minRefreshInterval` of
-    /// the connection or the operator's `--min-refresh-interval` is longer. Example: `30s`.
+    /// How often the sources are read, where `minRefreshInterval` of the connection or `--min-refresh-interval` makes that
+    /// less often than `spec.refreshInterval` asks. Example: `30s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub refresh_interval: Option<Box<str>>,
@@ -81,23 +81,26 @@ pub struct EntryStatus {
     /// When the vault says that this version was last changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated: Option<Time>,
-    /// From when on the vault calls it valid; informational there, delivered here all the same.
+    /// From when on the vault calls it valid. It is delivered all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Time>,
     /// Whether it is the private side of a certificate, so that a grant judges it as that certificate.
     #[serde(default, skip_serializing_if = "is_false")]
     pub managed: bool,
-    /// Until when the vault calls it valid; informational there, delivered here all the same.
+    /// Until when the vault calls it valid. It is delivered all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Time>,
     /// The places in `spec.dataFrom` of each `find` that found it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub found_by: Vec<u8>,
-    /// Of a JSON object, up to four members that cannot be keys of a Secret, because of their names.
+    /// Up to four members of a JSON object whose names cannot be keys of a Secret.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4), extend("x-kubernetes-list-type" = "atomic"))]
     pub invalid_keys: Vec<String>,
+    /// Since when its removal is held, with those of many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_since: Option<Time>,
     /// `Synced`, `Expiring`, `Expired`, `NotYetValid` or `IncompleteChain` (all in the Secret), `Pending` (read, but not in the Secret yet: Ready says
     /// why), `Missing` (its keys were removed, as `onMissing: Remove` asks), or the reason why its keys keep their
     /// last value.
@@ -226,7 +229,7 @@ pub struct TargetStatus {
     /// Its name.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// Its uid; a Secret of that name with another uid was swapped.
+    /// Its uid.
     #[schemars(length(max = 64))]
     pub uid: String,
     /// Its resourceVersion after our last write.
@@ -266,7 +269,7 @@ pub struct KeyStatus {
     #[schemars(length(max = 253))]
     pub name: String,
     /// The fingerprint of what made its value: vault, source, version, property and decoding. Absent where somebody
-    /// else changed the key and vaultsync could not restore it yet.
+    /// else changed the key since.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub of: Option<Fingerprint>,
 }

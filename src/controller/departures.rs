@@ -16,7 +16,7 @@ use futures::StreamExt as _;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use kube::Resource as _;
 use kube::api::{Api, ListParams};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -40,8 +40,8 @@ pub(super) struct Departures {
 
 #[derive(Debug, Default)]
 struct Departed {
-    /// Those of the last minutes, and until when their rounds may write.
-    late: HashMap<ObjectKey, (Departure, Instant)>,
+    /// Those of the last minutes, by their object and Secret, and until when their rounds may write.
+    late: BTreeMap<(ObjectKey, Arc<str>), (Departure, Instant)>,
     /// The objects and the Secrets of those that are not carried out yet.
     pending: BTreeSet<(ObjectKey, Arc<str>)>,
 }
@@ -56,14 +56,18 @@ impl Departures {
     /// The object is gone.
     pub(super) fn begin(&self, departure: Departure) {
         let entry = (departure.clone(), Instant::now() + LATE);
-        self.departed().late.insert(departure.key.clone(), entry);
+        self.departed().late.insert((departure.key.clone(), Arc::clone(&departure.target)), entry);
         self.hand_in(departure);
     }
 
     /// A round of this object ended after the object did: it may have written keys.
     pub(super) fn round_ended(&self, key: &ObjectKey) {
-        let late = self.departed().late.get(key).map(|(departure, _)| departure.clone());
-        if let Some(departure) = late {
+        let departed = self.departed();
+        let of_object =
+            departed.late.range((key.clone(), "".into())..).take_while(|((other, _), _)| other == key);
+        let late: Vec<Departure> = of_object.map(|(_, (departure, _))| departure.clone()).collect();
+        drop(departed);
+        for departure in late {
             self.hand_in(departure);
         }
     }

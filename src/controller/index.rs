@@ -4,6 +4,7 @@
 //! on the Secret does not change hands; then the older, then the lesser name. Those that only add keys share it, unless one
 //! of the others has it.
 
+mod held;
 mod share;
 
 use crate::api::{Deletion, READY, VaultKind, VaultRef, VaultSecretSync, condition};
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use held::HeldByVault;
 pub(super) use share::{Departure, Share};
 
 /// Names a connection: a `KeyVault` by namespace and name, a `ClusterKeyVault` by its name alone.
@@ -49,6 +51,8 @@ struct Indexed {
     marked: bool,
     /// Whether there is a target to look at.
     probed: bool,
+    /// The removals that its status says are held.
+    held: Option<Box<HeldByVault>>,
 }
 
 /// A claim on a target; the least is the best: whether it only adds keys, whether it did not write it yet, when it was
@@ -72,6 +76,8 @@ struct ObjectMaps {
     vaults: Once<[VaultKey]>,
     /// Per scope, what a relist has shown so far.
     relists: HashMap<Option<String>, BTreeSet<ObjectKey>>,
+    /// The scopes of which all was shown once.
+    listed: HashSet<Option<String>>,
 }
 
 /// What a watch event means for others.
@@ -83,6 +89,8 @@ pub(super) struct Consequences {
     pub(super) gone: Vec<ObjectKey>,
     /// Those of them that leave keys in a Secret of another's.
     pub(super) departures: Vec<Departure>,
+    /// Connections of which more removals are held, or fewer.
+    pub(super) held: Vec<VaultKey>,
 }
 
 impl ObjectIndex {
@@ -102,6 +110,7 @@ impl ObjectIndex {
             }
             Event::InitDone => {
                 let shown = inner.relists.remove(&scope).unwrap_or_default();
+                inner.listed.insert(scope.clone());
                 let within =
                     |key: &&ObjectKey| scope.as_ref().is_none_or(|namespace| **namespace == *key.namespace);
                 let gone: Vec<ObjectKey> = inner
@@ -262,6 +271,7 @@ impl ObjectMaps {
             wrote: marked || wrote_target(object),
             marked,
             probed: has_target(object),
+            held: held::held(&key.namespace, object),
         };
         self.put(key, entry, change);
     }
@@ -270,6 +280,11 @@ impl ObjectMaps {
         let old = self.objects.get(&key);
         if old == Some(&entry) {
             return;
+        }
+        let held = |entry: Option<&Indexed>| entry.and_then(|entry| entry.held.clone());
+        if held(old) != entry.held {
+            let both = [held(old), entry.held.clone()].into_iter().flatten();
+            change.held.extend(both.flat_map(|held| held.into_keys()));
         }
         let reordered = old.is_some_and(|old| old.wrote != entry.wrote);
         // Names of the same namespace cannot be taken over by an edit: target and vault of the old entry go first.
@@ -293,6 +308,7 @@ impl ObjectMaps {
         let losers = self.claims.get(&entry.target_of(key)).into_iter().flatten();
         change.wake.extend(losers.map(|(.., name)| key.beside(Arc::clone(name))));
         change.gone.push(key.clone());
+        change.held.extend(entry.held.into_iter().flat_map(|held| held.into_keys()));
         let share = entry.share.filter(|share| share.deletion == Deletion::Delete);
         change.departures.extend(share.map(|share| Departure {
             key: key.clone(),

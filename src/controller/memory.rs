@@ -75,6 +75,11 @@ impl Memories {
         memory.failures
     }
 
+    /// Whether the object had a round.
+    pub(super) fn contains(&self, key: &ObjectKey) -> bool {
+        self.lock().objects.contains_key(key)
+    }
+
     /// Drops the memory of an object that is gone.
     pub(super) fn forget(&self, key: &ObjectKey) {
         let mut inner = self.lock();

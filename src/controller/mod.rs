@@ -116,6 +116,8 @@ struct Context {
     metrics: ObjectMetrics,
     rollouts: RolloutPace,
     render_pace: RenderPace,
+    /// Whether every object that there was at the start had a round.
+    all_asked: AtomicBool,
     settings: Settings,
 }
 
@@ -141,6 +143,18 @@ impl Context {
             self.forget(key);
         }
         gone
+    }
+
+    /// Whether every object had a round, so that the plane knows what all of them read. Those that come later have nothing to
+    /// lose yet.
+    fn all_have_asked(&self) -> bool {
+        if self.all_asked.load(Ordering::Relaxed) {
+            return true;
+        }
+        let scopes = self.settings.namespaces.len().max(1);
+        let all = self.index.are_all(scopes, |key| self.memories.contains(key));
+        self.all_asked.store(all, Ordering::Relaxed);
+        all
     }
 
     /// Keys of a Secret that several add to are free: whoever waited for one looks.
@@ -233,6 +247,7 @@ pub async fn run(
         metrics,
         rollouts: RolloutPace::new(settings.rollouts_per_minute),
         render_pace: RenderPace::default(),
+        all_asked: AtomicBool::new(false),
         settings,
     });
     if context.settings.namespace_selectors && namespace_labels::is_refused(&context).await {

@@ -103,6 +103,9 @@ fn observe(context: &Context, scope: Option<&str>, event: &Event<VaultSecretSync
     for key in change.wake {
         context.triggers.object(&key);
     }
+    for vault in change.held {
+        context.triggers.connection(&vault);
+    }
 }
 
 #[cfg(test)]

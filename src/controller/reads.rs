@@ -4,7 +4,7 @@ use super::Context;
 use super::connections::{ConnectionsOf, Usable, connections_of};
 use crate::api::{VaultSecretSync, fnv1a};
 use crate::object_key::ObjectKey;
-use crate::plan::{self, Connected, FoundNames, Permit, Problem, Sources, UsedSource};
+use crate::plan::{self, Connected, FoundBefore, FoundNames, Permit, Problem, Sources, UsedSource};
 use crate::vault::{Find, Found, ObjectName, Sought};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ struct NameSearch<'a> {
     usable: &'a Usable,
     interval: Duration,
     finds: Vec<Find>,
-    before: Vec<Vec<ObjectName>>,
+    before: FoundBefore,
     known: Vec<ObjectName>,
     /// Whether the namespace may find anything; else no list is asked for.
     asks: bool,
@@ -78,7 +78,13 @@ impl Reads {
         let connected = self.usable().iter().zip(users).map(|(usable, users)| {
             let interval = interval(context, object, usable);
             let stale_after = stale_after(context, object, interval, users);
-            Connected { vault: &usable.vault, url: usable.connection.url.as_str(), interval, stale_after }
+            Connected {
+                vault: &usable.vault,
+                url: usable.connection.url.as_str(),
+                interval,
+                stale_after,
+                removals_confirmed: usable.described.removals.until(context.now()),
+            }
         });
         connected.collect()
     }
@@ -112,7 +118,14 @@ impl Reads {
             let finds = plan::finds(&object.spec, &usable.vault);
             let before = plan::found_before(object, &finds, (&connections, place));
             let asks = !finds.is_empty() && usable.reads_secrets(object) && !object.spec.suspend;
-            NameSearch { usable, interval: connected.interval, known: before.concat(), finds, before, asks }
+            NameSearch {
+                usable,
+                interval: connected.interval,
+                known: before.names.concat(),
+                finds,
+                before,
+                asks,
+            }
         });
         searches.collect()
     }

@@ -15,7 +15,7 @@ use crate::plan::{
     self, Change, Connected, Input, Refusal, Round, Seen, Snapshot, Step, UsedSource, Vault, Verdict,
 };
 use crate::reason::Reason;
-use crate::vault::{Answer, Ask, HealthState};
+use crate::vault::{Answer, Ask, HealthState, Losses};
 use kube::runtime::controller::Action;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -255,7 +255,12 @@ fn ask(
                 here.map(|here| here.max(not_ready_for(context, usable).unwrap_or_default()));
         }
     }
-    Snapshot::of(sources, replies)
+    let mut snapshot = Snapshot::of(sources, replies);
+    plan::brake(object, connected, sources, &mut snapshot, |vault, sources| {
+        let connection = usable.get(vault).filter(|_| context.all_have_asked());
+        connection.map_or(Losses::Undecided, |usable| context.plane.losses(&usable.connection, sources))
+    });
+    snapshot
 }
 
 fn not_ready_for(context: &Context, usable: &Usable) -> Option<Duration> {

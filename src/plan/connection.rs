@@ -4,6 +4,10 @@
 //! anybody: a namespace whose own identity is broken must not speak for the others, and is named in the message. It is
 //! False when nobody who uses it gets an answer.
 
+mod removals;
+
+pub use removals::{Confirmation, HeldRemovals, MassRemoval};
+
 use super::Notice;
 use crate::api::{IdentityStatus, KeyVaultStatus, READY, STALLED, condition, set_condition};
 use crate::reason::Reason;

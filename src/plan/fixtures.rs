@@ -2,18 +2,18 @@
 
 use super::outcome::Outcome;
 use super::{
-    Change, Connected, Fares, FoundNames, Input, Kept, Observed, Permit, Problem, Round, Seen, Snapshot,
-    Step, UsedSource, Vault, Verdict, found_before, sources, wants,
+    Change, Connected, Fares, FoundBefore, FoundNames, Input, Kept, Observed, Permit, Problem, Round, Seen,
+    Snapshot, Step, UsedSource, Vault, Verdict, brake, found_before, sources, wants,
 };
 use crate::api::{
     DataFrom, DataItem, Decode, Format, From, ObjectSecretRef, OnMissing, SecretRef, Target, VaultRef,
     VaultSecretSync, VaultSecretSyncSpec, VaultSecretSyncStatus,
 };
 use crate::vault::{
-    Answer, Attributes, Evidence, Failure, Find, Health, HealthState, ObjectName, Reading, SecretValue, Want,
+    Answer, Attributes, Evidence, Failure, Find, Health, HealthState, Losses, Reading, SecretValue, Want,
 };
 use jiff::Timestamp;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -89,6 +89,9 @@ pub(super) struct Scene {
     /// What `find` has found through each connection.
     pub(super) found: Vec<FoundNames>,
     pub(super) permit: Permit,
+    /// How many names are gone together.
+    pub(super) losses: Losses,
+    pub(super) removals_confirmed: Option<Timestamp>,
     pub(super) now: Timestamp,
 }
 
@@ -126,6 +129,8 @@ impl Scene {
             vault_exists: true,
             found: Vec::new(),
             permit: Permit::FULL,
+            losses: Losses::Few,
+            removals_confirmed: None,
             now: Timestamp::from_second(1_750_000_000).unwrap(),
         }
     }
@@ -142,7 +147,7 @@ impl Scene {
     }
 
     /// What `find` found before through the first connection.
-    pub(super) fn found_before(&self, finds: &[Find]) -> Vec<Vec<ObjectName>> {
+    pub(super) fn found_before(&self, finds: &[Find]) -> FoundBefore {
         let urls = self.urls();
         found_before(&self.object, finds, (&self.connected(&urls), 0))
     }
@@ -158,6 +163,7 @@ impl Scene {
             url,
             interval: self.interval,
             stale_after: Duration::from_secs(900),
+            removals_confirmed: self.removals_confirmed,
         });
         connected.collect()
     }
@@ -176,7 +182,14 @@ impl Scene {
                 },
                 unconfirmed_for,
             });
-        Snapshot { answers: self.answers.clone(), fares: fares.collect() }
+        let answers = self.answers.clone();
+        let mut snapshot = Snapshot { answers, fares: fares.collect(), held: BTreeMap::new() };
+        let urls = self.urls();
+        if let Ok(sources) = sources(&self.object.spec, &self.found) {
+            let connected = self.connected(&urls);
+            brake(&self.object, &connected, &sources.used, &mut snapshot, |_, _| self.losses);
+        }
+        snapshot
     }
 
     fn begin(&self) -> Round {

@@ -43,8 +43,8 @@ pub(crate) use fingerprint::{fingerprints_of, found_fingerprints, template_finge
 #[cfg(any(fuzzing, test))]
 pub(crate) use value::fuzzing;
 
-pub use connection::{ConnectionReport, Readers, is_proved};
-pub use find::{FoundNames, finds, found_before};
+pub use connection::{Confirmation, ConnectionReport, HeldRemovals, MassRemoval, Readers, is_proved};
+pub use find::{FoundBefore, FoundNames, finds, found_before};
 pub use grant::{Permit, Tenant, has_selector, may_read_secret, permits, reads_secrets};
 pub use kept::Kept;
 pub use notice::{Notice, notice, notice_of_names, notice_of_sources};
@@ -52,7 +52,9 @@ pub use outcome::Outcome;
 pub use problem::Problem;
 pub use rollout::{Progress, RestartFailure, RestartStep, Rolling, RollingEnd, Workload, rollout_notices};
 pub use round::{Anew, Round, is_told_of_failure};
-pub use sources::{Connected, Fares, Snapshot, Sources, UsedSource, interval, sources, stale_after, wants};
+pub use sources::{
+    Connected, Fares, Snapshot, Sources, UsedSource, brake, interval, sources, stale_after, wants,
+};
 use sources::{asked_interval, entries_of};
 pub use target::{Change, KeyBytes, NewSecret, Observed, Refusal, Seen, Verified, Written, manager_of};
 pub use verdict::Verdict;

@@ -1,7 +1,10 @@
 //! What an object reads: its spec as a list of sources, each once, and what to ask the plane for.
 
+mod brake;
 mod snapshot;
 
+pub use brake::brake;
+pub(super) use brake::{Hold, is_confirmed};
 pub use snapshot::{Connected, Fares, Snapshot};
 pub(super) use snapshot::{entries_of, entry};
 
@@ -10,8 +13,8 @@ use super::find::{FoundNames, Listing};
 use super::recipe::{Made, Recipe, SpecField, recipes};
 use super::value::{Inputs, Template, check_steps};
 use crate::api::{
-    EntryKind, EntryState, EntryStatus, READY, VaultRef, VaultSecretSync, VaultSecretSyncSpec, condition,
-    parse_duration,
+    EntryKind, EntryState, EntryStatus, OnMissing, READY, VaultRef, VaultSecretSync, VaultSecretSyncSpec,
+    condition, parse_duration,
 };
 use crate::reason::Reason;
 use crate::vault::{Attributes, ObjectKind, ObjectName, Source, VersionPin, Want, Why};
@@ -20,6 +23,7 @@ use std::time::Duration;
 
 /// One source, with the places of the spec that use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct UsedSource {
     /// What is read.
     pub source: Source,
@@ -33,6 +37,10 @@ pub struct UsedSource {
     pub(super) certificate: bool,
     /// Whether the spec names it, rather than finds it.
     pub(super) named: bool,
+    /// Whether any of its keys may go once it is gone.
+    pub(super) may_go: bool,
+    /// `find` does not find it any more, with many others: its keys stay until somebody confirms that.
+    pub(super) lost: bool,
 }
 
 impl UsedSource {
@@ -121,7 +129,10 @@ pub fn sources(spec: &VaultSecretSyncSpec, found: &[FoundNames]) -> Result<Sourc
         *matched.get_or_insert_default() += names.len();
         for name in names {
             let source = Source { kind: ObjectKind::Secret, name: name.clone(), version: None };
-            add(&mut sources.used, vault, source).data_from.push(index);
+            let used = add(&mut sources.used, vault, source);
+            used.data_from.push(index);
+            used.may_go = true;
+            used.lost |= found.get(vault).is_some_and(|found| found.lost.contains(name));
             // To look further would only take time: a vault may have tens of thousands of names.
             if sources.used.len() > MOST_SOURCES {
                 return Err(Problem::too_many_matches(MOST_SOURCES));
@@ -170,6 +181,7 @@ fn read(spec: &VaultSecretSyncSpec) -> Result<Sources, String> {
             let found = add(&mut used, vault, source);
             found.recipes.push(index);
             found.certificate |= named.is_certificate();
+            found.may_go |= recipe.on_missing == OnMissing::Remove;
             found.named = true;
         }
     }
@@ -182,6 +194,7 @@ fn read(spec: &VaultSecretSyncSpec) -> Result<Sources, String> {
                 let source = parse(ObjectKind::Secret, &field, ".name", named)?;
                 let found = add(&mut used, place_of(&vaults, spec.vault_of(item)), source);
                 found.data_from.push(index);
+                found.may_go |= item.on_missing == OnMissing::Remove;
                 found.named = true;
             }
             (None, Some(_)) => {}
@@ -241,7 +254,16 @@ fn add(used: &mut Vec<UsedSource>, vault: usize, source: Source) -> &mut UsedSou
     let same = |used: &UsedSource| used.vault == vault && used.source == source;
     let index = used.iter().position(same).unwrap_or_else(|| {
         let (recipes, data_from) = (Vec::new(), Vec::new());
-        used.push(UsedSource { source, vault, recipes, data_from, certificate: false, named: false });
+        used.push(UsedSource {
+            source,
+            vault,
+            recipes,
+            data_from,
+            certificate: false,
+            named: false,
+            may_go: false,
+            lost: false,
+        });
         used.len() - 1
     });
     #[expect(clippy::indexing_slicing, reason = "the index is of an element that was just found or pushed")]
@@ -271,13 +293,15 @@ pub fn wants(
         let (Some(connection), Some(wants)) = (connections.get(used.vault), wants.get_mut(used.vault)) else {
             continue;
         };
-        let status = object.status.as_ref().filter(|_| !demanded.contains(&index));
-        let told = status.and_then(|status| entry(entries_of(status, connections, used.vault), &used.source));
+        let told = object.status.as_ref();
+        let told = told.and_then(|status| entry(entries_of(status, connections, used.vault), &used.source));
+        let known = told.filter(|_| !demanded.contains(&index));
         wants.push(Want {
             source: used.source.clone(),
             interval: connection.interval,
-            known: told.and_then(attributes),
+            known: known.and_then(|entry| attributes(entry, used)),
             stale: stale && says_stale(object, connection.vault),
+            stake: brake::stake(object, connections, used, told),
         });
     }
     wants
@@ -291,8 +315,10 @@ fn says_stale(object: &VaultSecretSync, vault: &VaultRef) -> bool {
 
 /// What is known of a source. A source that could not be read is not known: whether it still cannot is to be found
 /// out.
-fn attributes(entry: &EntryStatus) -> Option<Attributes> {
+fn attributes(entry: &EntryStatus, used: &UsedSource) -> Option<Attributes> {
     match entry.state {
+        // It is only found no more.
+        EntryState::Because(Reason::RemovalHeld) if used.lost => {}
         EntryState::Because(reason) if !of_value(reason) => return None,
         EntryState::Unknown => return None,
         _ => {}

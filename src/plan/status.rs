@@ -9,7 +9,7 @@ use super::picture::{Picture, Row};
 use super::problem::SourceKeys;
 use super::render::Rendered;
 use super::round::Round;
-use super::sources::kind_of;
+use super::sources::{Hold, kind_of};
 use super::target::{Observed, Seen, our_owners};
 use super::write::takes_over;
 use super::{Input, Problem};
@@ -217,6 +217,9 @@ fn entry_after(
         item.is_some_and(|item| item.find.is_some())
     });
     entry.found_by = found_by.filter_map(|place| u8::try_from(*place).ok()).collect();
+    // Until it is confirmed, the first time counts.
+    let held_since = entry.held_since.take();
+    let held_since = || held_since.or_else(|| Some(Time(crate::api::whole_second(input.now))));
     if let Answer::Read(reading) = row.answer {
         set_attributes(&mut entry, &reading.attributes);
     }
@@ -233,6 +236,9 @@ fn entry_after(
     }
     if let Some(&reason) = rendered.problems.get(&index) {
         entry.state = EntryState::Because(reason);
+        if row.held == Some(Hold::Many) {
+            entry.held_since = held_since();
+        }
         let there = delivered.has_any(picture, index, &keys);
         if let Some(unfit) = rendered.unfit.get(&index) {
             entry.invalid_keys = told_of(unfit);
@@ -254,6 +260,13 @@ fn entry_after(
             )
         };
         return (entry, Some(problem));
+    }
+    if used.lost {
+        // Its value is read and written as ever.
+        entry.state = EntryState::Because(Reason::RemovalHeld);
+        entry.held_since = held_since();
+        let about = SourceKeys { used, vault: None, keys: &keys, delivered: true };
+        return (entry, Some(Problem::of_source(about, Reason::RemovalHeld, None, (None, &[]))));
     }
     let incomplete = rendered.incomplete.get(&index).copied();
     let incomplete = incomplete.unwrap_or(used.certificate && entry.state == EntryState::IncompleteChain);

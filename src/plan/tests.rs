@@ -10,6 +10,7 @@ use crate::vault::Answer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod removals;
 mod shapes;
 mod taken_over;
 mod vaults;
@@ -678,6 +679,7 @@ fn a_target_that_was_refused_is_not_called_synced_without_a_look_nor_asked_for_v
             url: super::fixtures::URL,
             interval: Duration::from_secs(300),
             stale_after: Duration::from_secs(900),
+            removals_confirmed: None,
         };
         let vault = Vault::Usable { connections: &[connection], permits: &[], snapshot: None };
         let input = Input {

@@ -5,6 +5,7 @@ use super::outcome::Outcome;
 use super::picture::{Picture, rows};
 use super::render::Rendered;
 use super::round::Round;
+use super::sources::Hold;
 use super::target::{Refusal, Seen, Verified};
 use super::{Connected, Fares, Input, Problem, Vault, status};
 use crate::api::{EntryState, READY, VaultRef, VaultSecretSyncStatus, condition};
@@ -12,7 +13,7 @@ use crate::reason::Reason;
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// How often an object that is stale looks again by itself.
+/// How often an object looks again by itself that is stale, or has lost what may be one of many.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// When a round that had to end goes on in another.
@@ -284,7 +285,9 @@ fn next(input: &Input<'_>, status: Option<&VaultSecretSyncStatus>) -> Option<Dur
         .flatten()
         .filter_map(|time| until(input.now, time))
         .min();
-    [staleness, validity].into_iter().flatten().min()
+    let undecided =
+        input.snapshot().is_some_and(|snapshot| snapshot.held.values().any(|held| *held == Hold::Undecided));
+    [staleness, validity, undecided.then_some(LOOK_AGAIN)].into_iter().flatten().min()
 }
 
 /// The time from `now` until just after `then`, where that is ahead.

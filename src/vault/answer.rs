@@ -55,6 +55,39 @@ pub struct Want {
     pub known: Option<Attributes>,
     /// Whether it was said that what is known is confirmed no longer: that stands until this process has it confirmed.
     pub stale: bool,
+    /// What the user would lose if the source were gone.
+    pub stake: Stake,
+}
+
+/// What a user has of a source in its Secret.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Stake {
+    /// Nothing, or it was told already that the source is gone.
+    #[default]
+    None,
+    /// Keys.
+    Keys,
+    /// Keys, and the source is gone with [many](Losses::Many): they stay until somebody confirms that.
+    Held,
+}
+
+/// How many names of a vault are gone together, among those of which any user has keys.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Losses {
+    /// Few, whatever is read next.
+    Few,
+    /// At least ten, and more than a quarter; or removals are held already.
+    Many,
+    /// It may be many: others are still to be read.
+    Undecided,
+}
+
+impl Losses {
+    /// Whether it is many if so many are lost `of` all that are used: at least ten, and more than a quarter.
+    #[must_use]
+    pub const fn are_many(lost: usize, of: usize) -> bool {
+        lost >= 10 && lost.saturating_mul(4) > of
+    }
 }
 
 /// What a user asks of one of its connections.

@@ -311,6 +311,12 @@ impl Failure {
         )
     }
 
+    /// Whether there is no such source, so that its keys may go.
+    #[must_use]
+    pub const fn is_missing(&self) -> bool {
+        matches!(self, Self::SecretNotFound | Self::KeyNotFound | Self::NoPreviousVersion(_))
+    }
+
     /// The same, told of this kind of object.
     pub(super) fn of(self, kind: ObjectKind) -> Self {
         match self {

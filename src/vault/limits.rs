@@ -15,7 +15,7 @@ pub struct Limits {
     pub in_flight: usize,
     /// First and longest wait after a failure that passes by itself.
     pub retry: (Duration, Duration),
-    /// First and longest wait after a refusal that needs someone to change a setting.
+    /// First and longest wait after a refusal that needs someone to change a setting, and after a list that cannot be read.
     pub refused_retry: (Duration, Duration),
     /// How long a whole vault or identity may fail before it is said to: so long if three requests in a row did, and
     /// the longer one whatever was tried.

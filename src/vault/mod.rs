@@ -55,7 +55,8 @@ mod url;
 mod value;
 
 pub use answer::{
-    Answer, Ask, Attributes, Find, Found, Health, HealthState, Reading, Reply, Sought, Wake, Want,
+    Answer, Ask, Attributes, Find, Found, Health, HealthState, Losses, Reading, Reply, Sought, Stake, Wake,
+    Want,
 };
 pub use authorities::InvalidAuthorities;
 pub use check::{CheckStep, StepName, StepResult, check};

@@ -29,7 +29,7 @@ use vaultsync::api::{KeyVault, SecretType, VaultSecretSync};
 use vaultsync::plan::{Change, KeyBytes, NewSecret, Observed, Seen, Step, Written};
 use vaultsync::vault::{
     Answer, Assertion, Attributes, Evidence, Health, HealthState, ObjectKind, ObjectName, Reading, Reply,
-    SecretValue, Source, Want,
+    SecretValue, Source, Stake, Want,
 };
 
 /// A text that is nowhere in the world but where a test puts it, and every disguise in which a log could show it.
@@ -161,6 +161,7 @@ fn no_public_type_prints_a_value() {
         interval: std::time::Duration::from_secs(10),
         known: Some(attributes),
         stale: false,
+        stake: Stake::Keys,
     };
     let written = Seen::Written(Written { after: Observed::default(), created: true, moved: true });
     let assertion = Assertion::new(zeroize::Zeroizing::new(format!("eyJhbGciOi{}", hunter.marker)));

@@ -130,6 +130,10 @@ async fn an_object_that_is_made_anew_at_once_ends_synced() {
         scene.secret_is("shop", &[("A", "one")]).await;
         scene.synced("shop").await;
     }
+    scene.delete::<VaultSecretSync>("shop").await;
+    scene.sync("shop", data(&[("B", "a")])).await;
+    scene.secret_is("shop", &[("B", "one")]).await;
+    scene.synced("shop").await;
 }
 
 #[tokio::test]

@@ -222,6 +222,17 @@ async fn an_edit_during_an_outage_waits_and_names_the_vault() {
 }
 
 #[tokio::test]
+async fn an_entry_that_is_removed_during_an_outage_takes_its_key_along_at_once() {
+    let scene = synced().await;
+    scene.vault.fault(Fault::status(503));
+    scene.vault_says("default", "False", "ServiceUnavailable").await;
+    scene.edit("shop", json!({"spec": data(&[("B", "b")])})).await;
+    scene.secret_is("shop", &[("B", "two")]).await;
+    scene.vault.clear_faults();
+    scene.synced("shop").await;
+}
+
+#[tokio::test]
 async fn a_suspended_object_reads_and_writes_nothing_until_it_is_resumed() {
     let scene = synced().await;
     // Somebody else whose sources go on being read, to count by.

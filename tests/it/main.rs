@@ -30,6 +30,7 @@ mod harness;
 mod identities;
 mod layers;
 mod lease;
+mod mass_removal;
 mod not_readable;
 mod outage;
 mod ownership;

@@ -446,6 +446,12 @@ async fn nothing_that_is_missing_ever_makes_an_empty_secret() {
     scene.secret_is("kept", &[("DB", "one")]).await;
     scene.secret_is("removed", &[("DB", "one")]).await;
     scene.secret_is("whole", &[("A", "1")]).await;
+
+    // Nor is one emptied.
+    scene.vault.delete("db");
+    let object = scene.ready("removed", "False", "MissingKey").await;
+    says(&object, &["No source provides a key any more", "never empties a Secret"]);
+    scene.secret_is("removed", &[("DB", "one")]).await;
 }
 
 fn from_object(names: &[&str]) -> Value {
@@ -693,6 +699,15 @@ async fn an_expired_secret_and_one_that_is_not_yet_valid_are_delivered_and_say_s
     assert_eq!(entries[0].expires.as_ref().unwrap().0.as_second(), past);
     assert_eq!(entries[1].not_before.as_ref().unwrap().0.as_second(), future);
     scene.secret_is("shop", &[("NEW", "two"), ("OLD", "one")]).await;
+    // Nor does one take its key along that was valid when it was synced.
+    let soon = vaultsync::run::clock().as_second() + 8;
+    scene.vault.set_with("new", "three", SecretOptions { expires: Some(soon), ..SecretOptions::default() });
+    scene.secret_is("shop", &[("NEW", "three"), ("OLD", "one")]).await;
+    until(&scene.api(), "shop", "its secret has expired", |object: Option<&VaultSecretSync>| {
+        object.is_some_and(|object| state(object, "new") == "Expired")
+    })
+    .await;
+    scene.secret_is("shop", &[("NEW", "three"), ("OLD", "one")]).await;
 }
 
 #[tokio::test]

@@ -212,3 +212,18 @@ async fn an_immutable_secret_is_named_and_created_anew_once_it_is_deleted() {
     scene.secret_is("shop", &[("A", "one")]).await;
     scene.synced("shop").await;
 }
+
+#[tokio::test]
+async fn a_synced_secret_that_is_marked_immutable_stays_as_it_is_until_it_is_deleted() {
+    let scene = OperatorScene::new().await;
+    scene.vault.set("a", "one");
+    scene.sync("shop", data(&[("A", "a")])).await;
+    scene.synced("shop").await;
+    let theirs = scene.edit_secret("shop", json!({"immutable": true})).await;
+    scene.vault.set("a", "two");
+    scene.ready("shop", "False", "TargetImmutable").await;
+    assert_eq!(version(&get(&scene).await), version(&theirs));
+    scene.delete::<Secret>("shop").await;
+    scene.secret_is("shop", &[("A", "two")]).await;
+    scene.synced("shop").await;
+}

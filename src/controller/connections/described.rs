@@ -7,7 +7,7 @@ use crate::api::{
 };
 use crate::controller::index::VaultKey;
 use crate::controller::watch::Replaced;
-use crate::plan::{Readers, has_selector};
+use crate::plan::{Confirmation, Readers, has_selector};
 use crate::vault::{
     Connection, CredentialName, CustomCloud, Identity, InvalidUrl, ManagedIdentityId, Rate, ServiceVersion,
     Terms, VaultUrl,
@@ -18,7 +18,7 @@ use kube::core::object::HasStatus;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 
 /// The kinds of connection, by what sets them apart.
 pub(in crate::controller) trait ConnectionKind:
@@ -132,6 +132,8 @@ pub(in crate::controller) struct Described {
     pub(in crate::controller) spec: Arc<DescribedSpec>,
     /// What its status says.
     pub(in crate::controller) status: Option<KeyVaultStatus>,
+    /// What of it is confirmed to go.
+    pub(in crate::controller) removals: Confirmation,
 }
 
 /// What follows from the spec of a connection.
@@ -149,12 +151,15 @@ pub(in crate::controller) struct DescribedSpec {
     pub(super) allow: Option<Vec<Grant>>,
     /// Failures in a row to write its status.
     pub(super) failures: AtomicU32,
+    /// How many removals were held when its status was last looked at.
+    pub(super) held: AtomicUsize,
 }
 
 impl Described {
     /// What an object says; `before` is what was last known of it.
     pub(in crate::controller) fn new<K: ConnectionKind>(vault: &K, before: Option<&Self>) -> Self {
         let (metadata, status) = (vault.meta(), vault.status().cloned());
+        let removals = Confirmation::of(metadata.annotations.as_ref());
         let resource_version = metadata.resource_version.clone();
         let same =
             before.filter(|old| old.spec.uid == metadata.uid && old.spec.generation == metadata.generation);
@@ -164,6 +169,7 @@ impl Described {
                 replaced: Replaced::default(),
                 spec: Arc::clone(&old.spec),
                 status,
+                removals,
             };
         }
         let settings = vault.settings();
@@ -185,8 +191,9 @@ impl Described {
             min_refresh_interval: settings.min_refresh_interval.clone(),
             allow: vault.allow().map(<[Grant]>::to_vec),
             failures: AtomicU32::new(0),
+            held: AtomicUsize::new(0),
         };
-        Self { resource_version, replaced: Replaced::default(), spec: Arc::new(spec), status }
+        Self { resource_version, replaced: Replaced::default(), spec: Arc::new(spec), status, removals }
     }
 
     /// Whether it says that it is Ready.

@@ -4,7 +4,7 @@
 use super::described::ConnectionKind;
 use super::status::{after_error, reconcile};
 use super::store::Unreadable;
-use crate::api::fnv1a;
+use crate::api::{REMOVAL_CONFIRMED_ANNOTATION, fnv1a};
 use crate::controller::Context;
 use crate::controller::index::VaultKey;
 use crate::controller::watch::{Guarded, News, until_told, watch};
@@ -34,7 +34,12 @@ pub(in crate::controller) async fn run<K: ConnectionKind>(
     let store = writer.as_reader();
     let mut feed = Feed {
         context: Arc::clone(&context),
-        news: News::new(|vault: &K| fnv1a(format!("{:?}", vault.meta().generation).as_bytes())),
+        news: News::new(|vault: &K| {
+            let metadata = vault.meta();
+            let confirmed =
+                metadata.annotations.as_ref().and_then(|all| all.get(REMOVAL_CONFIRMED_ANNOTATION));
+            fnv1a(format!("{:?} {confirmed:?}", metadata.generation).as_bytes())
+        }),
         shown: BTreeSet::new(),
         listed: BTreeSet::new(),
     };

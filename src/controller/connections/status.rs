@@ -4,17 +4,21 @@
 use super::connection_of::{may_be_tried, too_many};
 use super::described::{ConnectionKind, Described, as_read_by};
 use super::store::Lookup;
+use crate::api::{MASS_REMOVAL, condition};
 use crate::controller::Context;
 use crate::controller::backoff::backoff;
 use crate::controller::error::Error;
 use crate::controller::index::VaultKey;
-use crate::plan::{ConnectionReport, Readers, is_proved};
+use crate::plan::{ConnectionReport, MassRemoval, Readers, is_proved};
 use crate::vault::{Connection, Health};
 use kube::api::ObjectMeta;
 use kube::runtime::controller::Action;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+/// For so long the number of removals that are held has not changed, before it is told again.
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// How often a connection that is one too many looks whether there is a place by now.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
@@ -34,18 +38,51 @@ pub(super) async fn reconcile<K: ConnectionKind>(
         return Ok(Action::await_change());
     }
     let (report, next) = judge(&context, &key, &described, is_proved(status, generation));
-    let Some(report) = report else { return Ok(next) };
-    if let Some(new) = report.status(status, generation, context.now()) {
+    let reported = report.as_ref().and_then(|report| report.status(status, generation, context.now()));
+    let said = reported.as_ref().or(status);
+    let (removals, next) = removals(&context, vault.as_ref(), &described, next);
+    let with_removals =
+        removals.as_ref().and_then(|removals| removals.status(said, generation, context.now()));
+    if let Some(new) = with_removals.or(reported) {
         let resource_version = described.resource_version.clone();
         let metadata = ObjectMeta { resource_version, ..vault.meta().clone() };
         let written: K = context.server.write_status(&metadata, status, &new).await?;
         context.connections.keep_written(&key, &described, &written);
-        if let Some(notice) = report.notice(status) {
+        let notices = [
+            report.as_ref().and_then(|report| report.notice(status)),
+            removals.as_ref().and_then(|removals| removals.notice(status)),
+        ];
+        for notice in notices.into_iter().flatten() {
             context.events.push(vault.as_ref(), notice, context.now());
         }
     }
     described.spec.failures.store(0, Ordering::Relaxed);
     Ok(next)
+}
+
+/// What is to be said of removals that are held, and when to look again; `None`: for now what was said stands. How many there
+/// are grows object by object, and is told again once it stands still.
+fn removals<K: ConnectionKind>(
+    context: &Context,
+    vault: &K,
+    described: &Described,
+    next: Action,
+) -> (Option<MassRemoval>, Action) {
+    let key = vault.key();
+    let held = context.index.held(&key);
+    let names = held.as_ref().map_or(0, |held| held.names);
+    let before = described.spec.held.swap(names, Ordering::Relaxed);
+    let conditions = described.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let is_told = condition(conditions, MASS_REMOVAL).is_some();
+    let (says, next) = if names > 0 {
+        (!is_told || before == names, if before == names { next } else { Action::requeue(SETTLED) })
+    } else {
+        // Of a connection that several operators speak of, whoever said it ends it.
+        let speaks = before > 0 || key.namespace.is_some() || context.settings.namespaces.is_empty();
+        (is_told && speaks && context.index.are_all(context.settings.namespaces.len().max(1), |_| true), next)
+    };
+    let said = || MassRemoval::of(held, described.removals, &K::kind(&()), vault.meta(), context.now());
+    (says.then(said), next)
 }
 
 /// After a failure of the API server: again, later each time.

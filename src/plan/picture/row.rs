@@ -3,7 +3,7 @@
 use crate::api::{EntryState, EntryStatus};
 use crate::plan::fingerprint::{Version, version_of};
 use crate::plan::grant::Permit;
-use crate::plan::sources::{Connected, UsedSource, entries_of, entry};
+use crate::plan::sources::{Connected, Hold, UsedSource, entries_of, entry};
 use crate::plan::{Input, Vault};
 use crate::reason::Reason;
 use crate::vault::{Answer, Failure, Reading};
@@ -18,6 +18,8 @@ pub(in crate::plan) struct Row<'a> {
     /// What status says that the vault told of it.
     pub(in crate::plan) before: Option<&'a EntryStatus>,
     pub(in crate::plan) answer: &'a Answer,
+    /// Why its keys stay though it is gone.
+    pub(in crate::plan) held: Option<Hold>,
 }
 
 impl<'a> Row<'a> {
@@ -67,6 +69,9 @@ impl<'a> Row<'a> {
 
     /// Why the source gives no value.
     pub(in crate::plan) fn trouble(&self) -> Option<Reason> {
+        if self.held.is_some() {
+            return Some(Reason::RemovalHeld);
+        }
         match self.answer {
             Answer::Failed(failure) => Some(failure.reason()),
             Answer::Read(_) | Answer::Unchanged if self.is_refused() => Some(Reason::NotAllowed),
@@ -83,10 +88,11 @@ impl<'a> Row<'a> {
         matches!(self.answer, Answer::Pending)
     }
 
+    /// What the vault says instead of a value, where that is what its keys stay or go for.
     pub(in crate::plan) fn failure(&self) -> Option<&'a Failure> {
         match self.answer {
-            Answer::Failed(failure) => Some(failure),
-            Answer::Read(_) | Answer::Unchanged | Answer::Pending => None,
+            Answer::Failed(failure) if self.held.is_none() => Some(failure),
+            Answer::Failed(_) | Answer::Read(_) | Answer::Unchanged | Answer::Pending => None,
         }
     }
 
@@ -121,6 +127,7 @@ pub(in crate::plan) fn rows<'a>(input: &Input<'a>) -> Vec<Row<'a>> {
                 permit: permits.get(index).copied().unwrap_or_default(),
                 before: status.and_then(told),
                 answer,
+                held: snapshot.held.get(&index).copied(),
             })
         })
         .collect()

@@ -62,6 +62,7 @@ impl Problem {
                 "the value is a certificate together with its private key, which a Secret of type kubernetes.io/tls takes apart. Write spec.tls: {{certificate: {name}}} in place of the keys tls.crt and tls.key in data."
             ),
             (Reason::InvalidKeyType, _) => "the key is neither RSA nor EC, so it has no public part. Correct the name, or use another key.".to_owned(),
+            (Reason::RemovalHeld, _) => "the vault does not have it any more, or find does not find it any more, and many others may be gone with it. If they are, the condition MassRemoval of the connection says so: recover them in the vault, or confirm there that they are to go. If they are not, its keys go within the longest refresh interval of those who read the vault.".to_owned(),
             (Reason::SecretNotFound, _) => Failure::SecretNotFound.to_string(),
             (Reason::SecretDisabled, _) => Failure::SecretDisabled.to_string(),
             (Reason::KeyNotFound, _) => Failure::KeyNotFound.to_string(),

@@ -1,8 +1,11 @@
 //! The connections of an object, and what the plane says of all of them at one moment.
 
+use super::brake::Hold;
 use super::{UsedSource, kind_of};
 use crate::api::{EntryStatus, EntryVault, VaultRef, VaultSecretSyncStatus};
 use crate::vault::{Answer, Health, Reply, Source, VersionPin};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A connection that an object reads through, as its spec names it.
@@ -16,6 +19,8 @@ pub struct Connected<'a> {
     pub interval: Duration,
     /// How long their values may go unconfirmed.
     pub stale_after: Duration,
+    /// Up to when somebody has confirmed that what is gone is to go.
+    pub removals_confirmed: Option<Timestamp>,
 }
 
 /// What the plane said to [`wants`](super::wants).
@@ -25,6 +30,8 @@ pub struct Snapshot {
     pub answers: Vec<Answer>,
     /// How each connection fares, in their order.
     pub fares: Vec<Fares>,
+    /// The sources that are gone and whose keys [stay](super::brake), by index.
+    pub(in crate::plan) held: BTreeMap<usize, Hold>,
 }
 
 /// How a connection fares.
@@ -50,6 +57,7 @@ impl Snapshot {
         Self {
             answers: sources.iter().map(next).map(|answer| answer.unwrap_or(Answer::Pending)).collect(),
             fares,
+            held: BTreeMap::new(),
         }
     }
 }

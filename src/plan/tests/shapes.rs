@@ -7,6 +7,7 @@ use crate::api::{
     From, KeyFormat, KeyRef, PasswordRef, RenameStep, SecretRef, Store, TlsSpec,
 };
 use crate::vault::{ObjectName, Why};
+use std::collections::HashSet;
 
 const ROOT_FIRST: &str = include_str!("../../../tests/certificates/root-first.pem");
 const LEAF_ALONE: &str = concat!(
@@ -251,7 +252,7 @@ fn find(name: &str) -> DataFrom {
 
 fn found(scene: &mut Scene, names: &[&str]) {
     let names = names.iter().map(|name| ObjectName::parse(name).unwrap()).collect();
-    scene.found = vec![FoundNames { names: vec![names], listing: Listing::Whole }];
+    scene.found = vec![FoundNames { names: vec![names], listing: Listing::Whole, lost: HashSet::new() }];
 }
 
 fn finder() -> Scene {
@@ -323,11 +324,16 @@ fn a_restarted_process_waits_for_no_list_and_takes_nothing_away_without_one() {
     let mut scene = finder();
     scene.kept = Kept::default();
     let before = ["shop-a", "shop-b"].map(|name| ObjectName::parse(name).unwrap()).to_vec();
-    scene.found = vec![FoundNames { names: vec![before.clone()], listing: Listing::Awaited }];
+    scene.found =
+        vec![FoundNames { names: vec![before.clone()], listing: Listing::Awaited, lost: HashSet::new() }];
     scene.answers = vec![Answer::Unchanged, Answer::Unchanged];
     scene.says_nothing_new();
     // No list to be had: said, and nothing goes.
-    scene.found = vec![FoundNames { names: vec![before], listing: Listing::Failed(Why::Forbidden) }];
+    scene.found = vec![FoundNames {
+        names: vec![before],
+        listing: Listing::Failed(Why::Forbidden),
+        lost: HashSet::new(),
+    }];
     scene.answers = vec![Answer::Unchanged, Answer::Unchanged];
     scene.settle();
     let (_, reason, message) = scene.ready();
@@ -338,7 +344,8 @@ fn a_restarted_process_waits_for_no_list_and_takes_nothing_away_without_one() {
 #[test]
 fn nothing_is_created_before_the_list_is_read_nor_where_nothing_is_found() {
     let mut scene = Scene::new(vec![key("A", "one")], vec![find("shop-*")]);
-    scene.found = vec![FoundNames { names: vec![Vec::new()], listing: Listing::Awaited }];
+    scene.found =
+        vec![FoundNames { names: vec![Vec::new()], listing: Listing::Awaited, lost: HashSet::new() }];
     scene.answers = vec![read("v1", "a")];
     assert_eq!(scene.verdict().outcome, Outcome::Waiting);
     found(&mut scene, &[]);
@@ -357,7 +364,8 @@ fn an_edit_that_looks_for_names_is_not_called_done_before_the_list_is_read() {
     let mut scene = synced();
     scene.object.spec.data_from.push(find("shop-*"));
     scene.object.metadata.generation = Some(2);
-    scene.found = vec![FoundNames { names: vec![Vec::new()], listing: Listing::Awaited }];
+    scene.found =
+        vec![FoundNames { names: vec![Vec::new()], listing: Listing::Awaited, lost: HashSet::new() }];
     scene.answers = vec![Answer::Unchanged, Answer::Unchanged];
     let verdict = scene.verdict();
     assert_eq!((verdict.outcome, verdict.status), (Outcome::Waiting, None));
@@ -571,12 +579,12 @@ fn a_certificate_that_is_named_is_not_found_by_its_name_after_a_restart() {
     let mut scene = finder();
     let finds = super::super::finds(&scene.object.spec, &scene.object.spec.vault_ref);
     let before = scene.found_before(&finds);
-    assert_eq!(before[0].iter().map(ObjectName::as_str).collect::<Vec<_>>(), ["shop-a", "shop-b"]);
+    assert_eq!(before.names[0].iter().map(ObjectName::as_str).collect::<Vec<_>>(), ["shop-a", "shop-b"]);
     // An entry that is only named, or that turned out to be a certificate, was not found.
     let status = scene.object.status.as_mut().unwrap();
     status.entries[0].found_by.clear();
     status.entries[1].managed = true;
-    assert_eq!(scene.found_before(&finds), [vec![]]);
+    assert_eq!(scene.found_before(&finds).names, [vec![]]);
 }
 
 #[test]
@@ -672,7 +680,8 @@ fn an_edit_during_an_outage_is_not_called_done_though_the_first_answer_moved_on(
     let mut scene = finder();
     scene.object.spec.data_from = vec![find("web-*")];
     scene.object.metadata.generation = Some(2);
-    scene.found = vec![FoundNames { names: vec![Vec::new()], listing: Listing::Awaited }];
+    scene.found =
+        vec![FoundNames { names: vec![Vec::new()], listing: Listing::Awaited, lost: HashSet::new() }];
     (scene.answers, scene.state) = (Vec::new(), outage());
     scene.settle();
     assert_eq!(scene.ready().0, "False");
@@ -692,7 +701,8 @@ fn that_nothing_is_found_is_not_unsaid_by_a_restart() {
     accept(&mut scene, "2");
     assert_eq!(scene.ready().1, "NothingMatched");
     scene.kept = Kept::default();
-    scene.found = vec![FoundNames { names: vec![Vec::new()], listing: Listing::Awaited }];
+    scene.found =
+        vec![FoundNames { names: vec![Vec::new()], listing: Listing::Awaited, lost: HashSet::new() }];
     scene.answers = vec![Answer::Unchanged];
     scene.settle();
     assert_eq!(scene.ready().1, "NothingMatched");

@@ -5,6 +5,7 @@ use crate::api::{DataFrom, DataItem, VaultKind};
 use crate::plan::find::Listing;
 use crate::plan::fixtures::url_of;
 use crate::vault::{ObjectName, Why};
+use std::collections::HashSet;
 
 const TEAM: &str = "db-team";
 
@@ -153,7 +154,7 @@ fn two_vaults_are_looked_through_by_name_each_for_its_own_find() {
     };
     let names =
         |names: &[&str]| names.iter().map(|name| ObjectName::parse(name).unwrap()).collect::<Vec<_>>();
-    let whole = |found| FoundNames { names: found, listing: Listing::Whole };
+    let whole = |found| FoundNames { names: found, listing: Listing::Whole, lost: HashSet::new() };
     let mut scene = Scene::new(Vec::new(), vec![find("a*", None), find("b*", Some(TEAM)), find("c*", None)]);
     scene.found = vec![whole(vec![names(&["a1"]), names(&["c1"])]), whole(vec![names(&["b1"])])];
     scene.answers = vec![read("v1", "a"), read("v1", "b"), read("v1", "c")];
@@ -163,7 +164,11 @@ fn two_vaults_are_looked_through_by_name_each_for_its_own_find() {
     assert_eq!(of, [("a1".to_owned(), 0), ("b1".to_owned(), 1), ("c1".to_owned(), 0)]);
     assert_eq!((scene.keys(), scene.status().matched), (vec!["a1", "b1", "c1"], Some(3)));
     // One list cannot be read: nothing of it goes, and it is named.
-    let failed = FoundNames { names: vec![names(&["b1"])], listing: Listing::Failed(Why::Forbidden) };
+    let failed = FoundNames {
+        names: vec![names(&["b1"])],
+        listing: Listing::Failed(Why::Forbidden),
+        lost: HashSet::new(),
+    };
     scene.found[1] = failed;
     scene.answers = vec![Answer::Unchanged; 3];
     scene.settle();
@@ -204,7 +209,7 @@ fn find_through(name: &str, vault_ref: Option<&str>) -> DataFrom {
 
 fn listed(names: &[&str], listing: Listing) -> FoundNames {
     let names = names.iter().map(|name| ObjectName::parse(name).unwrap()).collect();
-    FoundNames { names: vec![names], listing }
+    FoundNames { names: vec![names], listing, lost: HashSet::new() }
 }
 
 /// `API` of the vault of the object, and what is found in the one of its team.

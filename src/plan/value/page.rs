@@ -2,7 +2,7 @@
 
 use crate::api::VaultSecretSyncSpec;
 use crate::plan::fixtures::{Scene, failed, reading};
-use crate::plan::{FoundNames, Step, UsedSource, finds};
+use crate::plan::{FoundBefore, FoundNames, Step, UsedSource, finds};
 use crate::vault::{Answer, Failure, Find, Found, ObjectKind, ObjectName};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -108,7 +108,8 @@ fn scene(spec: &VaultSecretSyncSpec, vault: &Vault) -> Scene {
     };
     let names = finds.iter().map(names_for).collect();
     let found = Found::Names { names, absent: Vec::new(), failed: None };
-    scene.found = vec![FoundNames::of(found, &vec![Vec::new(); finds.len()], |_| true)];
+    let before = FoundBefore { names: vec![Vec::new(); finds.len()], ..FoundBefore::default() };
+    scene.found = vec![FoundNames::of(found, &before, |_| true)];
     let answer = |used: &UsedSource| {
         let of = spec.vault_refs()[used.vault].name.as_str();
         let version = used.source.version.as_ref().map(|version| format!(" version {version}"));

@@ -111,7 +111,8 @@ impl Why {
         Self::Unreadable(failure.reason())
     }
 
-    /// Why there is no list, what to do, and when it is tried again: sentences without their full stop. `None`: there is one.
+    /// Why there is no list, what to do, and when it is tried again: sentences without their full stop. `None`: there
+    /// could be one.
     #[must_use]
     pub fn no_list(&self) -> Option<NoList> {
         let (cause, remedy): (Cow<'static, str>, _) = match self {
@@ -144,7 +145,7 @@ impl Why {
 
 const HOURLY: &str = "Listing is tried again every hour";
 /// What holds for every list but one without an end.
-const SOON: &str = "Listing is tried again, at first after half a minute and then every ten minutes";
+const SOON: &str = "Listing is tried again: after half a minute, later less and less often, every ten minutes or every interval at the end";
 
 /// Why there is no list of a vault's secrets, in sentences without their full stop.
 #[derive(Clone, Debug, Eq, PartialEq)]

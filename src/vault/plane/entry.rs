@@ -5,6 +5,7 @@
 
 mod confirmed;
 mod failures;
+mod gone;
 mod previous;
 mod settled;
 mod subscription;
@@ -37,6 +38,7 @@ use crate::vault::{
     names::VersionPin,
 };
 
+pub(super) use gone::Presence;
 pub(super) use previous::NextStep;
 pub(super) use subscription::Told;
 pub(super) use timing::Timing;
@@ -72,6 +74,8 @@ pub(super) struct Entry {
     /// What the vault has, as it is handed out: without `updated` if it was read before it had settled.
     attributes: Option<Arc<Attributes>>,
     failure: Option<Arc<Failure>>,
+    /// Since when it is gone, if it was there.
+    gone_since: Option<Instant>,
     reading: Option<Arc<Reading>>,
     pub(super) first_asked: Instant,
     confirmed: Option<Instant>,
@@ -107,6 +111,7 @@ impl Entry {
             subscriptions: ByUser::new(),
             attributes: None,
             failure: None,
+            gone_since: None,
             reading: None,
             first_asked: now,
             confirmed: None,
@@ -137,6 +142,7 @@ impl Entry {
         let Some(subscription) = self.subscriptions.get_mut(user) else { return Answer::Pending };
         subscription.interval = want.interval;
         subscription.known = known;
+        subscription.stake = want.stake;
         let old = self.confirmed.is_none_or(|at| now > at + RECENT);
         let answer = if let Some(Wait::Refresh(_)) = subscription.wait {
             Answer::Pending
@@ -158,6 +164,9 @@ impl Entry {
         };
         subscription.holds = matches!(answer, Answer::Read(_));
         subscription.given = self.attributes.clone().filter(|_| subscription.holds);
+        if self.failure.as_deref().is_some_and(Failure::is_missing) {
+            self.is_missed(now);
+        }
         self.drop_unheld();
         answer
     }
@@ -285,6 +294,7 @@ impl Entry {
         now: Instant,
     ) -> Vec<Told> {
         let before = self.failure.take();
+        self.gone_since = None;
         let returned =
             before.as_deref().is_some_and(Failure::is_gone) || self.took_the_place(&reading.attributes);
         self.change = self.change(&reading.attributes, returned, date, now);
@@ -334,6 +344,11 @@ impl Entry {
         }
         if news && failure.is_gone() {
             self.change = LastChange::gone(now);
+        }
+        if failure.is_missing() {
+            self.is_missed(now);
+        } else {
+            self.gone_since = None;
         }
         self.failure = Some(Arc::new(failure));
         if !self.in_flight {

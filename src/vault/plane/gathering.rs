@@ -16,10 +16,13 @@ use crate::vault::{answer::Answer, connection::Source};
 /// So long, with an open gate, an object waits from its first ask that met the news.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 
-/// So many confirmations an object may ask for in a minute at least.
+/// So many confirmations an object may ask for at once, and in a minute, at least.
 pub(super) const CONFIRMATIONS: usize = 60;
-/// So many for each of its sources, if that is more: a script that a sweep meets half-way takes two, and another may follow.
-const OF_EACH: usize = 4;
+/// So many of each of its sources at once, if that is more: a script that a sweep meets half-way takes two, and another may
+/// follow.
+const AT_ONCE: usize = 4;
+/// So many of each in a minute, over time: who shares a source that changes every second must not read all its others as often.
+const A_MINUTE: usize = 2;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// For how long the gate of a handle was open.
@@ -84,12 +87,6 @@ pub(super) struct Agreement {
     pub(super) elsewhere: bool,
 }
 
-/// How many confirmations an object of so many sources may ask for in a minute: who shares a source that changes every second
-/// must not read all its others as often.
-pub(super) fn most_confirmations(sources: usize) -> usize {
-    CONFIRMATIONS.max(OF_EACH * sources)
-}
-
 /// Whether one of them is none yet.
 pub(super) fn is_pending(answers: &[Answer]) -> bool {
     answers.iter().any(|answer| matches!(answer, Answer::Pending))
@@ -108,7 +105,7 @@ pub(super) struct Gathering {
     pub(super) news: Option<Instant>,
     /// When the news had settled for which confirmations were asked last.
     pub(super) settled: Option<Instant>,
-    /// How many confirmations it asked for, and since when they are counted.
+    /// How many confirmations it had asked for when it last did, but for those that time has given back.
     pub(super) spent: Option<(Instant, usize)>,
 }
 
@@ -119,15 +116,24 @@ impl Subscriber {
 }
 
 impl Gathering {
-    /// Whether `more` confirmations for news that settled at `settled` are within what an object may ask for.
-    pub(super) fn spend(&mut self, settled: Instant, more: usize, most: usize, now: Instant) -> bool {
-        if self.settled.replace(settled) == Some(settled) {
+    /// Whether `more` confirmations for news that settled at `settled` are within what an object of so many `sources` may ask
+    /// for.
+    pub(super) fn spend(&mut self, settled: Instant, more: usize, sources: usize, now: Instant) -> bool {
+        if self.settled == Some(settled) {
             return true;
         }
-        let (since, spent) = self.spent.filter(|(since, _)| now < *since + MINUTE).unwrap_or((now, 0));
-        let total = spent.saturating_add(more);
-        let granted = total <= most;
-        self.spent = Some((since, if granted { total } else { spent }));
+        let a_minute = CONFIRMATIONS.max(A_MINUTE * sources);
+        let before = self.spent.map_or(0, |(at, spent)| {
+            let passed = now.saturating_duration_since(at);
+            let given_back =
+                passed.as_millis() * u128::try_from(a_minute).unwrap_or_default() / MINUTE.as_millis();
+            spent.saturating_sub(usize::try_from(given_back).unwrap_or(usize::MAX))
+        });
+        let spent = before.saturating_add(more);
+        let granted = spent <= CONFIRMATIONS.max(AT_ONCE * sources);
+        if granted {
+            (self.settled, self.spent) = (Some(settled), Some((now, spent)));
+        }
         granted
     }
 }

@@ -6,6 +6,7 @@
 
 mod ask;
 mod begin;
+mod losses;
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -41,8 +41,8 @@ use self::{
 };
 use crate::object_key::ObjectKey;
 use crate::vault::{
-    answer::{Ask, Found, Health, Reply, Sought, Wake},
-    connection::Connection,
+    answer::{Ask, Found, Health, Losses, Reply, Sought, Wake},
+    connection::{Connection, Source},
     limits::Limits,
     metrics::VaultMetrics,
     rest::{reader::Reader, transport::Transport},
@@ -249,6 +249,16 @@ impl Plane {
         let index = self.0.index();
         let running = index.hosts.get(connection.url.host())?;
         running.host().health(connection, now)
+    }
+
+    /// Whether these sources of a connection, of which the last answer was that they are gone, went together with many names
+    /// of the vault, by all that its users have said to [have](super::Stake) and all that was read since.
+    #[must_use]
+    pub fn losses(&self, connection: &Connection, sources: &[&Source]) -> Losses {
+        let now = Instant::now().into_std();
+        let index = self.0.index();
+        let running = index.hosts.get(connection.url.host());
+        running.map_or(Losses::Undecided, |running| running.host().losses(connection, sources, now))
     }
 
     /// The host of a connection, which begins to run if it did not.

@@ -154,7 +154,7 @@ impl Host {
                 handle.preflight.listed = true;
                 // Where reading is refused too, a role may be on its way, which brings both.
                 if failure.scope() == Scope::Permission && handle.proven {
-                    handle.sweeps.bar(Why::Forbidden, now, &self.limits);
+                    handle.sweeps.bar(Why::Forbidden, self.jitter.fraction(), now, &self.limits);
                 }
             }
             // No vault answers so to a GET that is in order, whatever the name.

@@ -234,7 +234,7 @@ impl Host {
     }
 
     /// Gives the page that is to be read next a place in the lanes. One that serves many namespaces stands behind the reads
-    /// of none of them.
+    /// of none of them; one that is to end the reads by GET does not stand behind those.
     pub(super) fn enqueue_page(&mut self, id: HandleId) {
         let number = self.lanes.number();
         let Some(handle) = self.handles.get_mut(&id) else { return };
@@ -243,9 +243,10 @@ impl Host {
             handle.sweeps.run = None;
             return;
         };
+        let aside = handle.connection.identity.is_shared() || handle.sweeps.mode() == Some(Mode::Get);
         let Some(run) = handle.sweeps.run.as_mut().filter(|run| run.ticket.is_none()) else { return };
         run.ticket = Some(number);
-        let lane = if handle.connection.identity.is_shared() { Lane::Sweep } else { Lane::Periodic };
+        let lane = if aside { Lane::Sweep } else { Lane::Periodic };
         self.lanes.push(lane, &namespace, id, (Place::Page, number));
     }
 

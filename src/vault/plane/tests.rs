@@ -19,7 +19,7 @@ use crate::object_key::ObjectKey;
 use crate::reason::Reason;
 use crate::vault::{
     Answer, Attributes, Connection, Detect, Failure, HealthState, Identity, Limits, ObjectKind, ObjectName,
-    Peer, Reading, Reply, SecretValue, ServiceVersion, Source, Terms, VaultUrl, Wake, Want,
+    Peer, Reading, Reply, SecretValue, ServiceVersion, Source, Stake, Terms, VaultUrl, Wake, Want,
     failure::{Refused, ServiceAccount},
     rest::{
         list::{Link, ListedSecret, Next, Page, SECRETS},
@@ -30,6 +30,7 @@ use crate::vault::{
 mod core;
 mod find;
 mod list;
+mod losses;
 mod outage;
 mod preflight;
 mod previous;
@@ -98,7 +99,8 @@ fn page_after<'a>(
 }
 
 fn want(name: &str, known: Option<u32>) -> Want {
-    Want { source: source(name), interval: MINUTE, known: known.map(attributes), stale: false }
+    let stake = if known.is_some() { Stake::Keys } else { Stake::None };
+    Want { source: source(name), interval: MINUTE, known: known.map(attributes), stale: false, stake }
 }
 
 /// What the vault says of one secret.
@@ -156,6 +158,8 @@ struct World {
     no_versions: Option<Failure>,
     /// If set, the list fails so.
     no_list: Option<Failure>,
+    /// The page that begins after this name fails once, as if the vault did.
+    no_page: Option<&'static str>,
     /// If set, a name that no secret has fails so, instead of as not there.
     no_read: Option<Failure>,
     trials: Vec<Permission>,
@@ -210,6 +214,7 @@ impl World {
             more_versions: None,
             no_versions: None,
             no_list: None,
+            no_page: None,
             no_read: None,
             trials: Vec::new(),
             unlisted: false,
@@ -279,6 +284,11 @@ impl World {
                 return self.no_list.as_ref().map_or(Fetched::Permitted, |failure| failed(failure, None));
             }
             Errand::List(link) => {
+                let url = link.as_ref().map(|link| link.url(&connection(0).url, SECRETS)).unwrap_or_default();
+                if self.no_page.take_if(|name| url.ends_with(&format!("after={name}"))).is_some() {
+                    let unavailable = Failure::ServiceUnavailable { peer: Peer::Vault, status: Some(503) };
+                    return failed(&unavailable, None);
+                }
                 return match &self.no_list {
                     Some(failure) => failed(failure, None),
                     None => Fetched::Listed(self.list(link.as_ref()), self.date()),

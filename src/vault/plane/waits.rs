@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     entry::{Entry, Told},
-    gathering::{Agreement, PATIENCE, is_pending, most_confirmations},
+    gathering::{Agreement, PATIENCE, is_pending},
     handle::Handle,
     host::Host,
     lanes::HandleId,
@@ -87,11 +87,10 @@ impl Handle {
         };
         let mut missing = all_unconfirmed(gathering.over);
         let is_new = |(want, at): (&Want, &Option<Instant>)| {
-            at.is_some() && !entries.get(&want.source).is_some_and(|entry| entry.is_read_anyway(user))
+            at.is_some() && !entries.get(&want.source).is_some_and(|entry| entry.is_read_anyway())
         };
         let count = wants.iter().zip(&missing).filter(|each| is_new(*each)).count();
-        let most = most_confirmations(wants.len());
-        if !gathering.over && count > 0 && !gathering.spend(settled, count, most, now) {
+        if !gathering.over && count > 0 && !gathering.spend(settled, count, wants.len(), now) {
             gathering.over = true;
             missing = all_unconfirmed(true);
         }

@@ -12,8 +12,8 @@ use vaultsync::ObjectKey;
 use vaultsync::run::clock;
 use vaultsync::vault::{
     Answer, Ask, Assertion, AssertionError, Assertions, Connection, Credentials, HealthState, Identity,
-    Limits, ObjectKind, ObjectName, Plane, Reply, ServiceVersion, Source, Terms, Transport, VaultMetrics,
-    VaultUrl, Wake, Want,
+    Limits, ObjectKind, ObjectName, Plane, Reply, ServiceVersion, Source, Stake, Terms, Transport,
+    VaultMetrics, VaultUrl, Wake, Want,
 };
 
 use crate::scene::CLIENT;
@@ -242,5 +242,5 @@ pub fn connection(vault: &str) -> Connection {
 /// The current version of a secret, as fresh as a test needs it.
 pub fn want(name: &str) -> Want {
     let source = Source { kind: ObjectKind::Secret, name: ObjectName::parse(name).unwrap(), version: None };
-    Want { source, interval: Duration::from_millis(100), known: None, stale: false }
+    Want { source, interval: Duration::from_millis(100), known: None, stale: false, stake: Stake::None }
 }

@@ -4,7 +4,7 @@
 //! closes, by a drop, a panic, a signal or SIGKILL, it kills the group and removes the state folder.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -95,15 +95,18 @@ impl Processes {
         }
     }
 
-    /// Starts a program in the group and leaves it to the caller, who may kill it earlier. One that comes from
-    /// `Self::start` stays in the group all the time.
+    /// Starts a program in the group and leaves it to the caller, who may kill it earlier. A group of which all have ended is
+    /// followed by another.
     ///
     /// # Errors
     /// The program does not start.
     pub fn spawn(&self, command: &mut Command) -> Result<Child> {
         let mut group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(group) = *group {
-            return Ok(command.process_group(group).spawn()?);
+            match command.process_group(group).spawn() {
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+                started => return Ok(started?),
+            }
         }
         let child = command.process_group(0).spawn()?;
         *group = Some(child.id().try_into()?);

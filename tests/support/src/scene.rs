@@ -328,6 +328,13 @@ impl OperatorScene {
         until(&self.api(), name, &what, says).await.expect("an object")
     }
 
+    /// Waits until the `KeyVault` is like this.
+    pub async fn vault_where(&self, name: &str, what: &str, like: impl Fn(&KeyVault) -> bool) -> KeyVault {
+        until(&self.api(), name, what, |vault: Option<&KeyVault>| vault.is_some_and(&like))
+            .await
+            .expect("an object")
+    }
+
     /// The Secret's keys and values, as text; `None` where there is none.
     pub async fn secret(&self, name: &str) -> Option<BTreeMap<String, String>> {
         let secret = self.api::<Secret>().get_opt(name).await.expect("an answer")?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::object_key::ObjectKey;
-use crate::vault::answer::Attributes;
+use crate::vault::answer::{Attributes, Stake};
 
 /// What a user was told `Pending` for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,11 +43,22 @@ pub(super) struct Subscription {
     pub(super) anew: bool,
     /// Was told that the source is unconfirmed for longer than it accepts.
     pub(super) told_stale: bool,
+    /// What it has in its Secret.
+    pub(super) stake: Stake,
 }
 
 impl Subscription {
     pub(super) const fn new(interval: Duration) -> Self {
-        Self { interval, known: None, given: None, wait: None, holds: false, anew: false, told_stale: false }
+        Self {
+            interval,
+            known: None,
+            given: None,
+            wait: None,
+            holds: false,
+            anew: false,
+            told_stale: false,
+            stake: Stake::None,
+        }
     }
 
     /// Whether the user cannot go on with what it knows, if the vault has `seen`.

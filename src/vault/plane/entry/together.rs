@@ -38,10 +38,10 @@ impl Entry {
         }
     }
 
-    /// Whether a request that is still to begin will confirm the source to `user`: it was asked for already, or what a sweep saw
-    /// is to be read.
-    pub(in crate::vault::plane) fn is_read_anyway(&self, user: &ObjectKey) -> bool {
-        !self.in_flight && (self.watch.demands() || self.confirmation(user).is_some())
+    /// Whether a request that is still to begin will confirm the source: it has its place already, or what a sweep saw is to be
+    /// read.
+    pub(in crate::vault::plane) const fn is_read_anyway(&self) -> bool {
+        !self.in_flight && (self.watch.demands() || self.ticket.is_some())
     }
 
     /// `user` goes on without an answer, until it asks again.

@@ -142,6 +142,7 @@ impl<'a> Joined<'a> {
                         known.interval = known.interval.min(want.interval);
                         known.known.take_if(|told| want.known.as_ref() != Some(told));
                         known.stale |= want.stale;
+                        known.stake = known.stake.max(want.stake);
                     }
                     None => wants.push(want.clone()),
                 }

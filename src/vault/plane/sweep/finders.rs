@@ -183,6 +183,9 @@ impl Finders {
             finder.told = index.map_or(ToldNames::Nothing, |index| index.find(finds));
         }
         finder.failing = self.failed.is_some();
+        if let Some(why) = self.failed.as_ref().filter(|_| finder.told == ToldNames::Nothing) {
+            finder.told = ToldNames::Failed(why.clone());
+        }
         match &finder.told {
             ToldNames::Nothing => Found::Pending,
             ToldNames::Failed(why) => Found::Failed(why.clone()),

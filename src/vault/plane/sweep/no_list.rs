@@ -1,6 +1,6 @@
 //! A list that cannot be read: for how long it is tried, and when GETs take over.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::vault::{
     answer::Wake,
@@ -22,19 +22,27 @@ pub(super) struct Barred {
 }
 
 impl Sweeps {
-    /// Nothing is listed for a while: the longer, the more often it was tried in vain. What takes thousands of requests to
-    /// find out is tried least.
-    pub(in crate::vault::plane) fn bar(&mut self, why: Why, now: Instant, limits: &Limits) {
+    /// Nothing is listed for a while: the longer, the more often it was tried in vain, up to an interval if nobody looks for
+    /// names. What takes thousands of requests to find out is tried least. `spread`: its place, from 0 to 1, among those of
+    /// which the list failed at the same time.
+    pub(in crate::vault::plane) fn bar(&mut self, why: Why, spread: f64, now: Instant, limits: &Limits) {
         let before = self.barred.as_ref().map_or(0, |barred| barred.before.saturating_add(1));
-        let wait =
-            if why == Why::Endless { limits.list_retry } else { doubled(limits.refused_retry, before) };
-        self.barred = Some(Barred { why, until: now + wait, before });
+        let (first, longest) = limits.refused_retry;
+        let interval = if self.finders.is_empty() { self.interval } else { Duration::ZERO };
+        let wait = if why == Why::Endless {
+            limits.list_retry
+        } else {
+            doubled((first, longest.max(interval)), before)
+        };
+        self.barred = Some(Barred { why, until: now + wait.mul_f64(1.0 + 0.2 * spread), before });
     }
 
-    /// A list cannot be read. Returns whether that is enough to leave it alone: one try is, if it was left alone before.
+    /// A list cannot be read. Returns whether that is enough to leave it alone: the first page once is, if it was left alone
+    /// before.
     fn has_failed_enough(&mut self) -> bool {
         self.failures += 1;
-        self.failures >= TRIES || self.barred.is_some()
+        let is_first = self.run.as_ref().is_none_or(|run| run.pages == 0);
+        self.failures >= TRIES || (self.barred.is_some() && is_first)
     }
 }
 
@@ -84,7 +92,7 @@ impl Host {
         sweeps.run = None;
         sweeps.failures = 0;
         let told = sweeps.finders.fail(&why);
-        sweeps.bar(why, now, &self.limits);
+        sweeps.bar(why, self.jitter.fraction(), now, &self.limits);
         self.unlisted.extend(told);
         self.turn(id, now)
     }

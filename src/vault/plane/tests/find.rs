@@ -147,6 +147,24 @@ fn a_list_that_may_not_be_read_is_told_once_and_what_was_found_stands() {
 }
 
 #[test]
+fn whoever_comes_while_a_list_cannot_be_read_is_told_at_once() {
+    let mut world = shop();
+    let find = sought("shop-*", &[]);
+    world.no_list = Some(Failure::MissingRole(Box::default()));
+    assert_eq!(world.find("a", std::slice::from_ref(&find), &[]), Found::Pending);
+    world.pass(MINUTE);
+    assert_eq!(world.find("b", std::slice::from_ref(&find), &[]), Found::Failed(Why::Forbidden));
+    let other = sought("other-*", &[]);
+    assert_eq!(world.find("a", std::slice::from_ref(&other), &[]), Found::Failed(Why::Forbidden));
+    world.no_list = None;
+    world.woken();
+    world.pass(11 * MINUTE);
+    let woken = world.woken();
+    assert!(["a", "b"].iter().all(|name| woken.contains(&Wake::User(user(name)))), "{woken:?}");
+    assert_eq!(world.finds("b", &find).len(), 2);
+}
+
+#[test]
 fn a_list_that_is_throttled_for_a_while_is_told_as_that_and_read_soon_after() {
     for failure in
         [Failure::Throttled(Peer::Vault), outage::unavailable(), Failure::MissingRole(Box::default())]

@@ -1,7 +1,7 @@
 //! When a failure is one of the whole, of one source or of the list, and who is told when.
 
 use super::*;
-use crate::vault::{Detection, Mode, Why};
+use crate::vault::{Detection, Mode, Rate, Why};
 
 pub(super) fn unavailable() -> Failure {
     Failure::ServiceUnavailable { peer: Peer::Vault, status: Some(503) }
@@ -395,4 +395,53 @@ fn an_odd_answer_to_every_source_is_an_outage_said_once_and_to_one_is_its_own() 
     world.pass(5 * MINUTE);
     assert_eq!(world.woken(), [Wake::User(user("s7"))]);
     assert!(matches!(world.state(), HealthState::Working));
+}
+
+#[test]
+fn one_page_that_fails_when_a_list_is_tried_again_is_asked_for_again() {
+    let mut world = World::new();
+    world.terms.detect = Detect::List;
+    world.page = 5;
+    world.all_know(20);
+    world.pass(3 * MINUTE);
+    let detection = |world: &World| world.host.health(&connection(0), world.now).unwrap().detection.unwrap();
+    world.no_list = Some(unavailable());
+    while detection(&world).mode == Mode::List {
+        world.pass(SECOND);
+    }
+    (world.no_list, world.no_page) = (None, Some("s12"));
+    world.pass(45 * SECOND);
+    assert_eq!((world.no_page, detection(&world).mode), (None, Mode::List));
+}
+
+#[test]
+fn a_list_that_is_tried_again_does_not_stand_behind_the_reads_that_it_is_to_end() {
+    let mut world = World::new();
+    world.terms.detect = Detect::List;
+    world.terms.handle_rate = Some(Rate { requests_per_second: 5, burst: 5 });
+    world.all_know(400);
+    world.pass(5 * MINUTE);
+    let detection = |world: &World| world.host.health(&connection(0), world.now).unwrap().detection.unwrap();
+    assert_eq!(detection(&world).mode, Mode::List);
+    world.no_list = Some(unavailable());
+    while detection(&world).mode == Mode::List {
+        world.pass(SECOND);
+    }
+    // More reads are due than it may send.
+    world.pass(20 * MINUTE);
+    world.no_list = None;
+    world.pass(13 * MINUTE);
+    assert_eq!(detection(&world).mode, Mode::List);
+}
+
+#[test]
+fn a_list_that_cannot_be_read_is_tried_less_often_than_it_would_be_read() {
+    let mut world = World::new();
+    world.terms.detect = Detect::List;
+    world.say("db", Said::Version(1));
+    let daily = Want { interval: 24 * 60 * MINUTE, ..want("db", Some(1)) };
+    world.no_list = Some(Failure::MissingRole(Box::default()));
+    let _ = world.ask("app", &[daily]);
+    world.pass(5 * 24 * 60 * MINUTE);
+    assert!(world.lists.len() <= 18, "{}", world.lists.len());
 }

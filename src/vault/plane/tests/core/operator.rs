@@ -17,7 +17,7 @@ use crate::{
     object_key::ObjectKey,
     plan::{
         Change, Connected, FoundNames, Input, Kept, NewSecret, Permit, Problem, Refusal, Round, Seen,
-        Snapshot, Sources, Step, UsedSource, Vault, Verdict, sources, wants,
+        Snapshot, Sources, Step, UsedSource, Vault, Verdict, brake, sources, wants,
     },
     vault::{
         Answer, Ask, Connection, Detect, Failure, Found, Limits, Peer, Sought, Terms, Wake,
@@ -237,6 +237,7 @@ fn connected<'a>(model: &Model, spec: &'a VaultSecretSyncSpec) -> Vec<Connected<
         url: model.vaults.url_of(number_of(Some(vault))),
         interval: INTERVAL,
         stale_after: Duration::from_secs(900),
+        removals_confirmed: None,
     });
     connected.collect()
 }
@@ -368,7 +369,7 @@ fn find(model: &mut Model, index: usize, known: &VaultSecretSync) -> Vec<FoundNa
     let each = all.iter().enumerate().map(|(place, connected)| {
         let finds = crate::plan::finds(&known.spec, connected.vault);
         let before = crate::plan::found_before(known, &finds, (&all, place));
-        let known = before.concat();
+        let known = before.names.concat();
         (finds, before, known)
     });
     let each: Vec<_> = each.collect();
@@ -488,7 +489,12 @@ fn ask(
         .collect();
     let mut hosts: Vec<&mut Host> = model.operator.hosts.iter_mut().collect();
     let replies = ask_hosts(&mut hosts, &user(index), &asks, together, now);
-    let snapshot = Snapshot::of(used, replies);
+    let mut snapshot = Snapshot::of(used, replies);
+    brake(known, &connected, used, &mut snapshot, |place, sources| {
+        let (number, connection) = &connections[place];
+        let host = usize::from(*number == 1 && model.vaults.second == Second::OtherVault);
+        model.operator.hosts[host].losses(connection, sources, now)
+    });
     let answers: Vec<String> = used
         .iter()
         .zip(&snapshot.answers)
