@@ -1,7 +1,7 @@
 //! The command line: flags and environment, checked once and handed on as settings that cannot be wrong.
 
 use crate::api::parse_duration;
-use crate::controller::{Kind, Settings, Subject};
+use crate::controller::{Kind, SecretAccess, Settings, Subject};
 use crate::lease::LeaseSettings;
 use crate::telemetry::{LogFormat, filter};
 use crate::vault::{
@@ -119,6 +119,9 @@ pub struct RunArgs {
     /// The namespaces to work in, separated by commas; empty for all.
     #[arg(long, env = "VAULTSYNC_WATCH_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
     pub watch_namespaces: Vec<String>,
+    /// What the operator may do to Secrets, as its RBAC has it; the chart sets it by rbac.secrets.
+    #[arg(long, env = "VAULTSYNC_SECRET_ACCESS", value_enum, default_value = "write")]
+    pub secret_access: SecretAccess,
     /// How often each Secret is checked for edits by others; 0s for never. Longer if there are so many that the checks
     /// would exceed --drift-probes-per-second.
     #[arg(long, env = "VAULTSYNC_DRIFT_INTERVAL", default_value = "30s", value_parser = duration)]
@@ -297,6 +300,7 @@ impl RunArgs {
             namespaces: self.namespaces(),
             own_namespace: self.pod_namespace.clone(),
             secrets_policy: self.secrets_policy.clone().filter(|name| !name.is_empty()),
+            secret_access: self.secret_access,
             drift_interval: self.drift_interval,
             drift_probes_per_second: self.drift_probes_per_second,
             stale_after: self.stale_after,

@@ -1,5 +1,6 @@
 //! Our share of the API server: a bounded number of calls at once, each bounded in time, no retry behind our back.
 
+use super::SecretAccess;
 use super::error::{Error, Unanswered};
 use crate::api::MANAGER;
 use crate::lease::Tenure;
@@ -32,6 +33,7 @@ pub(super) struct ApiServer {
     tenure: Tenure,
     /// The policy that fences what we may do to Secrets.
     secrets_policy: Option<Arc<str>>,
+    secret_access: SecretAccess,
 }
 
 impl Debug for ApiServer {
@@ -129,18 +131,29 @@ impl ApiServer {
     /// The longest a single call may take.
     pub(super) const CALL: Duration = Duration::from_secs(10);
 
-    pub(super) fn new(client: Client, secrets_policy: Option<String>, tenure: Tenure) -> Self {
+    pub(super) fn new(
+        client: Client,
+        secrets_policy: Option<String>,
+        secret_access: SecretAccess,
+        tenure: Tenure,
+    ) -> Self {
         Self {
             client: heeding_retry_after(client),
             permits: Arc::new(Semaphore::new(IN_FLIGHT)),
             tenure,
             secrets_policy: secrets_policy.map(Into::into),
+            secret_access,
         }
     }
 
     /// Whether this policy is the one that fences what we may do to Secrets.
     pub(super) fn is_fence(&self, policy: &str) -> bool {
         self.secrets_policy.as_deref() == Some(policy)
+    }
+
+    /// Whether Secrets may be created by a request that names them, and by no other.
+    pub(super) fn names_secrets(&self) -> bool {
+        self.secret_access == SecretAccess::Named
     }
 
     /// Whether as many calls are under way as may be.

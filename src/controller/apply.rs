@@ -1,4 +1,5 @@
-//! The only writer of Secrets: create by POST, change by strategic-merge PATCH, look by an empty PATCH.
+//! The only writer of Secrets: create by POST (or, where RBAC names them, by an Apply of what must not be there), change by
+//! strategic-merge PATCH, look by an empty PATCH.
 //!
 //! Every call asks for metadata alone (`PartialObjectMetadata`), so that no value ever comes back.
 
@@ -64,6 +65,8 @@ struct CreateMetadata<'a> {
     annotations: &'a BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner_references: Option<[&'a OwnerReference; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_version: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -104,12 +107,20 @@ impl ApiServer {
                 labels: &new.labels,
                 annotations: &new.annotations,
                 owner_references: new.owner.as_ref().map(|owner| [owner]),
+                // No Secret has it: one that is there is a conflict, and none is taken for one that is to be made.
+                resource_version: self.names_secrets().then_some("1"),
             },
             type_: new.type_.as_str(),
             data: new.data.iter().map(|(key, bytes)| (key.as_str(), Field(Some(bytes)))).collect(),
         };
         let path = format!("/api/v1/namespaces/{}/secrets", target.namespace);
-        let request = request(Method::POST, &path, target.manager, "application/json", &body);
+        let request = if self.names_secrets() {
+            let path = format!("{path}/{}", target.name);
+            // JSON is YAML.
+            request(Method::PATCH, &path, target.manager, "application/apply-patch+yaml", &body)
+        } else {
+            request(Method::POST, &path, target.manager, "application/json", &body)
+        };
         match self.secret("create secret", request).await? {
             Ok(metadata) => {
                 let after = Observed::of(&metadata.metadata, target.manager);

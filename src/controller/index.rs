@@ -140,20 +140,6 @@ impl ObjectIndex {
         (*best != key.name && !shares).then(|| best.to_string())
     }
 
-    /// The other objects that add keys to a Secret, beside the one of this key.
-    pub(super) fn sharing(&self, key: &ObjectKey, target: &str) -> Vec<String> {
-        self.lock().sharing(key, target).map(ToString::to_string).collect()
-    }
-
-    /// The keys that these want in the Secret, or have there.
-    pub(super) fn shared_keys(&self, key: &ObjectKey, target: &str) -> BTreeSet<String> {
-        let inner = self.lock();
-        let entries =
-            inner.sharing(key, target).filter_map(|name| inner.objects.get(&key.beside(Arc::clone(name))));
-        let shares = entries.filter_map(|entry| entry.share.as_deref());
-        shares.flat_map(|share| share.recorded.iter().chain(&share.named)).cloned().collect()
-    }
-
     /// Whether an object of this key has this target.
     pub(super) fn has_target(&self, key: &ObjectKey, target: &str) -> bool {
         self.lock().objects.get(key).is_some_and(|entry| *entry.target == *target)

@@ -31,6 +31,8 @@ struct Inner {
     /// Boxed: a table has room to spare.
     objects: HashMap<ObjectKey, Box<Memory>>,
     probes: BTreeSet<ObjectKey>,
+    /// The resourceVersion at which a watch showed their target, of those whose next round is to compare it; `None`: gone.
+    moved: HashMap<ObjectKey, Option<String>>,
     /// Rounds under way, with the resourceVersion that the watch last showed since they began.
     rounds: HashMap<ObjectKey, Option<String>>,
 }
@@ -85,7 +87,21 @@ impl Memories {
         let mut inner = self.lock();
         inner.objects.remove(key);
         inner.probes.remove(key);
+        inner.moved.remove(key);
         inner.rounds.remove(key);
+    }
+
+    /// A watch shows the target of an object at this resourceVersion; `None`: it is gone. Returns whether the object is to
+    /// look: not where it left the target so.
+    pub(super) fn target_moved(&self, key: &ObjectKey, version: Option<&str>) -> bool {
+        let mut inner = self.lock();
+        let known = inner.objects.get(key).and_then(|memory| memory.kept.target_version());
+        // Of a round under way it is not known yet what it leaves.
+        let is_news = inner.rounds.contains_key(key) || version.is_none() || known != version;
+        if is_news {
+            inner.moved.insert(key.clone(), version.map(str::to_owned));
+        }
+        is_news
     }
 
     /// The next round of this object is to look at its target.
@@ -93,9 +109,13 @@ impl Memories {
         self.lock().probes.insert(key);
     }
 
-    /// Whether this round is to look at the target; asked once.
-    pub(super) fn take_probe(&self, key: &ObjectKey) -> bool {
-        self.lock().probes.remove(key)
+    /// Whether this round is to look at the target: it is its turn, or a watch showed it otherwise than at the resourceVersion
+    /// at which it is `expected`. Asked once.
+    pub(super) fn take_probe(&self, key: &ObjectKey, expected: Option<&str>) -> bool {
+        let mut inner = self.lock();
+        let moved = inner.moved.remove(key);
+        let moved = moved.is_some_and(|version| version.is_none() || version.as_deref() != expected);
+        inner.probes.remove(key) || moved
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -34,11 +34,12 @@ pub use api_server::{api_server, client};
 pub use check::{CheckError, Checked, Kind, Subject, check};
 pub use error::Error;
 
-use crate::api::{ClusterKeyVault, KeyVault};
+use crate::api::{ClusterKeyVault, KeyVault, VaultSecretSync};
 use crate::lease::Tenure;
 use crate::object_key::ObjectKey;
 use crate::vault::{Credentials, Limits, Plane, Transport, VaultMetrics};
 use api_server::ApiServer;
+use clap::ValueEnum;
 use connections::{Connections, namespace_labels};
 use departures::Departures;
 use events::Events;
@@ -48,7 +49,7 @@ use index::ObjectIndex;
 use jiff::Timestamp;
 use kube::Client;
 use kube::api::Api;
-use kube::runtime::reflector::{self, store::Writer};
+use kube::runtime::reflector::{self, Store, store::Writer};
 use memory::Memories;
 use metrics::ObjectMetrics;
 use namespace_labels::NamespaceLabels;
@@ -64,6 +65,18 @@ use thiserror::Error;
 use token_request::TokenRequests;
 use triggers::Triggers;
 
+/// What the operator may do to Secrets, by its RBAC. It never reads a value, whatever it may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SecretAccess {
+    /// Create and patch them.
+    #[default]
+    Write,
+    /// Watch them too, so that an edit is undone at once.
+    Watch,
+    /// Create and patch those that are named, so they are created by a request that names them.
+    Named,
+}
+
 /// What the controllers are told to do.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -73,6 +86,8 @@ pub struct Settings {
     pub own_namespace: Option<String>,
     /// The policy that fences what we may do to Secrets: what it refuses is not ours.
     pub secrets_policy: Option<String>,
+    /// What the operator may do to Secrets.
+    pub secret_access: SecretAccess,
     /// How often a target is looked at; zero: never.
     pub drift_interval: Duration,
     /// How many targets may be looked at in a second, over all objects.
@@ -201,6 +216,17 @@ pub enum StartError {
     NamespacesForbidden,
 }
 
+/// Says that nothing is missing once all of these were shown.
+async fn say_ready(shown: Vec<(Store<VaultSecretSync>, Store<KeyVault>)>, readiness: Readiness) {
+    for (objects, vaults) in shown {
+        let both = join(objects.wait_until_ready(), vaults.wait_until_ready());
+        if let (Err(_), _) | (_, Err(_)) = both.await {
+            return;
+        }
+    }
+    readiness.set(true);
+}
+
 /// Runs the controllers until `shutdown`, letting rounds under way finish. No call of theirs begins but within `tenure`.
 ///
 /// # Errors
@@ -214,7 +240,7 @@ pub async fn run(
     tenure: Tenure,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), StartError> {
-    let server = ApiServer::new(client, settings.secrets_policy.clone(), tenure);
+    let server = ApiServer::new(client, settings.secrets_policy.clone(), settings.secret_access, tenure);
     let assertions = Arc::new(TokenRequests(server.clone()));
     let vault_metrics = VaultMetrics::new(registry)?;
     let (plane, wakes) = Plane::new(
@@ -256,15 +282,19 @@ pub async fn run(
     let ending = Arc::clone(&context);
     let client = || context.server.client().clone();
     let mut watches: Vec<BoxFuture<'static, ()>> = Vec::new();
-    let mut shown = Vec::new();
+    let (mut shown, mut secrets) = (Vec::new(), Vec::new());
     for (scope, (objects, connections)) in scopes.into_iter().zip(triggered) {
         let (object_store, object_writer) = reflector::store();
         let (vault_store, vault_writer) = reflector::store();
-        shown.push((object_store, vault_store.clone()));
+        shown.push((object_store.clone(), vault_store.clone()));
         let (api, vaults) = match &scope {
             None => (Api::all(client()), Api::all(client())),
             Some(namespace) => (Api::namespaced(client(), namespace), Api::namespaced(client(), namespace)),
         };
+        if context.settings.secret_access == SecretAccess::Watch {
+            let (context, objects) = (Arc::clone(&context), object_store.clone());
+            secrets.push(watch::secrets::run(context, scope.clone(), objects).boxed());
+        }
         let shutdown = || shutdown.clone();
         watches.push(
             connections::run::<KeyVault>(Arc::clone(&context), vaults, vault_writer, connections, shutdown())
@@ -284,15 +314,7 @@ pub async fn run(
         shutdown,
     );
     watches.push(cluster.boxed());
-    let ready = async move {
-        for (objects, vaults) in shown {
-            let both = futures::future::join(objects.wait_until_ready(), vaults.wait_until_ready());
-            if let (Err(_), _) | (_, Err(_)) = both.await {
-                return;
-            }
-        }
-        readiness.set(true);
-    };
+    let ready = say_ready(shown, readiness);
     let rounds = join_all(watches).map(|_| ()).shared();
     let published = events::publish(Arc::clone(&context), rounds.clone());
     let mut support = vec![
@@ -303,6 +325,7 @@ pub async fn run(
         rollouts::deliver(Arc::clone(&context)).boxed(),
         departures::carry_out(Arc::clone(&context), departed).boxed(),
     ];
+    support.append(&mut secrets);
     if let Some(labels) = labels {
         support.push(namespace_labels::run(context, labels).boxed());
     }

@@ -129,7 +129,7 @@ async fn round(context: &Context, stored: &Arc<VaultSecretSync>, memory: &Memory
         creation: object.spec.target.creation,
     };
     let type_ = (!merges).then(|| object.spec.secret_type().as_str());
-    let probe = context.memories.take_probe(&key);
+    let probe = context.memories.take_probe(&key, memory.kept.expects(&object));
     let mut round = Round::begin(memory.kept.clone(), &object, probe);
     let mut snapshot: Option<Snapshot> = None;
     let (mut failed, mut admitted) = (None, false);

@@ -23,6 +23,21 @@ pub struct Kept {
     pub(super) open: Option<Box<Open>>,
 }
 
+impl Kept {
+    /// The resourceVersion of the target as this process last left or saw it.
+    #[must_use]
+    pub fn target_version(&self) -> Option<&str> {
+        self.verified.as_ref().map(|verified| verified.resource_version.as_str())
+    }
+
+    /// The same, or as status records it, where this process did neither.
+    #[must_use]
+    pub fn expects<'a>(&'a self, object: &'a VaultSecretSync) -> Option<&'a str> {
+        let target = object.status.as_ref().and_then(|status| status.target.as_ref());
+        self.target_version().or_else(|| target.map(|target| target.resource_version.as_str()))
+    }
+}
+
 /// What a round leaves open.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Open {

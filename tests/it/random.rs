@@ -21,10 +21,10 @@ const SECRETS: usize = 8;
 const STEPS: usize = 60;
 
 /// Numbers that follow from their seed.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         // xorshift*: https://www.jstatsoft.org/article/view/v008i14
         for shift in [12_i32, -25, 27] {
             self.0 ^= if shift < 0 { self.0 << -shift } else { self.0 >> shift };
@@ -271,10 +271,12 @@ async fn whatever_happens_each_secret_ends_as_the_vault_has_it() {
 }
 
 /// `SEED` plays an earlier run again, as far as time allows.
+pub(crate) fn seed() -> u64 {
+    number_from("SEED").unwrap_or_else(|| RandomState::new().hash_one(0))
+}
+
+/// What somebody asks for by an environment variable.
 #[expect(clippy::disallowed_methods, reason = "a switch of the tests, none of the product")]
-fn seed() -> u64 {
-    std::env::var("SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or_else(|| RandomState::new().hash_one(0))
+pub(crate) fn number_from(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
 }

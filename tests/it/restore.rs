@@ -11,7 +11,7 @@ use support::{History, Says as _};
 const NAMES: [&str; 2] = ["shop", "other"];
 
 /// What a backup tool keeps of something: neither uid, nor owners, nor status.
-fn kept(kind: &str, object: &impl serde::Serialize) -> Value {
+pub(crate) fn kept(kind: &str, object: &impl serde::Serialize) -> Value {
     let mut object = serde_json::to_value(object).unwrap();
     let metadata = &object["metadata"];
     let metadata = json!({"name": metadata["name"], "labels": metadata["labels"], "annotations": metadata["annotations"]});

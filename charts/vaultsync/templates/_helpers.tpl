@@ -129,6 +129,8 @@ The container's environment, each name once: server-side apply refuses a list wi
 {{- end }}
 - name: VAULTSYNC_SECRETS_POLICY
   value: {{ ternary (include "vaultsync.suffixed" (list . "secrets")) "" .Values.policies.enabled | quote }}
+- name: VAULTSYNC_SECRET_ACCESS
+  value: {{ .Values.rbac.secrets | quote }}
 - name: VAULTSYNC_DRIFT_INTERVAL
   value: {{ $s.driftInterval | quote }}
 - name: VAULTSYNC_DRIFT_PROBES_PER_SECOND

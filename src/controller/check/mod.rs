@@ -6,6 +6,7 @@ mod checked;
 
 pub use checked::Checked;
 
+use super::SecretAccess;
 use super::api_server::ApiServer;
 use super::connections::{ConnectionKind as _, as_read_by};
 use super::error::Error;
@@ -113,7 +114,7 @@ pub async fn check(
     credentials: Credentials,
     subject: &Subject,
 ) -> Result<Vec<Result<Checked, CheckError>>, CheckError> {
-    let server = ApiServer::new(client, None, Tenure::endless());
+    let server = ApiServer::new(client, None, SecretAccess::default(), Tenure::endless());
     let mut checked = Vec::new();
     for found in resolve(&server, subject).await? {
         checked.push(match found {

@@ -1,7 +1,9 @@
-//! What objects have in Secrets that are another's.
+//! Who writes a Secret, and what objects have in Secrets that are another's.
 
+use super::ObjectIndex;
 use crate::api::{Deletion, VaultSecretSync};
 use crate::object_key::ObjectKey;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// An object that is gone, of which keys may be in a Secret that is another's and are to go too.
@@ -22,6 +24,38 @@ pub(in crate::controller) struct Share {
     pub(super) named: Vec<String>,
     /// Whether they go with it.
     pub(super) deletion: Deletion,
+}
+
+impl ObjectIndex {
+    /// The objects that have this target.
+    pub(in crate::controller) fn claiming(&self, target: &ObjectKey) -> Vec<ObjectKey> {
+        let inner = self.lock();
+        let claims = inner.claims.get(target).into_iter().flatten();
+        claims.map(|(.., name)| target.beside(Arc::clone(name))).collect()
+    }
+
+    /// The targets of a scope that are there as far as status tells, and are not another's.
+    pub(in crate::controller) fn owned_targets(&self, scope: Option<&str>) -> Vec<ObjectKey> {
+        let inner = self.lock();
+        let within = |key: &ObjectKey| scope.is_none_or(|namespace| *namespace == *key.namespace);
+        let owned =
+            inner.objects.iter().filter(|(key, entry)| within(key) && entry.probed && entry.share.is_none());
+        owned.map(|(key, entry)| entry.target_of(key)).collect()
+    }
+
+    /// The other objects that add keys to a Secret, beside the one of this key.
+    pub(in crate::controller) fn sharing(&self, key: &ObjectKey, target: &str) -> Vec<String> {
+        self.lock().sharing(key, target).map(ToString::to_string).collect()
+    }
+
+    /// The keys that these want in the Secret, or have there.
+    pub(in crate::controller) fn shared_keys(&self, key: &ObjectKey, target: &str) -> BTreeSet<String> {
+        let inner = self.lock();
+        let entries =
+            inner.sharing(key, target).filter_map(|name| inner.objects.get(&key.beside(Arc::clone(name))));
+        let shares = entries.filter_map(|entry| entry.share.as_deref());
+        shares.flat_map(|share| share.recorded.iter().chain(&share.named)).cloned().collect()
+    }
 }
 
 impl Share {

@@ -3,12 +3,13 @@
 mod guarded;
 mod news;
 mod replaced;
+pub(super) mod secrets;
 mod stream;
 
 pub(super) use guarded::Guarded;
 pub(super) use news::News;
 pub(super) use replaced::Replaced;
-pub(super) use stream::{refusal, watch};
+pub(super) use stream::{refusal, watch, watch_labelled};
 
 use kube::runtime::reflector::{Lookup, Store};
 use std::future::Future;

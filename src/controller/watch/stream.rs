@@ -33,8 +33,33 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let mut sieve = Sieve::new(shown, metrics.undecodable::<K>());
+    let open = move || watcher(api.clone(), watcher::Config::default().page_size(PAGE)).boxed();
+    watched(K::kind(&()).into_owned(), open, after_refusal)
+        .filter_map(move |event| std::future::ready(event.map(|event| sieve.pass(event)).transpose()))
+}
+
+/// The same of what carries these labels. Of `PartialObjectMeta` the API server sends metadata alone, of which nothing can be
+/// so that it is not understood.
+pub(in crate::controller) fn watch_labelled<K>(
+    api: Api<K>,
+    labels: &str,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + use<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let config = watcher::Config::default().page_size(PAGE).labels(labels);
+    let open = move || watcher(api.clone(), config.clone()).boxed();
+    watched(K::kind(&()).into_owned(), open, None)
+}
+
+fn watched<T: Send + 'static>(
+    kind: String,
+    open: impl Fn() -> Opened<T> + Send + 'static,
+    after_refusal: Option<Duration>,
+) -> impl Stream<Item = watcher::Result<Event<T>>> + Send {
     let watched = Watched {
-        api,
+        kind,
+        open: Box::new(open),
         after_refusal,
         watch: None,
         pauses: Pauses::default(),
@@ -42,32 +67,30 @@ where
         pause: Duration::ZERO,
     };
     unfold(watched, |mut watched| async { Some((watched.next().await, watched)) })
-        .filter_map(move |event| std::future::ready(event.map(|event| sieve.pass(event)).transpose()))
 }
 
-struct Watched<K> {
-    api: Api<Guarded<K>>,
+/// A watch as kube has it.
+type Opened<T> = BoxStream<'static, watcher::Result<Event<T>>>;
+
+struct Watched<T> {
+    /// Of what.
+    kind: String,
+    open: Box<dyn Fn() -> Opened<T> + Send>,
     after_refusal: Option<Duration>,
-    watch: Option<BoxStream<'static, watcher::Result<Event<Guarded<K>>>>>,
+    watch: Option<Opened<T>>,
     pauses: Pauses,
     /// Whether a list was ever complete.
     listed: bool,
     pause: Duration,
 }
 
-impl<K> Watched<K>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    async fn next(&mut self) -> watcher::Result<Event<Guarded<K>>> {
+impl<T> Watched<T> {
+    async fn next(&mut self) -> watcher::Result<Event<T>> {
         // Not for nothing: even the shortest sleep lasts a millisecond, and there is an event for each object.
         if !self.pause.is_zero() {
             tokio::time::sleep(std::mem::take(&mut self.pause)).await;
         }
-        let api = &self.api;
-        let watch = self
-            .watch
-            .get_or_insert_with(|| watcher(api.clone(), watcher::Config::default().page_size(PAGE)).boxed());
+        let watch = self.watch.get_or_insert_with(&self.open);
         // It never ends either.
         let next = watch.next().await.unwrap_or(Err(watcher::Error::NoResourceVersion));
         match &next {
@@ -92,8 +115,8 @@ where
         if let Some(pause) = self.after_refusal.filter(|_| !self.listed && refusal(error).is_some()) {
             self.pause = pause;
         } else if self.pauses.failures.is_power_of_two() {
-            let (kind, what) = (K::kind(&()), in_words(error));
-            tracing::warn!(%kind, "a watch failed and is opened again: {what}");
+            let (kind, what) = (&self.kind, in_words(error));
+            tracing::warn!(kind, "a watch failed and is opened again: {what}");
         }
     }
 }

@@ -104,7 +104,7 @@ impl Problem {
             Refusal::Forbidden => Self::new(
                 Reason::WriteForbidden,
                 format!(
-                    "The API server does not let vaultsync write Secret {target}, so nothing was written. Check the chart's RBAC (create and patch on secrets) and the admission plugins of this cluster."
+                    "The API server does not let vaultsync write Secret {target}, so nothing was written. Check the chart's RBAC (create and patch on secrets; with rbac.secrets: named, whether rbac.namedSecrets names this one) and the admission plugins of this cluster."
                 ),
             ),
             Refusal::DeniedByWebhook(webhook) => Self::new(

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use vaultsync::api::{KeyVault, VaultSecretSync};
 use vaultsync::cli::{Cli, Command};
-use vaultsync::controller::Settings;
+use vaultsync::controller::{SecretAccess, Settings};
 use vaultsync::run::{clock, run};
 use vaultsync::vault::{Limits, Transport};
 
@@ -89,6 +89,7 @@ impl OperatorScene {
             namespaces: [namespace.name.clone()].into(),
             own_namespace: Some("vaultsync-system".to_owned()),
             secrets_policy: Some("vaultsync-secrets".to_owned()),
+            secret_access: SecretAccess::Write,
             drift_interval: Duration::from_secs(1),
             drift_probes_per_second: 100,
             stale_after: None,
@@ -492,7 +493,8 @@ pub fn data(pairs: &[(&str, &str)]) -> Value {
     json!({"refreshInterval": "10s", "data": items})
 }
 
-pub(crate) fn values(secret: &Secret) -> BTreeMap<String, String> {
+/// The keys and values of a Secret, as text.
+pub fn values(secret: &Secret) -> BTreeMap<String, String> {
     let data = secret.data.iter().flatten();
     data.map(|(key, value)| (key.clone(), String::from_utf8_lossy(&value.0).into_owned())).collect()
 }
