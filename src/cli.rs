@@ -39,6 +39,9 @@ pub enum Command {
     Check(Box<CheckArgs>),
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
+    /// Convert objects of External Secrets Operator, akv2k8s and the CSI driver: ours to standard output, what has no equal
+    /// to standard error.
+    Convert(ConvertArgs),
 }
 
 /// The proxies that the environment names to every program (`HTTPS_PROXY`, `NO_PROXY`).
@@ -93,6 +96,19 @@ impl CheckArgs {
         let (kind, name) = self.subject.clone();
         Subject { kind, name, namespace: self.namespace.clone() }
     }
+}
+
+/// The flags of `vaultsync convert`.
+#[derive(Clone, Debug, Args)]
+pub struct ConvertArgs {
+    /// Files of YAML or JSON, with any number of objects and lists each; none or - is standard input. Objects that belong
+    /// together, as a store and what reads through it, belong into one call. The exit code is 0 if all of it could be
+    /// read, whatever has no equal, and 1 if not.
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Have each object take over the Secret that is there, which needs its consent (spec.target.creation: Adopt).
+    #[arg(long)]
+    pub adopt: bool,
 }
 
 /// How a report looks.

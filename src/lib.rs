@@ -16,12 +16,14 @@
 //! | [`vault`] | what is in Key Vault, at the least load | no Kubernetes |
 //! | [`lease`] | which of several replicas works | types and the client of Kubernetes |
 //! | [`controller`] | watches, rounds, writes, reports | everything |
+//! | [`convert`] | objects of other tools to ours, as a pure function | `api` |
 //! | [`server`], [`telemetry`], [`cli`], [`run`] | the process around it | |
 
 pub mod api;
 mod certificate;
 pub mod cli;
 pub mod controller;
+pub mod convert;
 #[cfg(test)]
 mod dice;
 #[cfg(any(fuzzing, test))]

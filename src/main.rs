@@ -3,15 +3,16 @@
 use anyhow::Context as _;
 use clap::Parser as _;
 use mimalloc::MiMalloc;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
-use vaultsync::cli::{CheckArgs, Cli, Command, Output, RunArgs};
+use vaultsync::cli::{CheckArgs, Cli, Command, ConvertArgs, Output, RunArgs};
 use vaultsync::run::{clock, run};
 use vaultsync::vault::Transport;
-use vaultsync::{api, cli, controller, telemetry};
+use vaultsync::{api, cli, controller, convert, telemetry};
 
 // What is kept for an object is small and stays; the bodies that told of it are larger and go. An allocator that puts both
 // side by side, as glibc's does, is left with holes of half its size after ten thousand first syncs.
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         Command::Run(args) => on(Builder::new_multi_thread(), operate(&args)).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => on(Builder::new_current_thread(), check(&args)),
         Command::Crds => print_crds().map(|()| ExitCode::SUCCESS),
+        Command::Convert(args) => print_converted(&args).map(|()| ExitCode::SUCCESS),
     };
     match result {
         Ok(code) => code,
@@ -105,6 +107,35 @@ fn print_crds() -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     for (_, yaml) in api::crd_files()? {
         write!(out, "---\n{yaml}")?;
+    }
+    Ok(())
+}
+
+/// Prints what the objects of all files become, and after it what has no equal; nothing, if one of them cannot be read.
+fn print_converted(args: &ConvertArgs) -> anyhow::Result<()> {
+    let standard_input = [Path::new("-").to_owned()];
+    let files = if args.files.is_empty() { standard_input.as_slice() } else { args.files.as_slice() };
+    let mut objects = Vec::new();
+    for file in files {
+        let (name, text) = if file == Path::new("-") {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
+            ("standard input".to_owned(), text)
+        } else {
+            let name = file.display().to_string();
+            let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
+            (name, text)
+        };
+        objects.extend(convert::objects(&text).context(name)?);
+    }
+    let mut conversion = convert::convert(objects);
+    if args.adopt {
+        conversion = conversion.adopting();
+    }
+    write!(std::io::stdout().lock(), "{}", conversion.to_yaml()?)?;
+    let mut said = std::io::stderr().lock();
+    for note in &conversion.notes {
+        writeln!(said, "{note}")?;
     }
     Ok(())
 }

@@ -44,6 +44,17 @@ pub struct ReadSettings {
     pub limits: Option<RequestLimits>,
 }
 
+impl Default for ReadSettings {
+    fn default() -> Self {
+        Self {
+            service_version: default_service_version(),
+            min_refresh_interval: default_min_refresh_interval(),
+            detect: Detect::default(),
+            limits: None,
+        }
+    }
+}
+
 /// A ServiceAccount that is federated with an application or a managed identity.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -7,7 +7,7 @@ fn run(arguments: &[&str]) -> Result<RunArgs, String> {
     let all = ["vaultsync", "run"].iter().chain(arguments);
     match Cli::try_parse_from(all).map_err(|error| error.to_string())?.command {
         Command::Run(args) => Ok(*args),
-        Command::Check(_) | Command::Crds => unreachable!(),
+        Command::Check(_) | Command::Convert(_) | Command::Crds => unreachable!(),
     }
 }
 
@@ -80,6 +80,20 @@ fn what_is_checked_is_named_as_kubectl_names_it() {
     for text in ["prod", "secret/prod", "kv/", "kv/a/b", "kv/a,metadata.namespace=b"] {
         assert!(subject(text).unwrap_err().contains("kv/NAME"), "{text}");
     }
+}
+
+#[test]
+fn what_is_converted_is_files_or_standard_input() {
+    let convert = |arguments: &[&str]| {
+        let all = ["vaultsync", "convert"].iter().chain(arguments);
+        match Cli::try_parse_from(all).unwrap().command {
+            Command::Convert(args) => args,
+            _ => unreachable!(),
+        }
+    };
+    assert_eq!((convert(&[]).files.len(), convert(&[]).adopt), (0, false));
+    let args = convert(&["--adopt", "a.yaml", "-"]);
+    assert_eq!((args.files, args.adopt), (vec![PathBuf::from("a.yaml"), PathBuf::from("-")], true));
 }
 
 #[test]

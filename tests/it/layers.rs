@@ -11,11 +11,13 @@ const FORBIDDEN: &[(&str, &str)] = &[
         "crate::api crate::plan crate::vault kube k8s_openapi tokio",
     ),
     (
-        "crate::api crate::plan",
+        "crate::api crate::plan crate::convert",
         "tokio reqwest axum kube::Api kube::Client kube::Config kube::api::Api kube::client",
     ),
-    ("crate::api crate::plan crate::vault", "crate::controller"),
-    ("crate::api crate::vault", "crate::plan"),
+    ("crate::api crate::plan crate::vault crate::convert", "crate::controller"),
+    ("crate::api crate::vault crate::convert", "crate::plan"),
+    ("crate::convert", "crate::vault crate::certificate crate::lease"),
+    ("crate::api crate::plan crate::vault crate::controller", "crate::convert"),
     ("crate::vault", "crate::api kube kube_client kube_core kube_runtime k8s_openapi"),
     (
         "crate::api crate::plan crate::cli crate::run crate::server crate::telemetry main",

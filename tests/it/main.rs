@@ -14,6 +14,7 @@ mod canary;
 mod chart;
 mod check;
 mod cluster_key_vault;
+mod convert;
 mod crds;
 mod deletion;
 mod docs;
