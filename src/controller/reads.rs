@@ -83,7 +83,7 @@ impl Reads {
                 url: usable.connection.url.as_str(),
                 interval,
                 stale_after,
-                removals_confirmed: usable.described.removals.until(context.now()),
+                removals_confirmed: usable.described.removals.until(),
             }
         });
         connected.collect()

@@ -3,7 +3,7 @@
 //! That a name is not listed is a hint, never a verdict: what was found before and is not listed now stays among the
 //! sources, and goes only when a GET says that there is no such secret. A list that cannot be read takes nothing away.
 
-use super::sources::{Connected, entries_of, is_confirmed};
+use super::sources::{Connected, entries_named, is_confirmed};
 use crate::api::{DataFrom, EntryState, EntryStatus, VaultRef, VaultSecretSync, VaultSecretSyncSpec};
 use crate::reason::Reason;
 use crate::vault::{Find, Found, Losses, NamePattern, ObjectName, Why};
@@ -71,7 +71,8 @@ pub fn found_before(
     (connections, place): (&[Connected<'_>], usize),
 ) -> FoundBefore {
     let Some(connection) = connections.get(place) else { return FoundBefore::default() };
-    let told = object.status.iter().flat_map(|status| entries_of(status, connections, place));
+    // Of another vault too: the connection may lead elsewhere by now, and whether the names are there is to be found out.
+    let told = object.status.iter().flat_map(|status| entries_named(status, connections, place));
     let found: Vec<(&EntryStatus, ObjectName)> = told
         .filter(|entry| !entry.found_by.is_empty() && !entry.managed && entry.state != EntryState::Missing)
         .filter_map(|entry| Some((entry, ObjectName::parse(&entry.name).ok()?)))
@@ -131,7 +132,8 @@ impl FoundNames {
     /// tags, stay until somebody confirms that they are to go.
     #[must_use]
     pub fn of(found: Found, before: &FoundBefore, may_read: impl Fn(&ObjectName) -> bool) -> Self {
-        let as_before = |listing| Self { names: before.names.clone(), listing, lost: HashSet::new() };
+        // Until there is a list again, what it showed last stands.
+        let as_before = |listing| Self { names: before.names.clone(), listing, lost: before.held.clone() };
         match found {
             Found::Pending => as_before(Listing::Awaited),
             Found::Failed(why) => as_before(Listing::Failed(why)),

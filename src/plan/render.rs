@@ -272,6 +272,12 @@ fn render_template(
         return;
     };
     let inputs = template.recipes.iter().filter_map(|index| picture.keys.get(*index));
+    let is_read = inputs.clone().any(|input| context.data.contains_key(input.recipe.key));
+    if !is_read && !template.objects && !picture.judged.contains_key(&of) && !picture.is_due(key) {
+        // Made of nothing that was read, and in the Secret already.
+        rendered.keep.insert(name);
+        return;
+    }
     // What goes is an input that is not there; for what stays there is no value now.
     let mut inputs = inputs.filter(|input| !context.data.contains_key(input.recipe.key));
     let there = inputs.all(|input| picture.is_missing_input(input));

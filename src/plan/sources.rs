@@ -6,7 +6,7 @@ mod snapshot;
 pub use brake::brake;
 pub(super) use brake::{Hold, is_confirmed};
 pub use snapshot::{Connected, Fares, Snapshot};
-pub(super) use snapshot::{entries_of, entry};
+pub(super) use snapshot::{entries_named, entries_of, entry};
 
 use super::Problem;
 use super::find::{FoundNames, Listing};

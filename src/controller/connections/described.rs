@@ -12,6 +12,7 @@ use crate::vault::{
     Connection, CredentialName, CustomCloud, Identity, InvalidUrl, ManagedIdentityId, Rate, ServiceVersion,
     Terms, VaultUrl,
 };
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 use kube::core::object::HasStatus;
@@ -156,10 +157,15 @@ pub(in crate::controller) struct DescribedSpec {
 }
 
 impl Described {
-    /// What an object says; `before` is what was last known of it.
-    pub(in crate::controller) fn new<K: ConnectionKind>(vault: &K, before: Option<&Self>) -> Self {
+    /// What an object says `now`; `before` is what was last known of it.
+    pub(in crate::controller) fn new<K: ConnectionKind>(
+        vault: &K,
+        before: Option<&Self>,
+        now: Timestamp,
+    ) -> Self {
         let (metadata, status) = (vault.meta(), vault.status().cloned());
-        let removals = Confirmation::of(metadata.annotations.as_ref());
+        let confirmed = before.map(|before| before.removals).unwrap_or_default();
+        let removals = Confirmation::of(metadata.annotations.as_ref(), confirmed, now);
         let resource_version = metadata.resource_version.clone();
         let same =
             before.filter(|old| old.spec.uid == metadata.uid && old.spec.generation == metadata.generation);

@@ -107,7 +107,7 @@ impl<K: ConnectionKind> Feed<K> {
             Event::Init => self.listed.clear(),
             Event::InitApply(vault) | Event::Apply(vault) => {
                 let key = vault.key();
-                self.context.connections.keep(&key, &vault);
+                self.context.connections.keep(&key, &vault, self.context.now());
                 if is_news {
                     // Its status is none for its objects.
                     wake(&self.context, self.context.index.users(&key));

@@ -47,7 +47,7 @@ pub(super) async fn reconcile<K: ConnectionKind>(
         let resource_version = described.resource_version.clone();
         let metadata = ObjectMeta { resource_version, ..vault.meta().clone() };
         let written: K = context.server.write_status(&metadata, status, &new).await?;
-        context.connections.keep_written(&key, &described, &written);
+        context.connections.keep_written(&key, &described, &written, context.now());
         let notices = [
             report.as_ref().and_then(|report| report.notice(status)),
             removals.as_ref().and_then(|removals| removals.notice(status)),
@@ -61,7 +61,7 @@ pub(super) async fn reconcile<K: ConnectionKind>(
 }
 
 /// What is to be said of removals that are held, and when to look again; `None`: for now what was said stands. How many there
-/// are grows object by object, and is told again once it stands still.
+/// are grows object by object, and is told once it stands still.
 fn removals<K: ConnectionKind>(
     context: &Context,
     vault: &K,
@@ -75,13 +75,16 @@ fn removals<K: ConnectionKind>(
     let conditions = described.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let is_told = condition(conditions, MASS_REMOVAL).is_some();
     let (says, next) = if names > 0 {
-        (!is_told || before == names, if before == names { next } else { Action::requeue(SETTLED) })
+        let settled = before == names;
+        (settled, if settled { next } else { Action::requeue(SETTLED) })
     } else {
         // Of a connection that several operators speak of, whoever said it ends it.
         let speaks = before > 0 || key.namespace.is_some() || context.settings.namespaces.is_empty();
-        (is_told && speaks && context.index.are_all(context.settings.namespaces.len().max(1), |_| true), next)
+        let shown = context.index.are_all(context.settings.namespaces.len().max(1), |_| true);
+        let waits = is_told && speaks && !shown;
+        (is_told && speaks && shown, if waits { Action::requeue(SETTLED) } else { next })
     };
-    let said = || MassRemoval::of(held, described.removals, &K::kind(&()), vault.meta(), context.now());
+    let said = || MassRemoval::of(held, described.removals, &K::kind(&()), vault.meta());
     (says.then(said), next)
 }
 

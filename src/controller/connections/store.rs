@@ -3,6 +3,7 @@
 use super::described::{ConnectionKind, Described, of_each};
 use crate::controller::index::VaultKey;
 use crate::vault::Connection;
+use jiff::Timestamp;
 use kube::runtime::watcher;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -107,14 +108,14 @@ impl Connections {
     }
 
     /// Keeps what an object says, unless the watch is behind what we wrote.
-    pub(super) fn keep<K: ConnectionKind>(&self, key: &VaultKey, vault: &K) {
+    pub(super) fn keep<K: ConnectionKind>(&self, key: &VaultKey, vault: &K, now: Timestamp) {
         let mut known = self.write();
         let before = known.by_key.get(key);
         let version = vault.meta().resource_version.as_deref();
         if before.is_some_and(|before| before.replaced.is_ahead_of(version)) {
             return;
         }
-        let described = Described::new(vault, before.map(AsRef::as_ref));
+        let described = Described::new(vault, before.map(AsRef::as_ref), now);
         known.remove(key);
         if let Ok(connection) = &described.spec.connection {
             known.by_connection.entry(connection.clone()).or_default().insert(key.clone());
@@ -123,13 +124,19 @@ impl Connections {
     }
 
     /// Keeps what we wrote over `before`, until the watch catches up; unless it has shown something else since.
-    pub(super) fn keep_written<K: ConnectionKind>(&self, key: &VaultKey, before: &Described, vault: &K) {
+    pub(super) fn keep_written<K: ConnectionKind>(
+        &self,
+        key: &VaultKey,
+        before: &Described,
+        vault: &K,
+        now: Timestamp,
+    ) {
         if let Some(shown) = self.write().by_key.get_mut(key)
             && shown.resource_version == before.resource_version
         {
             let mut replaced = shown.replaced.clone();
             replaced.write(before.resource_version.as_deref(), vault.meta().resource_version.as_deref());
-            *shown = Arc::new(Described { replaced, ..Described::new(vault, Some(before)) });
+            *shown = Arc::new(Described { replaced, ..Described::new(vault, Some(before), now) });
         }
     }
 
@@ -206,28 +213,28 @@ mod tests {
             _ => None,
         };
         let network = || found().and_then(|found| found.status.clone()?.network);
-        connections.keep(&key, &vault("1", "Public"));
+        connections.keep(&key, &vault("1", "Public"), Timestamp::UNIX_EPOCH);
         let before = found().unwrap();
-        connections.keep_written(&key, &before, &vault("2", "Private"));
+        connections.keep_written(&key, &before, &vault("2", "Private"), Timestamp::UNIX_EPOCH);
         assert_eq!(network().as_deref(), Some("Private"));
         assert_eq!(found().unwrap().resource_version.as_deref(), Some("2"));
 
         // Once more, and again, before the watch shows the first.
-        connections.keep_written(&key, &found().unwrap(), &vault("2a", "Private"));
-        connections.keep_written(&key, &found().unwrap(), &vault("3", "Public"));
+        connections.keep_written(&key, &found().unwrap(), &vault("2a", "Private"), Timestamp::UNIX_EPOCH);
+        connections.keep_written(&key, &found().unwrap(), &vault("3", "Public"), Timestamp::UNIX_EPOCH);
         for behind in ["1", "2", "2a"] {
-            connections.keep(&key, &vault(behind, "Private"));
+            connections.keep(&key, &vault(behind, "Private"), Timestamp::UNIX_EPOCH);
             assert_eq!(network().as_deref(), Some("Public"), "the watch is behind");
         }
-        connections.keep(&key, &vault("3", "Public"));
+        connections.keep(&key, &vault("3", "Public"), Timestamp::UNIX_EPOCH);
 
         let before = found().unwrap();
-        connections.keep(&key, &vault("5", "Proxy"));
-        connections.keep_written(&key, &before, &vault("4", "Public"));
+        connections.keep(&key, &vault("5", "Proxy"), Timestamp::UNIX_EPOCH);
+        connections.keep_written(&key, &before, &vault("4", "Public"), Timestamp::UNIX_EPOCH);
         assert_eq!(network().as_deref(), Some("Proxy"), "the watch was faster");
         let before = found().unwrap();
         connections.remove(&key);
-        connections.keep_written(&key, &before, &vault("6", "Public"));
+        connections.keep_written(&key, &before, &vault("6", "Public"), Timestamp::UNIX_EPOCH);
         assert!(found().is_none(), "it went while we wrote");
     }
 }

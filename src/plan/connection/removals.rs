@@ -24,26 +24,32 @@ pub enum Confirmation {
     None,
     /// What was held up to then.
     Until(Timestamp),
+    /// It was a time ahead of now when it was first seen: it would confirm what nobody knows of yet.
+    Ahead(Timestamp),
     /// It is no time.
     Invalid,
 }
 
 impl Confirmation {
-    /// Of the annotations of a connection.
+    /// Of the annotations of a connection that are shown `now`; `before`: what they confirmed until then.
     #[must_use]
-    pub fn of(annotations: Option<&BTreeMap<String, String>>) -> Self {
+    pub fn of(annotations: Option<&BTreeMap<String, String>>, before: Self, now: Timestamp) -> Self {
         match annotations.and_then(|all| all.get(REMOVAL_CONFIRMED_ANNOTATION)) {
             None => Self::None,
-            Some(text) => text.parse().map_or(Self::Invalid, Self::Until),
+            Some(text) => match text.parse() {
+                Err(_) => Self::Invalid,
+                Ok(time) if time > now || before == Self::Ahead(time) => Self::Ahead(time),
+                Ok(time) => Self::Until(time),
+            },
         }
     }
 
-    /// Up to when what is gone is to go. A time ahead of `now` would confirm what nobody knows of, and confirms nothing.
+    /// Up to when what is gone is to go.
     #[must_use]
-    pub fn until(self, now: Timestamp) -> Option<Timestamp> {
+    pub const fn until(self) -> Option<Timestamp> {
         match self {
-            Self::Until(time) if time <= now => Some(time),
-            Self::Until(_) | Self::None | Self::Invalid => None,
+            Self::Until(time) => Some(time),
+            Self::Ahead(_) | Self::None | Self::Invalid => None,
         }
     }
 }
@@ -62,7 +68,6 @@ impl MassRemoval {
         confirmation: Confirmation,
         kind: &str,
         metadata: &ObjectMeta,
-        now: Timestamp,
     ) -> Self {
         let message = held.map(|HeldRemovals { names, until }| {
             let kind = kind.to_lowercase();
@@ -70,11 +75,11 @@ impl MassRemoval {
             let place = metadata.namespace.as_deref().map(|namespace| format!(" -n {namespace}"));
             let not = match confirmation {
                 Confirmation::Invalid => format!("The annotation {REMOVAL_CONFIRMED_ANNOTATION} is no time, so it confirms nothing. "),
-                Confirmation::Until(time) if time > now => format!("The annotation {REMOVAL_CONFIRMED_ANNOTATION} is a time ahead of now, so it confirms nothing. "),
+                Confirmation::Ahead(_) => format!("The annotation {REMOVAL_CONFIRMED_ANNOTATION} was ahead of the time when it was set, so it confirms nothing. "),
                 Confirmation::Until(_) | Confirmation::None => String::new(),
             };
             format!(
-                "{names} names that objects read through this connection are gone from the vault, or are not found any more, and went together. vaultsync removes no key for them until that is confirmed. If it is a mistake, recover them in the vault. {not}If they are to go, run: kubectl annotate {kind} {name}{place} --overwrite {REMOVAL_CONFIRMED_ANNOTATION}={until}",
+                "Gone from the vault together, or not found any more: {names} of the names that objects read through this connection. vaultsync removes no key for them until that is confirmed. If it is a mistake, recover them in the vault. {not}If they are to go, run: kubectl annotate {kind} {name}{place} --overwrite {REMOVAL_CONFIRMED_ANNOTATION}={until}",
                 place = place.unwrap_or_default(),
             )
         });
@@ -119,19 +124,24 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn annotated(text: &str) -> Confirmation {
-        Confirmation::of(Some(&[(REMOVAL_CONFIRMED_ANNOTATION.to_owned(), text.to_owned())].into()))
+    fn annotated(text: &str, before: Confirmation, now: Timestamp) -> Confirmation {
+        let annotations = [(REMOVAL_CONFIRMED_ANNOTATION.to_owned(), text.to_owned())].into();
+        Confirmation::of(Some(&annotations), before, now)
     }
 
     #[test]
-    fn only_a_time_that_has_come_confirms_anything() {
+    fn only_a_time_that_had_come_when_it_was_set_confirms_anything() {
         let now = time(1_000_000);
-        assert_eq!(annotated("1970-01-12T13:46:39Z").until(now), Some(time(999_999)));
-        assert_eq!(annotated("1970-01-12T14:46:40+01:00").until(now), Some(now));
+        let of = |text| annotated(text, Confirmation::None, now);
+        assert_eq!(of("1970-01-12T13:46:39Z").until(), Some(time(999_999)));
+        assert_eq!(of("1970-01-12T14:46:40+01:00").until(), Some(now));
         for nothing in ["1970-01-12T13:46:41Z", "yes", "", "1970-01-12"] {
-            assert_eq!(annotated(nothing).until(now), None, "{nothing}");
+            assert_eq!(of(nothing).until(), None, "{nothing}");
         }
-        assert_eq!(Confirmation::of(None).until(now), None);
+        assert_eq!(Confirmation::of(None, Confirmation::None, now).until(), None);
+        let ahead = of("1970-01-12T13:46:41Z");
+        assert_eq!(annotated("1970-01-12T13:46:41Z", ahead, time(2_000_000)).until(), None);
+        assert_eq!(annotated("1970-01-12T13:46:42Z", ahead, time(2_000_000)).until(), Some(time(1_000_002)));
     }
 
     #[test]
@@ -144,12 +154,12 @@ mod tests {
         };
         let of = |names: usize, confirmation| {
             let held = (names > 0).then_some(HeldRemovals { names, until: now });
-            MassRemoval::of(held, confirmation, "KeyVault", &metadata, now)
+            MassRemoval::of(held, confirmation, "KeyVault", &metadata)
         };
         let first = of(12, Confirmation::None);
         let told = first.status(None, Some(3), now).unwrap();
         let message = &condition(&told.conditions, MASS_REMOVAL).unwrap().message;
-        assert!(message.starts_with("12 names "), "{message}");
+        assert!(message.contains(": 12 of the names "), "{message}");
         let command = "kubectl annotate keyvault prod -n shop --overwrite vaultsync.dev/removal-confirmed-at=2025-06-15T15:06:40Z";
         assert!(message.ends_with(command), "{message}");
         assert!(first.notice(None).is_some());

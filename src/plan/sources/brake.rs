@@ -40,13 +40,13 @@ pub fn brake(
         let told =
             status.and_then(|status| super::entry(entries_of(status, connections, used.vault), &used.source));
         let confirmed = connections.get(used.vault).and_then(|connection| connection.removals_confirmed);
-        match stake(object, connections, used, told) {
-            Stake::None => {}
-            Stake::Held => {
-                snapshot.held.insert(index, Hold::Many);
-            }
-            Stake::Keys if told.is_some_and(|told| is_confirmed(told, confirmed)) => {}
-            Stake::Keys => open.entry(used.vault).or_default().push((index, &used.source)),
+        if told.is_some_and(|told| is_confirmed(told, confirmed)) {
+            continue;
+        }
+        if told.is_some_and(is_held) {
+            snapshot.held.insert(index, Hold::Many);
+        } else if stake(object, connections, used, told) != Stake::None {
+            open.entry(used.vault).or_default().push((index, &used.source));
         }
     }
     for (vault, gone) in open {
@@ -73,13 +73,22 @@ pub(super) fn stake(
             EntryState::Missing | EntryState::Because(Reason::SecretNotFound | Reason::KeyNotFound),
             _,
         )) => Stake::None,
-        Some((EntryState::Because(Reason::RemovalHeld), told)) if told.held_since.is_some() => {
-            if is_confirmed(told, confirmed) { Stake::Keys } else { Stake::Held }
+        // What find finds no more is there all the same.
+        Some((EntryState::Because(Reason::RemovalHeld), told))
+            if is_held(told) && !is_confirmed(told, confirmed) && !used.lost =>
+        {
+            Stake::Held
         }
+        Some((EntryState::Because(Reason::RemovalHeld), _)) => Stake::Keys,
         Some((_, told)) if told.version.is_some() => Stake::Keys,
         _ if has_keys(object, connections, used) => Stake::Keys,
         _ => Stake::None,
     }
+}
+
+/// Whether status says that its keys are held, rather than that it is not clear yet.
+fn is_held(told: &EntryStatus) -> bool {
+    told.state == EntryState::Because(Reason::RemovalHeld) && told.held_since.is_some()
 }
 
 /// Whether somebody has confirmed that what is held is to go, after it was held.

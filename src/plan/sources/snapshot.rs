@@ -88,6 +88,19 @@ pub(in crate::plan) fn entries_of<'a>(
     })
 }
 
+/// The entries of status that the connection of this name read, in whatever vault.
+pub(in crate::plan) fn entries_named<'a>(
+    status: &'a VaultSecretSyncStatus,
+    connections: &[Connected<'a>],
+    place: usize,
+) -> impl Iterator<Item = &'a EntryStatus> {
+    let vault = connections.get(place).map(|connection| connection.vault);
+    status.entries.iter().filter(move |entry| match &entry.vault {
+        None => place == 0,
+        Some(told) => vault.is_some_and(|vault| (told.kind, &told.name) == (vault.kind, &vault.name)),
+    })
+}
+
 /// The entry that speaks of a source, among those of its connection.
 pub(in crate::plan) fn entry<'a>(
     mut entries: impl Iterator<Item = &'a EntryStatus>,

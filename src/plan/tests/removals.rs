@@ -4,7 +4,7 @@ use super::*;
 use crate::api::{DataFrom, FindSpec};
 use crate::plan::FoundNames;
 use crate::plan::find::Listing;
-use crate::vault::{Found, Losses, ObjectName};
+use crate::vault::{Found, Losses, ObjectName, Why};
 use std::collections::HashSet;
 
 /// An object with a key that may go, and one that stays.
@@ -224,4 +224,80 @@ fn names_that_an_edited_find_does_not_look_for_go() {
     let mut finder = Finder::new(20);
     finder.scene.object.metadata.generation = Some(2);
     assert_eq!(finder.lose(0..15), 5);
+}
+
+#[test]
+fn names_that_find_no_longer_finds_stay_held_over_a_restart_in_which_the_list_is_not_read_yet() {
+    let mut finder = Finder::new(20);
+    finder.lose(0..12);
+    finder.scene.settle();
+    finder.lose(0..4);
+    finder.scene.settle();
+    finder.scene.kept = Kept::default();
+    let finds = super::super::finds(&finder.scene.object.spec, &finder.scene.object.spec.vault_ref);
+    for found in [Found::Pending, Found::Failed(Why::Forbidden)] {
+        let before = finder.scene.found_before(&finds);
+        finder.scene.found = vec![FoundNames::of(found, &before, |_| true)];
+        finder.scene.answers = vec![Answer::Unchanged; finder.scene.sources().len()];
+        finder.scene.settle();
+        let held = finder.scene.states().iter().filter(|state| **state == "RemovalHeld").count();
+        assert_eq!((held, finder.scene.ready().0.as_str()), (4, "False"));
+    }
+}
+
+#[test]
+fn what_is_confirmed_and_cannot_be_done_yet_is_not_held_again() {
+    let mut scene = Scene::new(vec![key("A", "one")], Vec::new());
+    scene.object.spec.data[0].on_missing = OnMissing::Remove;
+    scene.answers = vec![read("v1", "a")];
+    scene.create();
+    scene.losses = Losses::Many;
+    scene.answers = vec![failed(Failure::SecretNotFound)];
+    scene.settle();
+    assert_eq!(scene.states(), ["RemovalHeld"]);
+    scene.removals_confirmed = Some(scene.now);
+    for _ in 0..3 {
+        scene.now += Duration::from_secs(60);
+        scene.answers = vec![failed(Failure::SecretNotFound)];
+        scene.settle();
+        // A Secret is never emptied.
+        assert_eq!((scene.states(), scene.ready().1.as_str()), (vec!["Pending"], "MissingKey"));
+    }
+}
+
+#[test]
+fn where_a_connection_leads_to_another_vault_what_is_missing_there_stays_held_round_after_round() {
+    let mut scene = Scene::new(vec![key("A", "one")], vec![object_source("two")]);
+    scene.object.spec.data_from[0].on_missing = OnMissing::Remove;
+    scene.answers = vec![read("v1", "a"), read("v1", r#"{"B": "2"}"#)];
+    scene.create();
+    scene.object.status.as_mut().unwrap().vault = Some("https://before.vault.azure.net".to_owned());
+    scene.losses = Losses::Undecided;
+    scene.answers = vec![read("v1", "a"), failed(Failure::SecretNotFound)];
+    assert_eq!(scene.changes().remove.len(), 0);
+    scene.sees(changed(ours(&scene, "2", &["A", "B"])));
+    scene.settle();
+    for losses in [Losses::Undecided, Losses::Many, Losses::Few] {
+        scene.losses = losses;
+        scene.answers = vec![Answer::Unchanged, failed(Failure::SecretNotFound)];
+        scene.settle();
+        assert_eq!((scene.states()[1], scene.keys()), ("RemovalHeld", vec!["A", "B"]), "{losses:?}");
+    }
+}
+
+#[test]
+fn names_that_were_found_in_another_vault_are_asked_for_in_the_new_one_and_held_if_many_are_missing() {
+    let mut finder = Finder::new(20);
+    finder.scene.object.status.as_mut().unwrap().vault = Some("https://before.vault.azure.net".to_owned());
+    let finds = super::super::finds(&finder.scene.object.spec, &finder.scene.object.spec.vault_ref);
+    let before = finder.scene.found_before(&finds);
+    assert_eq!(before.names.concat(), finder.names);
+    let found = Found::Names { names: [Vec::new()].into(), absent: finder.names.clone(), failed: None };
+    finder.scene.found = vec![FoundNames::of(found, &before, |_| true)];
+    finder.scene.losses = Losses::Many;
+    for _ in 0..2 {
+        finder.scene.answers = vec![failed(Failure::SecretNotFound); 20];
+        finder.scene.settle();
+        assert_eq!((finder.scene.states()[0], finder.scene.keys().len()), ("RemovalHeld", 20));
+    }
 }

@@ -707,3 +707,17 @@ fn that_nothing_is_found_is_not_unsaid_by_a_restart() {
     scene.settle();
     assert_eq!(scene.ready().1, "NothingMatched");
 }
+
+#[test]
+fn a_template_of_which_every_input_is_missing_is_written_once() {
+    let mut scene = Scene::new(vec![key("A", "one"), key("B", "two")], Vec::new());
+    for item in &mut scene.object.spec.data {
+        item.on_missing = OnMissing::Remove;
+    }
+    let text = "{{ A | default('none') }}|{{ B | default('none') }}".to_owned();
+    scene.object.spec.target.template.insert("T".to_owned(), text);
+    scene.answers = vec![failed(Failure::SecretNotFound), failed(Failure::SecretNotFound)];
+    scene.create();
+    scene.answers = vec![failed(Failure::SecretNotFound), failed(Failure::SecretNotFound)];
+    scene.says_nothing_new();
+}

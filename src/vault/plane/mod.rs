@@ -256,8 +256,8 @@ impl Plane {
     #[must_use]
     pub fn losses(&self, connection: &Connection, sources: &[&Source]) -> Losses {
         let now = Instant::now().into_std();
-        let index = self.0.index();
-        let running = index.hosts.get(connection.url.host());
+        // All that the host knows is counted, for which nobody else is to wait.
+        let running = self.0.index().hosts.get(connection.url.host()).map(Arc::clone);
         running.map_or(Losses::Undecided, |running| running.host().losses(connection, sources, now))
     }
 

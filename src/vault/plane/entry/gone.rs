@@ -24,12 +24,7 @@ impl Entry {
 
     /// How it stands, as of `since`; `None`: it never was there, is gone for longer than the `span` before that, or says
     /// something of its own.
-    pub(in crate::vault::plane) fn presence(
-        &self,
-        since: Instant,
-        span: Duration,
-        now: Instant,
-    ) -> Option<Presence> {
+    pub(in crate::vault::plane) fn presence(&self, since: Instant, span: Duration) -> Option<Presence> {
         if !self.was_there() {
             return None;
         }
@@ -41,7 +36,9 @@ impl Entry {
             Some(_) => None,
             // As another process said.
             None if self.is_held() => Some(Presence::Gone),
-            None if self.is_read_since(since, now) => Some(Presence::There),
+            // It is read no more, so nothing says that it is there.
+            None if self.pinned => None,
+            None if self.read_at.max(self.swept_at).is_some_and(|at| at >= since) => Some(Presence::There),
             None => Some(Presence::Unread),
         }
     }
@@ -60,14 +57,8 @@ impl Entry {
     }
 
     /// Whether any user has, or had, a value of it.
-    fn was_there(&self) -> bool {
+    pub(in crate::vault::plane) fn was_there(&self) -> bool {
         let has_any = |stake: Stake| stake != Stake::None;
         self.attributes.is_some() || self.subscriptions.values().any(|user| has_any(user.stake))
-    }
-
-    fn is_read_since(&self, since: Instant, now: Instant) -> bool {
-        // What is pinned is read no more: it gets the time that the others take.
-        let passed = || self.interval().is_none_or(|interval| now >= since + interval);
-        self.read_at.max(self.swept_at).is_some_and(|at| at >= since) || (self.pinned && passed())
     }
 }

@@ -71,10 +71,11 @@ impl Host {
         let entries =
             || self.handles.values().filter(speaks).flat_map(|handle: &Handle| handle.entries.iter());
         // As long as it may take to find out what is gone.
-        let span = entries().filter_map(|(_, entry)| entry.interval()).max().unwrap_or_default();
+        let used = entries().filter(|(_, entry)| entry.was_there());
+        let span = used.filter_map(|(_, entry)| entry.interval()).max().unwrap_or_default();
         let mut names: HashMap<(ObjectKind, &ObjectName), Presence> = HashMap::new();
         for (source, entry) in entries() {
-            if let Some(presence) = entry.presence(since, span, now) {
+            if let Some(presence) = entry.presence(since, span) {
                 // Of several who read one name any may know more.
                 let known = names.entry((source.kind, &source.name)).or_insert(presence);
                 *known = presence.max(*known);

@@ -19,6 +19,7 @@ use std::{
 };
 
 use cluster::Cluster;
+use jiff::Timestamp;
 use operator::Operator;
 use vaults::Vaults;
 
@@ -47,6 +48,8 @@ struct Model {
     troubled: bool,
     /// The vault was mended, by whatever changes that took.
     healed: bool,
+    /// Up to when somebody has confirmed that what is gone is to go.
+    confirmed: Option<Timestamp>,
     story: Vec<String>,
 }
 
@@ -70,6 +73,7 @@ impl Model {
             operator,
             troubled,
             healed: false,
+            confirmed: None,
             story: Vec::new(),
         }
     }
@@ -202,6 +206,12 @@ impl Model {
             }
         }
         self.rest(Duration::from_secs(400));
+        if cluster::holds_removals(&self) {
+            self.tell(|| "somebody confirms that what is gone is to go".to_owned());
+            self.confirmed = Timestamp::from_second(self.second()).ok();
+            operator::wake_all(&mut self);
+            self.rest(Duration::from_secs(200));
+        }
         invariants::at_rest(&mut self, &gone);
         steps
     }

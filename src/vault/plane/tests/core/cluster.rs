@@ -819,3 +819,9 @@ pub(super) fn finds_of(spec: &VaultSecretSyncSpec) -> Vec<Finding> {
     });
     finding.collect()
 }
+
+/// Whether any object says that removals are held.
+pub(super) fn holds_removals(model: &Model) -> bool {
+    let statuses = model.cluster.stored.iter().filter_map(|stored| stored.object.status.as_ref());
+    statuses.flat_map(|status| &status.entries).any(|entry| entry.held_since.is_some())
+}

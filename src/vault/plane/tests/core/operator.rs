@@ -237,7 +237,7 @@ fn connected<'a>(model: &Model, spec: &'a VaultSecretSyncSpec) -> Vec<Connected<
         url: model.vaults.url_of(number_of(Some(vault))),
         interval: INTERVAL,
         stale_after: Duration::from_secs(900),
-        removals_confirmed: None,
+        removals_confirmed: model.confirmed,
     });
     connected.collect()
 }
@@ -628,4 +628,11 @@ pub(super) fn restart(model: &mut Model) {
 /// Outages are over.
 pub(super) fn mend(model: &mut Model) {
     model.operator.outage = [false; 2];
+}
+
+/// Every object is looked at.
+pub(super) fn wake_all(model: &mut Model) {
+    for task in &mut model.operator.tasks {
+        task.queued = true;
+    }
 }
