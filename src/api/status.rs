@@ -107,6 +107,15 @@ pub struct EntryStatus {
     pub state: EntryState,
 }
 
+impl EntryStatus {
+    /// Since when its removal is held; `None`: it is not, or it is not clear yet whether many are.
+    #[must_use]
+    pub fn removal_held(&self) -> Option<&Time> {
+        let held = self.state == EntryState::Because(Reason::RemovalHeld);
+        self.held_since.as_ref().filter(|_| held)
+    }
+}
+
 /// A connection that an entry names, and the vault that it led to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

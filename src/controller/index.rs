@@ -267,10 +267,10 @@ impl ObjectMaps {
         if old == Some(&entry) {
             return;
         }
-        let held = |entry: Option<&Indexed>| entry.and_then(|entry| entry.held.clone());
-        if held(old) != entry.held {
-            let both = [held(old), entry.held.clone()].into_iter().flatten();
-            change.held.extend(both.flat_map(|held| held.into_keys()));
+        let held = old.and_then(|old| old.held.as_ref());
+        if held != entry.held.as_ref() {
+            let both = [held, entry.held.as_ref()].into_iter().flatten();
+            change.held.extend(both.flat_map(|held| held.keys().cloned()));
         }
         let reordered = old.is_some_and(|old| old.wrote != entry.wrote);
         // Names of the same namespace cannot be taken over by an edit: target and vault of the old entry go first.

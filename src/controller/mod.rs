@@ -166,10 +166,14 @@ impl Context {
         if self.all_asked.load(Ordering::Relaxed) {
             return true;
         }
-        let scopes = self.settings.namespaces.len().max(1);
-        let all = self.index.are_all(scopes, |key| self.memories.contains(key));
+        let all = self.are_all_objects(|key| self.memories.contains(key));
         self.all_asked.store(all, Ordering::Relaxed);
         all
+    }
+
+    /// Whether the watches have shown all objects, and all are like this.
+    fn are_all_objects(&self, like: impl Fn(&ObjectKey) -> bool) -> bool {
+        self.index.are_all(self.settings.namespaces.len().max(1), like)
     }
 
     /// Keys of a Secret that several add to are free: whoever waited for one looks.

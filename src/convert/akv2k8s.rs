@@ -3,8 +3,8 @@
 use super::Conversion;
 use super::fields::Fields;
 use super::words::{
-    Heading, NotConverted, from_certificate, from_secret, item, object_secret, secret, secret_type,
-    shorten_tls, version,
+    Heading, NotConverted, bare_spec, from_certificate, from_secret, item, object_secret, secret,
+    secret_type, shorten_tls, version,
 };
 use crate::api::{
     CertificatePart, ClusterIdentity, ClusterKeyVault, ClusterKeyVaultSpec, DataFrom, DataItem, Decode,
@@ -45,22 +45,14 @@ pub(super) fn azure_key_vault_secret(heading: &Heading, spec: &mut Fields<'_>, a
         return target.leave();
     };
     let vault_ref = VaultRef { kind: VaultKind::ClusterKeyVault, name: vault_name.clone() };
-    let mut sync = VaultSecretSyncSpec {
-        vault_ref,
-        refresh_interval: "5m".to_owned(),
-        suspend: false,
-        data: Vec::new(),
-        data_from: Vec::new(),
-        tls: None,
-        target: Target {
-            name: target.text("name").filter(|name| *name != heading.name),
-            type_,
-            labels: heading.labels.clone(),
-            annotations: heading.annotations.clone(),
-            ..Target::default()
-        },
-        rollout: None,
+    let written_target = Target {
+        name: target.text("name").filter(|name| *name != heading.name),
+        type_,
+        labels: heading.labels.clone(),
+        annotations: heading.annotations.clone(),
+        ..Target::default()
     };
+    let mut sync = bare_spec(vault_ref, written_target);
     // The leaf comes first here in any case.
     target.text("chainOrder");
     let from = ObjectOf { fields: &mut object, transform, named_type };
@@ -125,6 +117,10 @@ impl ObjectOf<'_, '_> {
                 });
                 Ok(())
             }
+            "secret" | "certificate" if spec.target.type_ == Some(SecretType::Tls) => {
+                spec.data.extend(both_keys(&name, version.as_deref()));
+                Ok(())
+            }
             "secret" => self.write_secret(&name, version.as_deref(), key, target, spec),
             "certificate" => self.write_certificate(&name, version.as_deref(), key, target, spec),
             "key" => {
@@ -152,10 +148,6 @@ impl ObjectOf<'_, '_> {
         target: &Fields<'_>,
         spec: &mut VaultSecretSyncSpec,
     ) -> Result<(), NotConverted> {
-        if spec.target.type_ == Some(SecretType::Tls) {
-            spec.data.extend(both_keys(name, version));
-            return Ok(());
-        }
         let part = if self.named_type { CertificatePart::Pfx } else { CertificatePart::Leaf };
         if part == CertificatePart::Pfx {
             self.fields.note("type", "certificate in a Secret of type Opaque is the PFX, as from.certificate.part: Pfx. Where the certificate is PEM in the vault, use Combined.");
@@ -173,21 +165,14 @@ impl ObjectOf<'_, '_> {
         spec: &mut VaultSecretSyncSpec,
     ) -> Result<(), NotConverted> {
         let mut secret = secret(name, version.map(str::to_owned));
-        match spec.target.type_ {
-            Some(SecretType::Tls) => {
-                spec.data.extend(both_keys(name, version));
-                return Ok(());
+        if spec.target.type_ == Some(SecretType::BasicAuth) {
+            spec.data.push(DataItem { publish: false, ..item(INPUT, from_secret(secret)) });
+            let filters = self.filters()?;
+            for (key, end) in [("username", "first"), ("password", "last")] {
+                let text = format!("{{{{ {INPUT}{filters} | split(\":\") | {end} }}}}");
+                spec.target.template.insert(key.to_owned(), text);
             }
-            Some(SecretType::BasicAuth) => {
-                spec.data.push(DataItem { publish: false, ..item(INPUT, from_secret(secret)) });
-                let filters = self.filters()?;
-                for (key, end) in [("username", "first"), ("password", "last")] {
-                    let text = format!("{{{{ {INPUT}{filters} | split(\":\") | {end} }}}}");
-                    spec.target.template.insert(key.to_owned(), text);
-                }
-                return Ok(());
-            }
-            _ => {}
+            return Ok(());
         }
         let key = match spec.target.type_ {
             Some(SecretType::DockerConfigJson) => ".dockerconfigjson".to_owned(),

@@ -4,12 +4,12 @@ use super::Conversion;
 use super::fields::Fields;
 use super::reader::objects;
 use super::words::{
-    ANY_ID, Heading, from_certificate, from_secret, id, item, literal, secret, secret_type, shorten_tls,
-    version, without_tools, workload_identity,
+    ANY_ID, Heading, bare_spec, from_certificate, from_secret, id, item, literal, secret, secret_type,
+    shorten_tls, version, without_tools, workload_identity,
 };
 use crate::api::{
     CertificatePart, DataItem, Decode, From, KeyFormat, KeyRef, KeyVault, KeyVaultIdentity, KeyVaultSpec,
-    ReadSettings, SecretType, Target, VaultKind, VaultRef, VaultSecretSync, VaultSecretSyncSpec,
+    ReadSettings, SecretType, Target, VaultKind, VaultRef, VaultSecretSync,
 };
 use serde_json::Value;
 
@@ -176,16 +176,8 @@ fn sync(
         annotations: without_tools(secret.words("annotations")),
         ..Target::default()
     };
-    let mut spec = VaultSecretSyncSpec {
-        vault_ref: VaultRef { kind: VaultKind::KeyVault, name: heading.name.clone() },
-        refresh_interval: "5m".to_owned(),
-        suspend: false,
-        data: Vec::new(),
-        data_from: Vec::new(),
-        tls: None,
-        target,
-        rollout: None,
-    };
+    let vault_ref = VaultRef { kind: VaultKind::KeyVault, name: heading.name.clone() };
+    let mut spec = bare_spec(vault_ref, target);
     for mut entry in secret.items("data") {
         let key = entry.text("key").unwrap_or_default();
         if let Some(text) = entry.text("plainValue") {

@@ -3,7 +3,7 @@
 use super::fields::Fields;
 use crate::api::{
     CertificatePart, CertificateRef, DataItem, Decode, From, ObjectSecretRef, OnMissing, SecretRef,
-    SecretType, TlsSpec, VaultSecretSyncSpec, WorkloadIdentity,
+    SecretType, Target, TlsSpec, VaultRef, VaultSecretSyncSpec, WorkloadIdentity,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::BTreeMap;
@@ -149,6 +149,20 @@ pub(super) fn from_secret(secret: SecretRef) -> From {
 pub(super) fn from_certificate(name: &str, version: Option<String>, part: CertificatePart) -> From {
     let certificate = CertificateRef { name: name.to_owned(), version, part, store: None };
     From { certificate: Some(Box::new(certificate)), ..From::default() }
+}
+
+/// A spec without entries, read as often as other specs that do not say it.
+pub(super) fn bare_spec(vault_ref: VaultRef, target: Target) -> VaultSecretSyncSpec {
+    VaultSecretSyncSpec {
+        vault_ref,
+        refresh_interval: "5m".to_owned(),
+        suspend: false,
+        data: Vec::new(),
+        data_from: Vec::new(),
+        tls: None,
+        target,
+        rollout: None,
+    }
 }
 
 /// A key that is published.

@@ -5,7 +5,6 @@
 
 use super::sources::{Connected, entries_named, is_confirmed};
 use crate::api::{DataFrom, EntryState, EntryStatus, VaultRef, VaultSecretSync, VaultSecretSyncSpec};
-use crate::reason::Reason;
 use crate::vault::{Find, Found, Losses, NamePattern, ObjectName, Why};
 use std::collections::HashSet;
 
@@ -77,12 +76,9 @@ pub fn found_before(
         .filter(|entry| !entry.found_by.is_empty() && !entry.managed && entry.state != EntryState::Missing)
         .filter_map(|entry| Some((entry, ObjectName::parse(&entry.name).ok()?)))
         .collect();
-    let is_held = |entry: &EntryStatus| {
-        entry.state == EntryState::Because(Reason::RemovalHeld) && entry.held_since.is_some()
-    };
     let (confirmed, held) = found
         .iter()
-        .filter(|(entry, _)| is_held(entry))
+        .filter(|(entry, _)| entry.removal_held().is_some())
         .partition::<Vec<_>, _>(|(entry, _)| is_confirmed(entry, connection.removals_confirmed));
     let names_of = |entries: Vec<&(&EntryStatus, ObjectName)>| {
         entries.into_iter().map(|(_, name)| name.clone()).collect()

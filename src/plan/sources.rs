@@ -293,8 +293,7 @@ pub fn wants(
         let (Some(connection), Some(wants)) = (connections.get(used.vault), wants.get_mut(used.vault)) else {
             continue;
         };
-        let told = object.status.as_ref();
-        let told = told.and_then(|status| entry(entries_of(status, connections, used.vault), &used.source));
+        let told = told_of(object, connections, used);
         let known = told.filter(|_| !demanded.contains(&index));
         wants.push(Want {
             source: used.source.clone(),
@@ -305,6 +304,15 @@ pub fn wants(
         });
     }
     wants
+}
+
+/// What status says of a source.
+fn told_of<'a>(
+    object: &'a VaultSecretSync,
+    connections: &[Connected<'a>],
+    used: &UsedSource,
+) -> Option<&'a EntryStatus> {
+    entry(entries_of(object.status.as_ref()?, connections, used.vault), &used.source)
 }
 
 /// Whether it was this connection that was said to confirm nothing any more.

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
@@ -18,10 +17,10 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use vaultsync::api::VaultSecretSync;
 
-use crate::random::{Dice, number_from, seed};
+use crate::random::{Dice, number_from, restart, seed, trouble_of_the_api_server};
 use crate::restore::kept;
 use support::scene::{OperatorScene, sync, values};
-use support::{Call, Fault as ApiFault, Says as _, eventually};
+use support::{Says as _, eventually};
 
 const OBJECTS: usize = 5;
 const TARGETS: usize = 4;
@@ -220,32 +219,6 @@ impl Lives {
         self.scene.create::<VaultSecretSync>(&of_object).await;
     }
 
-    async fn restart(&mut self) {
-        if self.dice.below(2) == 0 {
-            self.scene.stop().await;
-        } else {
-            self.scene.kill().await;
-        }
-        self.pause(1000).await;
-        self.scene.start().await;
-    }
-
-    fn trouble_of_the_api_server(&mut self) {
-        let written: fn(&Call) -> bool = match self.dice.below(3) {
-            0 => |call| call.is("patch", "secrets"),
-            1 => |call| call.is("create", "secrets"),
-            _ => |call| call.is("patch", "vaultsecretsyncs/status"),
-        };
-        let fault = match self.dice.below(5) {
-            0 => ApiFault::conflict(),
-            1 => ApiFault::throttled(Some(1)),
-            2 => ApiFault::internal(),
-            3 => ApiFault::Refuse,
-            _ => ApiFault::LoseAnswer,
-        };
-        self.scene.faults.next(2, written, fault);
-    }
-
     async fn step(&mut self) {
         let index = self.dice.below(OBJECTS);
         match self.dice.below(24) {
@@ -273,17 +246,12 @@ impl Lives {
                 let target = self.dice.below(TARGETS);
                 self.by_hand(target).await;
             }
-            19 => self.restart().await,
+            19 => restart(&mut self.scene, &mut self.dice, 1000).await,
             20 => {
                 _ = self.scene.vault.fault(Fault::status(503).times(3));
             }
-            _ => self.trouble_of_the_api_server(),
+            _ => trouble_of_the_api_server(&self.scene, &mut self.dice),
         }
-    }
-
-    async fn pause(&mut self, longest: usize) {
-        let pause = self.dice.below(longest).try_into().unwrap();
-        tokio::time::sleep(Duration::from_millis(pause)).await;
     }
 
     /// No failures any more, nobody is suspended, and whoever waits to try again does it now.
@@ -447,7 +415,7 @@ async fn whatever_happens_no_secret_of_others_is_changed_and_each_object_ends_wi
     let mark = cluster.mark();
     for _ in 0..number_from("STEPS").unwrap_or(120) {
         lives.step().await;
-        lives.pause(400).await;
+        lives.dice.pause(400).await;
     }
     lives.calm().await;
     eventually(&format!("SEED={seed}: all is settled"), async || lives.unsettled().await).await;

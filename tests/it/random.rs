@@ -31,6 +31,40 @@ impl Dice {
         }
         usize::try_from(self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33).unwrap() % end
     }
+
+    /// Between what people do: nothing is waited for by it.
+    pub(crate) async fn pause(&mut self, longest: usize) {
+        let pause = self.below(longest).try_into().unwrap();
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+}
+
+/// The operator ends in order or is killed, and starts again within so many milliseconds.
+pub(crate) async fn restart(scene: &mut OperatorScene, dice: &mut Dice, longest: usize) {
+    if dice.below(2) == 0 {
+        scene.stop().await;
+    } else {
+        scene.kill().await;
+    }
+    dice.pause(longest).await;
+    scene.start().await;
+}
+
+/// The next two writes of a kind meet a failure.
+pub(crate) fn trouble_of_the_api_server(scene: &OperatorScene, dice: &mut Dice) {
+    let written: fn(&Call) -> bool = match dice.below(3) {
+        0 => |call| call.is("patch", "secrets"),
+        1 => |call| call.is("create", "secrets"),
+        _ => |call| call.is("patch", "vaultsecretsyncs/status"),
+    };
+    let fault = match dice.below(5) {
+        0 => ApiFault::conflict(),
+        1 => ApiFault::throttled(Some(1)),
+        2 => ApiFault::internal(),
+        3 => ApiFault::Refuse,
+        _ => ApiFault::LoseAnswer,
+    };
+    scene.faults.next(2, written, fault);
 }
 
 /// What is known of a secret of the vault.
@@ -150,35 +184,9 @@ impl Play {
         self.scene.edit(&object(number), json!({"spec": spec})).await;
     }
 
-    async fn restart(&mut self) {
-        if self.dice.below(2) == 0 {
-            self.scene.stop().await;
-        } else {
-            self.scene.kill().await;
-        }
-        self.pause(1500).await;
-        self.scene.start().await;
-    }
-
     fn trouble_of_the_vault(&mut self) {
         let faults = [Fault::throttle(None), Fault::throttle(Some(1)), Fault::status(503), Fault::reset()];
         self.scene.vault.fault(faults[self.dice.below(4)].clone().times(3));
-    }
-
-    fn trouble_of_the_api_server(&mut self) {
-        let written: fn(&Call) -> bool = match self.dice.below(3) {
-            0 => |call| call.is("patch", "secrets"),
-            1 => |call| call.is("create", "secrets"),
-            _ => |call| call.is("patch", "vaultsecretsyncs/status"),
-        };
-        let fault = match self.dice.below(5) {
-            0 => ApiFault::conflict(),
-            1 => ApiFault::throttled(Some(1)),
-            2 => ApiFault::internal(),
-            3 => ApiFault::Refuse,
-            _ => ApiFault::LoseAnswer,
-        };
-        self.scene.faults.next(2, written, fault);
     }
 
     async fn step(&mut self) {
@@ -189,21 +197,15 @@ impl Play {
             9 => self.toggle(Is::Deleted),
             10..13 => self.by_hand().await,
             13..15 => self.edit().await,
-            15 => self.restart().await,
+            15 => restart(&mut self.scene, &mut self.dice, 1500).await,
             16 => self.trouble_of_the_vault(),
-            17..19 => self.trouble_of_the_api_server(),
+            17..19 => trouble_of_the_api_server(&self.scene, &mut self.dice),
             _ => {
                 let number = self.dice.below(OBJECTS);
                 self.number += 1;
                 self.scene.ask(&object(number), &self.number.to_string()).await;
             }
         }
-    }
-
-    /// Between what people do: nothing is waited for by it.
-    async fn pause(&mut self, longest: usize) {
-        let pause = self.dice.below(longest).try_into().unwrap();
-        tokio::time::sleep(Duration::from_millis(pause)).await;
     }
 
     /// No failures any more, and every secret can be read.
@@ -261,7 +263,7 @@ async fn whatever_happens_each_secret_ends_as_the_vault_has_it() {
     let history = History::of(&play.scene.namespace).await;
     for _ in 0..STEPS {
         play.step().await;
-        play.pause(600).await;
+        play.dice.pause(600).await;
     }
     play.calm();
     for number in 0..OBJECTS {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// For so long the number of removals that are held has not changed, before it is told again.
+/// For so long the number of removals that are held has not changed, before it is told.
 const SETTLED: Duration = Duration::from_secs(10);
 
 /// How often a connection that is one too many looks whether there is a place by now.
@@ -80,7 +80,7 @@ fn removals<K: ConnectionKind>(
     } else {
         // Of a connection that several operators speak of, whoever said it ends it.
         let speaks = before > 0 || key.namespace.is_some() || context.settings.namespaces.is_empty();
-        let shown = context.index.are_all(context.settings.namespaces.len().max(1), |_| true);
+        let shown = context.are_all_objects(|_| true);
         let waits = is_told && speaks && !shown;
         (is_told && speaks && shown, if waits { Action::requeue(SETTLED) } else { next })
     };

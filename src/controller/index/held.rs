@@ -1,10 +1,9 @@
 //! What objects say of the removals that are held, by the connections that are to tell of them.
 
 use super::{ObjectIndex, VaultKey};
-use crate::api::{EntryState, VaultRef, VaultSecretSync};
+use crate::api::{VaultRef, VaultSecretSync};
 use crate::object_key::ObjectKey;
 use crate::plan::HeldRemovals;
-use crate::reason::Reason;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -31,9 +30,8 @@ impl ObjectIndex {
 pub(super) fn held(namespace: &str, object: &VaultSecretSync) -> Option<Box<HeldByVault>> {
     let status = object.status.as_ref()?;
     let mut held = HeldByVault::new();
-    for entry in status.entries.iter().filter(|entry| entry.state == EntryState::Because(Reason::RemovalHeld))
-    {
-        let Some(since) = &entry.held_since else { continue };
+    for entry in &status.entries {
+        let Some(since) = entry.removal_held() else { continue };
         let other = entry.vault.as_ref().map(|vault| VaultRef { kind: vault.kind, name: vault.name.clone() });
         let vault = other.as_ref().or_else(|| object.spec.vault_refs().into_iter().next());
         let Some(vault) = vault else { continue };

@@ -10,7 +10,7 @@ mod template;
 pub(super) use store::{cluster_secret_store, secret_store};
 
 use super::fields::Fields;
-use super::words::{Heading, secret_type, shorten_tls};
+use super::words::{Heading, bare_spec, secret_type, shorten_tls};
 use crate::api::{
     Creation, Deletion, OnMissing, Target, VaultKind, VaultRef, VaultSecretSync, VaultSecretSyncSpec,
     format_duration, parse_duration,
@@ -49,37 +49,23 @@ pub(super) fn external_secret(heading: &Heading, spec: &mut Fields<'_>) -> Optio
         spec.leave();
         return None;
     }
-    let shape = target.as_mut().and_then(|target| target.fields("template"));
-    if let Some(mut shape) = shape {
-        let Ok(type_) = secret_type(&mut shape, "type") else {
+    let mut shape = target.as_mut().and_then(|target| target.fields("template"));
+    if let Some(shape) = &mut shape {
+        let Ok(type_) = secret_type(shape, "type") else {
             shape.leave();
             return None;
         };
         aim.type_ = type_;
-        let mut written = unfinished(vault_ref, refresh_interval, aim);
-        (written.data, written.data_from) = (data, data_from);
-        template::apply(&mut shape, &mut written);
-        return Some(named(heading, written, target.as_ref()));
+    } else {
+        // Without a template it copies its own.
+        aim.labels.clone_from(&heading.labels);
+        aim.annotations.clone_from(&heading.annotations);
     }
-    // Without a template it copies its own.
-    aim.labels.clone_from(&heading.labels);
-    aim.annotations.clone_from(&heading.annotations);
-    let mut written = unfinished(vault_ref, refresh_interval, aim);
-    (written.data, written.data_from) = (data, data_from);
+    let mut written = VaultSecretSyncSpec { refresh_interval, data, data_from, ..bare_spec(vault_ref, aim) };
+    if let Some(shape) = &mut shape {
+        template::apply(shape, &mut written);
+    }
     Some(named(heading, written, target.as_ref()))
-}
-
-fn unfinished(vault_ref: VaultRef, refresh_interval: String, target: Target) -> VaultSecretSyncSpec {
-    VaultSecretSyncSpec {
-        vault_ref,
-        refresh_interval,
-        suspend: false,
-        data: Vec::new(),
-        data_from: Vec::new(),
-        tls: None,
-        target,
-        rollout: None,
-    }
 }
 
 /// The whole object; what a Secret of somebody else's cannot have is left out.

@@ -5,7 +5,7 @@
 //! a time, so that nothing is confirmed which nobody was told of. That a source is gone takes no key of an entry that says
 //! `onMissing: Keep`: those are told as what they are.
 
-use super::{Connected, Snapshot, UsedSource, entries_of};
+use super::{Connected, Snapshot, UsedSource, entries_of, told_of};
 use crate::api::{EntryState, EntryStatus, VaultSecretSync};
 use crate::plan::recipe::recipes;
 use crate::reason::Reason;
@@ -36,14 +36,12 @@ pub fn brake(
         if !gone || !used.may_go {
             continue;
         }
-        let status = object.status.as_ref();
-        let told =
-            status.and_then(|status| super::entry(entries_of(status, connections, used.vault), &used.source));
+        let told = told_of(object, connections, used);
         let confirmed = connections.get(used.vault).and_then(|connection| connection.removals_confirmed);
         if told.is_some_and(|told| is_confirmed(told, confirmed)) {
             continue;
         }
-        if told.is_some_and(is_held) {
+        if told.and_then(EntryStatus::removal_held).is_some() {
             snapshot.held.insert(index, Hold::Many);
         } else if stake(object, connections, used, told) != Stake::None {
             open.entry(used.vault).or_default().push((index, &used.source));
@@ -75,7 +73,7 @@ pub(super) fn stake(
         )) => Stake::None,
         // What find finds no more is there all the same.
         Some((EntryState::Because(Reason::RemovalHeld), told))
-            if is_held(told) && !is_confirmed(told, confirmed) && !used.lost =>
+            if told.removal_held().is_some() && !is_confirmed(told, confirmed) && !used.lost =>
         {
             Stake::Held
         }
@@ -84,11 +82,6 @@ pub(super) fn stake(
         _ if has_keys(object, connections, used) => Stake::Keys,
         _ => Stake::None,
     }
-}
-
-/// Whether status says that its keys are held, rather than that it is not clear yet.
-fn is_held(told: &EntryStatus) -> bool {
-    told.state == EntryState::Because(Reason::RemovalHeld) && told.held_since.is_some()
 }
 
 /// Whether somebody has confirmed that what is held is to go, after it was held.
